@@ -1,0 +1,1 @@
+"""Boards, intrinsics, extrinsics, bundle adjustment."""

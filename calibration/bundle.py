@@ -1,0 +1,303 @@
+"""Bundle adjustment of cameras and board poses: Levenberg-Marquardt on the Schur complement, analytic derivatives.
+
+Pure array code. A camera has 15 parameters: rotation (3), translation (3) and the lens fx, fy, cx, cy, k1, k2, p1, p2,
+k3 (9). A board pose has 6. Rotations are updated from the left, R <- exp(w) R, translations by addition.
+Source: Triggs et al., Bundle Adjustment - A Modern Synthesis (2000), sections 4 and 6.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy import ndarray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.spatial.transform import Rotation
+
+from ..core.cameras import distort
+
+NUM_LENS = 9
+NUM_CAMERA = 15
+NUM_BOARD = 6
+MIN_DEPTH_M = 1e-3
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the adjustment estimates."""
+
+    lens: ndarray
+    """(view, 9) fx, fy, cx, cy (pixels), k1, k2, p1, p2, k3."""
+    T_cam_world: ndarray
+    """(view, 4, 4) world to camera, metres."""
+    T_world_board: ndarray
+    """(frame, 4, 4) board to world, metres."""
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """One row per (view, frame) that saw the board."""
+
+    view: ndarray
+    """(pair,) index of the view."""
+    frame: ndarray
+    """(pair,) index of the frame."""
+    uv_px: ndarray
+    """(pair, corner, 2) pixels; anything finite where not seen."""
+    seen: ndarray
+    """(pair, corner) bool, which corners count."""
+
+    @classmethod
+    def from_grid(cls, corners_px: ndarray) -> Sightings:
+        """Rows of a (view, frame, corner, 2) array with NaN where nothing was seen."""
+        seen = np.all(np.isfinite(corners_px), axis=-1)
+        view, frame = np.nonzero(np.any(seen, axis=-1))
+        seen = seen[view, frame]
+        return cls(view, frame, np.where(seen[..., None], corners_px[view, frame], 0.0), seen)
+
+
+@dataclass(frozen=True)
+class LensPrior:
+    """Gaussian knowledge about each lens: rows @ lens = values, each row in units of its own standard deviation."""
+
+    rows: ndarray
+    """(view, row, 9)."""
+    values: ndarray
+    """(view, row)."""
+    noise_px: float
+    """Noise of one image coordinate: what one standard deviation costs next to the reprojection errors."""
+
+
+def project(scene: Scene, sightings: Sightings, corners_m: ndarray) -> ndarray:
+    """(pair, corner, 2) pixels at which the scene puts the board's corners (corner, 3); NaN behind a camera."""
+    v, f = sightings.view, sightings.frame
+    T_cam_board = scene.T_cam_world[v] @ scene.T_world_board[f]
+    points = corners_m @ T_cam_board[:, :3, :3].transpose(0, 2, 1) + T_cam_board[:, None, :3, 3]
+    depth = np.where(points[..., 2:] > MIN_DEPTH_M, points[..., 2:], np.nan)
+    lens = scene.lens[v][:, None]
+    return distort(points[..., :2] / depth, lens[..., 4:]) * lens[..., 0:2] + lens[..., 2:4]
+
+
+def adjust(
+    scene: Scene,
+    sightings: Sightings,
+    corners_m: ndarray,
+    prior: LensPrior,
+    free: ndarray,
+    huber_px: float,
+    iterations: int = 50,
+    tolerance: float = 1e-9,
+) -> Scene:
+    """Minimise the Huber cost of the reprojection errors over the free camera parameters and all board poses.
+
+    Args:
+        corners_m: (corner, 3) in the board's frame, metres.
+        prior: what is known about the lenses; it decides what a view saw too little of.
+        free: (view, 15) bool, camera parameters that may move. Hold one camera's first six to fix the world.
+        huber_px: errors beyond this count linearly.
+        tolerance: stop when an iteration lowers the cost by less than this fraction.
+
+    Returns:
+        The adjusted scene; the given one when a corner starts behind its camera.
+    """
+    damping = 1e-4
+    cost = _cost(scene, sightings, corners_m, prior, huber_px)
+    if np.isinf(cost):
+        return scene  # a corner starts behind its camera: there is no direction to improve in
+    for _ in range(iterations):
+        system = _linearise(scene, sightings, corners_m, prior, huber_px)
+        while damping < 1e12:
+            step = _solve(system, free, damping)
+            candidate = _moved(scene, *step) if step is not None else scene
+            new_cost = _cost(candidate, sightings, corners_m, prior, huber_px) if step is not None else np.inf
+            if new_cost < cost:
+                break
+            damping *= 10
+        else:
+            return scene
+        gain, scene, cost, damping = (cost - new_cost) / cost, candidate, new_cost, max(damping / 10, 1e-10)
+        if gain < tolerance:
+            return scene
+    return scene
+
+
+def center_sigma(
+    scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, free: ndarray, noise_px: float
+) -> ndarray:
+    """(view,) standard error of each camera's position, metres, to first order.
+
+    Positions are relative to the rig as a whole (best rigid alignment), so that no camera carries the error of the one
+    that defines the world. `noise_px` is the standard deviation of one image coordinate.
+    """
+    # The trace of damping lets through a frame whose remaining corners do not fix the board.
+    reduced, _ = _reduce(_linearise(scene, sightings, corners_m, prior, np.inf), 1e-9)
+    views, index = len(scene.lens), np.nonzero(free.ravel())[0]
+    covariance = np.zeros(reduced.shape)
+    covariance[np.ix_(index, index)] = np.linalg.inv(reduced[np.ix_(index, index)]) * noise_px**2
+    R, t = scene.T_cam_world[:, :3, :3], scene.T_cam_world[:, :3, 3]
+    # centre = -R^T t, so d centre = -R^T ([t]x w + v)
+    jacobian = np.zeros((views, 3, views, NUM_CAMERA))
+    each = np.arange(views)
+    identity = np.broadcast_to(np.eye(3), (views, 3, 3))
+    jacobian[each, :, each, :6] = -R.transpose(0, 2, 1) @ np.concatenate([_skew(t), identity], axis=2)
+    centers = -np.einsum("vji,vj->vi", R, t)
+    rigid = np.concatenate([_skew(centers - centers.mean(0)), identity], axis=2).reshape(-1, 6)
+    jacobian = jacobian.reshape(3 * views, -1)
+    jacobian = jacobian - rigid @ np.linalg.lstsq(rigid, jacobian, rcond=None)[0]
+    variance = np.einsum("ai,ij,aj->a", jacobian, covariance, jacobian, optimize=True)
+    return np.sqrt(variance.reshape(views, 3).sum(1))
+
+
+@dataclass(frozen=True)
+class _System:
+    """Normal equations: (view, 15, 15), (view, 15), (frame, 6, 6), (frame, 6) and the coupling (view*15, frame, 6)."""
+
+    camera: ndarray
+    camera_rhs: ndarray
+    board: ndarray
+    board_rhs: ndarray
+    coupling: ndarray
+
+
+def _errors(scene: Scene, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
+    """Residuals (pair, corner, 2) and their lengths (pair, corner); both 0 where not seen."""
+    residual = np.where(sightings.seen[..., None], sightings.uv_px - project(scene, sightings, corners_m), 0.0)
+    return residual, np.linalg.norm(residual, axis=-1)
+
+
+def _cost(scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float) -> float:
+    _, length = _errors(scene, sightings, corners_m)
+    if not np.isfinite(length).all():
+        return np.inf  # a corner went behind a camera: never accept such a step
+    robust = (
+        length**2 if np.isinf(huber_px) else np.where(length <= huber_px, length**2, huber_px * (2 * length - huber_px))
+    )
+    return float(robust.sum() + (_prior_residual(scene, prior) ** 2).sum())
+
+
+def _prior_residual(scene: Scene, prior: LensPrior) -> ndarray:
+    """(view, row), pixels like the reprojection errors."""
+    return prior.noise_px * (prior.values - np.einsum("vrl,vl->vr", prior.rows, scene.lens))
+
+
+def _linearise(scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float) -> _System:
+    residual, length = _errors(scene, sightings, corners_m)
+    root = np.sqrt(sightings.seen * np.minimum(1.0, huber_px / np.maximum(length, 1e-12)))[..., None]
+    pairs = len(sightings.view)
+    camera_rows, board_rows = _jacobian(scene, sightings, corners_m)
+    camera_rows = (camera_rows * root[..., None]).reshape(pairs, -1, NUM_CAMERA)
+    board_rows = (board_rows * root[..., None]).reshape(pairs, -1, NUM_BOARD)
+    residual = (residual * root).reshape(pairs, -1, 1)
+    views, frames = len(scene.lens), len(scene.T_world_board)
+
+    camera = np.zeros((views, NUM_CAMERA, NUM_CAMERA))
+    camera_rhs = np.zeros((views, NUM_CAMERA))
+    board = np.zeros((frames, NUM_BOARD, NUM_BOARD))
+    board_rhs = np.zeros((frames, NUM_BOARD))
+    coupling = np.zeros((views, NUM_CAMERA, frames, NUM_BOARD))
+    camera_rows_t, board_rows_t = camera_rows.transpose(0, 2, 1), board_rows.transpose(0, 2, 1)
+    np.add.at(camera, sightings.view, camera_rows_t @ camera_rows)
+    np.add.at(camera_rhs, sightings.view, (camera_rows_t @ residual)[..., 0])
+    np.add.at(board, sightings.frame, board_rows_t @ board_rows)
+    np.add.at(board_rhs, sightings.frame, (board_rows_t @ residual)[..., 0])
+    coupling[sightings.view, :, sightings.frame] = camera_rows_t @ board_rows
+
+    prior_rows = prior.noise_px * prior.rows
+    camera[:, 6:, 6:] += np.einsum("vri,vrj->vij", prior_rows, prior_rows)
+    camera_rhs[:, 6:] += np.einsum("vri,vr->vi", prior_rows, _prior_residual(scene, prior))
+    return _System(camera, camera_rhs, board, board_rhs, coupling.reshape(views * NUM_CAMERA, frames, NUM_BOARD))
+
+
+def _jacobian(scene: Scene, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
+    """Derivatives of the pixels: (pair, corner, 2, 15) to the camera, (pair, corner, 2, 6) to the board pose."""
+    v, f = sightings.view, sightings.frame
+    R_cam_world = scene.T_cam_world[v, :3, :3]
+    on_board = corners_m @ scene.T_world_board[f, :3, :3].transpose(0, 2, 1)  # turned, not yet moved
+    turned = (on_board + scene.T_world_board[f, None, :3, 3]) @ R_cam_world.transpose(0, 2, 1)
+    point = turned + scene.T_cam_world[v, None, :3, 3]
+    depth = np.maximum(point[..., 2], MIN_DEPTH_M)
+    x, y = point[..., 0] / depth, point[..., 1] / depth
+    lens = scene.lens[v][:, None]
+    d_xy, d_coefficients = _distort_jacobian(x, y, lens[..., 4:])
+
+    zero = np.zeros_like(x)
+    d_point = np.stack([np.stack([1 / depth, zero, -x / depth], -1), np.stack([zero, 1 / depth, -y / depth], -1)], -2)
+    d_point = (lens[..., :2, None] * d_xy) @ d_point  # (pair, corner, 2, 3) pixels per metre in the camera's frame
+    d_center = np.broadcast_to(np.eye(2), (*x.shape, 2, 2))
+    d_focal = distort(np.stack([x, y], -1), lens[..., 4:])[..., None] * np.eye(2)
+    camera = [np.cross(turned[..., None, :], d_point), d_point, d_focal, d_center, lens[..., :2, None] * d_coefficients]
+    d_world = d_point @ R_cam_world[:, None]
+    board = [np.cross(on_board[..., None, :], d_world), d_world]
+    return np.concatenate(camera, -1), np.concatenate(board, -1)
+
+
+def _distort_jacobian(x: ndarray, y: ndarray, distortion: ndarray) -> tuple[ndarray, ndarray]:
+    """Derivatives of `core.cameras.distort`: (..., 2, 2) to x, y and (..., 2, 5) to k1, k2, p1, p2, k3."""
+    k1, k2, p1, p2, k3 = np.moveaxis(distortion, -1, 0)
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = k1 + r2 * (2 * k2 + 3 * k3 * r2)
+    mixed = 2 * x * y * slope + 2 * p1 * x + 2 * p2 * y
+    d_xy = [radial + 2 * x * x * slope + 2 * p1 * y + 6 * p2 * x, mixed]
+    d_xy += [mixed, radial + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x]
+    d_coefficients = [x * r2, x * r2**2, 2 * x * y, r2 + 2 * x * x, x * r2**3]
+    d_coefficients += [y * r2, y * r2**2, r2 + 2 * y * y, 2 * x * y, y * r2**3]
+    return np.stack(d_xy, -1).reshape(*x.shape, 2, 2), np.stack(d_coefficients, -1).reshape(*x.shape, 2, 5)
+
+
+def _reduce(system: _System, damping: float) -> tuple[ndarray, ndarray]:
+    """Eliminate the board poses: the (view*15, view*15) matrix and right side that remain for the cameras."""
+    size = len(system.camera) * NUM_CAMERA
+    reduced = np.zeros((len(system.camera), NUM_CAMERA, len(system.camera), NUM_CAMERA))
+    diagonal = np.arange(len(system.camera))
+    reduced[diagonal, :, diagonal, :] = _damped(system.camera, damping)
+    reduced = reduced.reshape(size, size)
+    board = _damped(system.board, damping)
+    eliminated = np.linalg.solve(board, system.coupling.transpose(1, 2, 0))  # (frame, 6, view*15)
+    flat = system.coupling.reshape(size, -1)
+    reduced = reduced - flat @ eliminated.reshape(-1, size)
+    moved = np.linalg.solve(board, system.board_rhs[..., None])
+    return reduced, system.camera_rhs.ravel() - flat @ moved.ravel()
+
+
+def _solve(system: _System, free: ndarray, damping: float) -> tuple[ndarray, ndarray] | None:
+    """Steps (view, 15) and (frame, 6); None where the damped system is not positive definite."""
+    step = np.zeros(free.size)
+    index = np.nonzero(free.ravel())[0]
+    if len(index):
+        reduced, rhs = _reduce(system, damping)
+        try:
+            step[index] = cho_solve(cho_factor(reduced[np.ix_(index, index)], lower=True), rhs[index])
+        except LinAlgError:
+            return None
+    rhs = system.board_rhs - np.einsum("cfb,c->fb", system.coupling, step)
+    board_step = np.linalg.solve(_damped(system.board, damping), rhs[..., None])[..., 0]
+    return step.reshape(free.shape), board_step
+
+
+def _damped(blocks: ndarray, damping: float) -> ndarray:
+    """Marquardt's scaling; the constant keeps parameters that nothing observes solvable."""
+    diagonal = np.einsum("nii->ni", blocks)
+    return blocks + (damping * diagonal + 1e-12)[:, None, :] * np.eye(blocks.shape[-1])
+
+
+def _moved(scene: Scene, camera_step: ndarray, board_step: ndarray) -> Scene:
+    return replace(
+        scene,
+        lens=scene.lens + camera_step[:, 6:],
+        T_cam_world=_moved_pose(scene.T_cam_world, camera_step[:, :6]),
+        T_world_board=_moved_pose(scene.T_world_board, board_step),
+    )
+
+
+def _moved_pose(T: ndarray, step: ndarray) -> ndarray:
+    moved = T.copy()
+    moved[:, :3, :3] = Rotation.from_rotvec(step[:, :3]).as_matrix() @ T[:, :3, :3]
+    moved[:, :3, 3] += step[:, 3:]
+    return moved
+
+
+def _skew(v: ndarray) -> ndarray:
+    x, y, z = np.moveaxis(v, -1, 0)
+    zero = np.zeros_like(x)
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)

@@ -1,0 +1,195 @@
+"""Cameras from sightings of one moving board: first guesses, joint adjustment, rejection of bad corners, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+from threadpoolctl import threadpool_limits
+
+from ..core.board import Board
+from ..core.cameras import Cameras
+from ..core.errors import CalibrationError
+from . import bundle
+from .board import corner_positions, is_usable
+from .initial import board_poses, first_lens, neutral_lens, place_cameras
+from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rig and what supports it. `frame` runs over all frames that were given."""
+
+    cameras: Cameras
+    """The world is the first calibrated camera; views that could not be calibrated are NaN."""
+    T_world_board: ndarray
+    """(frame, 4, 4) board poses, metres; NaN where no calibrated view saw the board."""
+    residual_px: ndarray
+    """(view, frame, corner) distance from where a corner was seen to where the rig puts it; NaN where not seen.
+    Frames outside `adjusted` are held out: their board pose was fitted to them, the cameras were not."""
+    adjusted: ndarray
+    """(frame,) bool, frames that took part in the joint adjustment."""
+    rejected: ndarray
+    """(view, frame, corner) bool, corners found to be wrong and given no weight."""
+    center_sigma_m: ndarray
+    """(view,) standard error of the camera's position within the rig, metres."""
+    left_out: dict[str, str]
+    """Views without a calibration, and why."""
+
+    @property
+    def frames_used(self) -> ndarray:
+        """(view,) number of frames of each view that took part in the adjustment."""
+        return (np.isfinite(self.residual_px).any(-1) & self.adjusted).sum(1)
+
+    @property
+    def rms_px(self) -> ndarray:
+        """(view,) root mean square reprojection error over the corners used, pixels."""
+        return np.array([_rms(view) for view in self._used_px])
+
+    @property
+    def total_rms_px(self) -> float:
+        """Root mean square reprojection error over all corners used, pixels."""
+        return _rms(self._used_px)
+
+    @property
+    def held_out_rms_px(self) -> float:
+        """The same over frames the cameras were not fitted to; NaN when every frame was used."""
+        return _rms(np.where(self.rejected | self.adjusted[:, None], np.nan, self.residual_px))
+
+    @property
+    def _used_px(self) -> ndarray:
+        return np.where(self.rejected | ~self.adjusted[:, None], np.nan, self.residual_px)
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")  # another number of threads gives other last bits
+def calibrate(
+    board: Board,
+    corners_px: ndarray,
+    names: Sequence[str],
+    sizes_px: ndarray,
+    *,
+    max_frames: int = 300,
+    min_frames: int = 5,
+    min_shared: int = 3,
+) -> Calibration:
+    """Calibrate lenses and poses of all views at once.
+
+    Args:
+        corners_px: (view, frame, corner, 2) pixels, NaN where not seen (`detect_board`), frames simultaneous.
+        names: names of the views.
+        sizes_px: (view, 2) width and height of the images.
+        max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
+        min_frames: a view with fewer usable sightings is left out.
+        min_shared: frames that must agree before two views count as connected.
+
+    Raises:
+        CalibrationError: no board anywhere, or no two views saw it together.
+    """
+    corners_px, sizes_px = np.asarray(corners_px, float), np.asarray(sizes_px, float)
+    corners_m = corner_positions(board)
+    assert len(corners_px) == len(names) == len(sizes_px), (corners_px.shape, len(names), len(sizes_px))
+    assert corners_px.shape[2:] == (len(corners_m), 2), corners_px.shape
+    usable = is_usable(board, corners_px)
+    corners_px = np.where(usable[..., None, None], corners_px, np.nan)
+    left_out = _too_few(usable, names, min_frames)
+
+    kept = np.array([name not in left_out for name in names])
+    lens = _first_lenses(corners_m, corners_px, usable, sizes_px, kept)
+    T_cam_board = np.full((*usable.shape, 2, 4, 4), np.nan)
+    for view in np.nonzero(kept)[0]:
+        T_cam_board[view] = board_poses(lens[view], corners_m, corners_px[view], usable[view])
+    T_cam_world = place_cameras(T_cam_board, outer_corners(corners_m), min_shared)
+    placed = np.isfinite(T_cam_world[:, 0, 0])
+    reason = f"shares no {min_shared} agreeing frames of the board with the {placed.sum()} connected views"
+    _leave_out(left_out, names, kept & ~placed, f"{reason}; show the board to it and to a neighbour at the same time")
+
+    while placed.sum() >= 2:
+        prior = lens_prior(lens[placed], sizes_px[placed])
+        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior)
+        solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames)
+        if not solution.contradicted.any():
+            return _record(tuple(names), sizes_px, placed, solution, left_out)
+        contradicted = np.zeros(len(names), bool)
+        contradicted[np.nonzero(placed)[0][solution.contradicted]] = True
+        reason = "most of its sightings contradict the other views; it was moved, or its clip is not synchronized"
+        _leave_out(left_out, names, contradicted, reason)
+        placed = placed & ~contradicted
+    raise CalibrationError(
+        f"calibration: expected two views or more that see the board together in {min_shared} frames and agree, but "
+        f"found no two such among {len(names)} views. Move the board through the volume that the cameras share, and "
+        "check that the clips are synchronized."
+    )
+
+
+def _leave_out(left_out: dict[str, str], names: Sequence[str], views: ndarray, reason: str) -> None:
+    left_out.update({name: reason for name, out in zip(names, views, strict=True) if out})
+
+
+def _too_few(usable: ndarray, names: Sequence[str], min_frames: int) -> dict[str, str]:
+    count = usable.sum(1)
+    if not count.any():
+        raise CalibrationError(
+            f"calibration: expected the board in some of the {usable.shape[1]} frames, but it was found in none of the "
+            f"{len(names)} views. Check board: in session.yaml (columns and rows in squares, dictionary, inverted, "
+            "legacy), or record the board in calibration/<view>.mp4."
+        )
+    return {
+        name: f"the board was found in {n} frames, needed are {min_frames}; show it to this camera for longer"
+        for name, n in zip(names, count, strict=True)
+        if n < min_frames
+    }
+
+
+def _first_lenses(
+    corners_m: ndarray, corners_px: ndarray, usable: ndarray, sizes_px: ndarray, kept: ndarray
+) -> ndarray:
+    """(view, 9). A view whose own sightings do not give a focal length borrows the rig's median field of view."""
+    lens = np.full((len(kept), bundle.NUM_LENS), np.nan)
+    for view in np.nonzero(kept)[0]:
+        found = first_lens(corners_m, corners_px[view], usable[view], sizes_px[view])
+        if found is not None:
+            lens[view] = found
+    relative = lens[:, 0] / sizes_px[:, 0]
+    typical = np.median(relative[np.isfinite(relative)]) if np.isfinite(relative).any() else 1.0
+    for view in np.nonzero(kept & ~np.isfinite(relative))[0]:
+        lens[view] = neutral_lens(typical * sizes_px[view, 0], sizes_px[view])
+    return lens
+
+
+def _record(
+    names: tuple[str, ...], sizes_px: ndarray, placed: ndarray, solution: Solution, left_out: dict[str, str]
+) -> Calibration:
+    """Back to all views, NaN where there is no calibration."""
+    index, scene = np.nonzero(placed)[0], solution.scene
+
+    def over_all_views(values: ndarray) -> ndarray:
+        full = np.full((len(names), *values.shape[1:]), np.nan)
+        full[index] = values
+        return full
+
+    K = np.zeros((len(index), 3, 3))
+    K[:, [0, 1], [0, 1]], K[:, :2, 2], K[:, 2, 2] = scene.lens[:, :2], scene.lens[:, 2:4], 1.0
+    cameras = Cameras(
+        names=names,
+        K=over_all_views(K),
+        distortion=over_all_views(scene.lens[:, 4:]),
+        T_cam_world=over_all_views(scene.T_cam_world),
+        size_px=sizes_px.astype(int),
+    )
+    residual_px = over_all_views(solution.length_px)
+    return Calibration(
+        cameras=cameras,
+        T_world_board=scene.T_world_board,
+        residual_px=residual_px,
+        adjusted=solution.adjusted,
+        rejected=residual_px > solution.reject_px,
+        center_sigma_m=over_all_views(solution.center_sigma_m),
+        left_out={name: left_out[name] for name in names if name in left_out},
+    )
+
+
+def _rms(values: ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(np.sqrt((finite**2).mean())) if len(finite) else float("nan")

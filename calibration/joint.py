@@ -1,0 +1,186 @@
+"""The joint adjustment as the calibration needs it: which frames, which corners, how much the lens may move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy import ndarray
+
+from . import bundle
+from .board import MIN_CORNERS
+from .initial import place_board, spread_frames
+
+PIXEL_NOISE_PX = 0.5
+"""How well a corner is found, until the residuals say better; weighs the priors on the lens against the sightings."""
+LENS_SIGMA = {"aspect": 0.003, "center": 0.01, "k1": 0.3, "k2": 0.1, "p1": 0.0005, "p2": 0.0005, "k3": 0.01}
+"""Prior standard deviations. `aspect` is (fx - fy) / f, `center` a fraction of the image width, the rest are OpenCV's
+coefficients. They hold a parameter that a view never observed near neutral, and hardly move one that it did."""
+HUBER_STEPS_PX = (30.0, 3.0, 1.0)
+"""From the first guess, which may be tens of pixels off, to the noise of a corner."""
+REJECT_SIGMAS = 6.0
+"""A corner this far out, in robust standard deviations, is a wrong corner and not noise."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays the same through the adjustment; `view` runs over the connected views only."""
+
+    corners_m: ndarray
+    """(corner, 3) in the board's frame, metres."""
+    corners_px: ndarray
+    """(view, frame, corner, 2), NaN where not seen."""
+    T_cam_board: ndarray
+    """(view, frame, 2, 4, 4) candidate poses."""
+    prior: bundle.LensPrior
+
+    def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.Scene:
+        """The cameras, and a first pose of the board in these frames."""
+        quad_m = outer_corners(self.corners_m)
+        poses = [place_board(T_cam_world, self.T_cam_board[:, f], quad_m) for f in frames]
+        return bundle.Scene(lens, T_cam_world, np.array(poses).reshape(-1, 4, 4))
+
+    def residual_px(self, scene: bundle.Scene, frames: ndarray) -> ndarray:
+        """(view, frame, corner, 2) seen minus put; infinite where a corner is behind the camera, NaN where not seen."""
+        seen_px = self.corners_px[:, frames]
+        everywhere = bundle.Sightings.from_grid(np.zeros_like(seen_px))
+        put_px = bundle.project(scene, everywhere, self.corners_m).reshape(seen_px.shape)
+        return np.where(np.isfinite(seen_px), np.nan_to_num(seen_px - put_px, nan=np.inf), np.nan)
+
+    def length_px(self, scene: bundle.Scene, frames: ndarray) -> ndarray:
+        """(view, frame, corner) lengths of the residuals."""
+        return np.linalg.norm(self.residual_px(scene, frames), axis=-1)
+
+    def adjust(
+        self, scene: bundle.Scene, frames: ndarray, good: ndarray, free: ndarray, huber_px: float
+    ) -> bundle.Scene:
+        """Adjust to the corners of these frames marked good (view, frame, corner)."""
+        sightings = bundle.Sightings.from_grid(np.where(good[..., None], self.corners_px[:, frames], np.nan))
+        return bundle.adjust(scene, sightings, self.corners_m, self.prior, free, huber_px)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The rig after the adjustment; `view` runs over the problem's views, `frame` over all its frames."""
+
+    scene: bundle.Scene
+    """The first camera is the world; board poses are NaN where no board was seen."""
+    length_px: ndarray
+    """(view, frame, corner) lengths of the residuals, NaN where not seen."""
+    adjusted: ndarray
+    """(frame,) bool, frames the cameras were adjusted to."""
+    center_sigma_m: ndarray
+    """(view,) standard error of the camera's position within the rig, metres."""
+    reject_px: float
+    """Longer residuals are wrong corners."""
+
+    @property
+    def contradicted(self) -> ndarray:
+        """(view,) bool, views most of whose corners are wrong: the rest of the rig disagrees with them."""
+        seen = np.isfinite(self.length_px[:, self.adjusted])
+        wrong = self.length_px[:, self.adjusted] > self.reject_px
+        return wrong.sum((1, 2)) > 0.5 * np.maximum(seen.sum((1, 2)), 1)
+
+
+def _adjust_cameras(problem: Problem, scene: bundle.Scene, frames: ndarray) -> tuple[bundle.Scene, float, ndarray]:
+    """Cameras from the chosen frames; also the rejection threshold in pixels and the standard errors of the centres."""
+    free = np.ones((len(scene.lens), bundle.NUM_CAMERA), bool)
+    free[0, :6] = False  # the first camera is the world
+    for huber_px in HUBER_STEPS_PX:
+        # A corner behind the camera has no useful derivative; it comes back once the poses are roughly right.
+        good = np.isfinite(problem.length_px(scene, frames))
+        scene = problem.adjust(scene, frames, good, free, huber_px)
+    length = problem.length_px(scene, frames)
+    # The length of a two-dimensional Gaussian error has median 1.1774 sigma; the floor lets perfect data pass.
+    reject_px = max(REJECT_SIGMAS * float(np.nanmedian(length)) / 1.1774, 1e-3)
+    good = _without_stumps(length <= reject_px)
+    noise_px = _effective_noise_px(np.where(good[..., None], problem.residual_px(scene, frames), np.nan))
+    problem = replace(problem, prior=replace(problem.prior, noise_px=noise_px))
+    scene = problem.adjust(scene, frames, good, free, HUBER_STEPS_PX[-1])
+    sightings = bundle.Sightings.from_grid(np.where(good[..., None], problem.corners_px[:, frames], np.nan))
+    sigma_m = bundle.center_sigma(scene, sightings, problem.corners_m, problem.prior, free, noise_px)
+    return scene, reject_px, sigma_m
+
+
+def _without_stumps(good: ndarray) -> ndarray:
+    """Drop sightings of which rejection left too few corners for a pose."""
+    return good & (good.sum(-1, keepdims=True) >= MIN_CORNERS)
+
+
+def _effective_noise_px(residual_px: ndarray) -> float:
+    """Noise of one coordinate, raised as far as the corners of one sighting err together.
+
+    Cameras that are a few milliseconds apart, or a bent board, move all corners of a sighting the same way: twelve
+    corners then say little more than one. Kish's design effect is that ratio of variances; without it the lens is
+    bent to explain the motion of the board.
+    """
+    count = np.isfinite(residual_px[..., 0]).sum(-1)
+    sums = np.nansum(residual_px, axis=2)[count > 0]
+    variance = np.nanmean(residual_px**2)
+    together = (sums**2).sum() / (2 * count.sum() * variance) if variance > 0 else 1.0
+    return max(float(np.sqrt(variance * max(together, 1.0))), 1e-6)
+
+
+def _adjust_boards(problem: Problem, scene: bundle.Scene, frames: ndarray, reject_px: float) -> ndarray:
+    """(frame, 4, 4) poses of the board in more frames, the cameras held."""
+    scene = problem.scene(scene.lens, scene.T_cam_world, frames)
+    held = np.zeros((len(scene.lens), bundle.NUM_CAMERA), bool)
+    for huber_px in HUBER_STEPS_PX[1:]:
+        good = np.isfinite(problem.length_px(scene, frames))
+        scene = problem.adjust(scene, frames, good, held, huber_px)
+    good = _without_stumps(problem.length_px(scene, frames) <= reject_px)
+    return problem.adjust(scene, frames, good, held, HUBER_STEPS_PX[-1]).T_world_board
+
+
+def adjust_rig(problem: Problem, lens: ndarray, T_cam_world: ndarray, sizes_px: ndarray, max_frames: int) -> Solution:
+    """Adjust the cameras to a choice of frames, then the board's poses in the others to the cameras."""
+    adjusted = _choose_frames(problem.corners_px, sizes_px, max_frames)
+    first = T_cam_world @ np.linalg.inv(T_cam_world[0])
+    first[0] = np.eye(4)  # to the last bit
+    frames = np.nonzero(adjusted)[0]
+    scene, reject_px, sigma_m = _adjust_cameras(problem, problem.scene(lens, first, frames), frames)
+    poses = np.full((len(adjusted), 4, 4), np.nan)
+    poses[frames] = scene.T_world_board
+    others = np.nonzero(np.any(np.isfinite(problem.corners_px[..., 0]), axis=(0, 2)) & ~adjusted)[0]
+    for start in range(0, len(others), max_frames):
+        block = others[start : start + max_frames]
+        poses[block] = _adjust_boards(problem, scene, block, reject_px)
+    scene = replace(scene, T_world_board=poses)
+    return Solution(scene, problem.length_px(scene, np.arange(len(adjusted))), adjusted, sigma_m, reject_px)
+
+
+def lens_prior(lens: ndarray, sizes_px: ndarray) -> bundle.LensPrior:
+    """The widths of `LENS_SIGMA` around a neutral lens."""
+    views, sigma = len(lens), LENS_SIGMA
+    rows = np.zeros((views, 8, bundle.NUM_LENS))
+    values = np.zeros((views, 8))
+    aspect = 1 / (sigma["aspect"] * lens[:, 0])
+    rows[:, 0, 0], rows[:, 0, 1] = aspect, -aspect
+    center = 1 / (sigma["center"] * sizes_px[:, 0])
+    for row, column in ((1, 2), (2, 3)):
+        rows[:, row, column] = center
+        values[:, row] = center * (sizes_px[:, row - 1] - 1) / 2
+    for row, name in enumerate(("k1", "k2", "p1", "p2", "k3"), start=3):
+        rows[:, row, row + 1] = 1 / sigma[name]
+    return bundle.LensPrior(rows, values, PIXEL_NOISE_PX)
+
+
+def outer_corners(corners_m: ndarray) -> ndarray:
+    """(4, 3) corners of the rectangle around the board's corners, metres."""
+    low, high = corners_m.min(0), corners_m.max(0)
+    return np.array([[x, y, 0.0] for x in (low[0], high[0]) for y in (low[1], high[1])])
+
+
+def _choose_frames(corners_px: ndarray, sizes_px: ndarray, max_frames: int) -> ndarray:
+    """(frame,) bool: views take turns, each adding the sighting most unlike those it has taken."""
+    usable = np.any(np.isfinite(corners_px[..., 0]), axis=-1)
+    if usable.any(0).sum() <= max_frames:
+        return usable.any(0)
+    # A frame that many views share counts for all of them; half as many wishes as frames is plenty per view.
+    wishes = [spread_frames(corners_px[v], usable[v], sizes_px[v], max_frames // 2) for v in range(len(usable))]
+    chosen = np.zeros(usable.shape[1], bool)
+    for turn in range(max(len(w) for w in wishes)):
+        for wish in wishes:
+            if turn < len(wish) and chosen.sum() < max_frames:
+                chosen[wish[turn]] = True
+    return chosen

@@ -1,0 +1,90 @@
+"""The `detect` stage: clips to 2D candidates of every view and frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.engine import Plan, Unit
+from ..core.hands import NUM_JOINTS
+from ..core.schema import DETECTIONS, group_spec
+from ..core.store import Store
+from .detector import Candidates, DetectionSettings, make_detector
+from .frames import ViewFrames, view_frames
+from .session import Session
+
+GROUP = "detections"
+CODE = 1
+"""Raised when the same clip would give other numbers."""
+
+
+@dataclass(frozen=True)
+class DetectView:
+    """One view: its clip is decoded once, from the first missing chunk to the last."""
+
+    frames: ViewFrames
+    options: DetectionSettings
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        return self.frames.units
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        detector = make_detector(self.options)
+        for unit, found in self.frames.look(todo, detector.detect):
+            yield unit, self._blocks(found)
+
+    def _blocks(self, found: Sequence[Candidates | None]) -> dict[str, ndarray]:
+        limit = self.options.candidates
+        shape = (1, len(found), limit)
+        points = np.full((*shape, NUM_JOINTS, 2), np.nan, np.float32)
+        score, right = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        for i, candidates in enumerate(found):
+            if candidates is not None:
+                n = min(limit, len(candidates.score))
+                points[0, i, :n], score[0, i, :n] = candidates.points_px[:n], candidates.score[:n]
+                right[0, i, :n] = candidates.right[:n]
+        return {"points": points, "score": score, "right": right}
+
+
+def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str], chunk_frames: int) -> Plan:
+    """What detection has to do for a session.
+
+    Args:
+        session: the clips.
+        options: the detector's settings.
+        hashes: SHA-256 of each view's clip, and of the detector's model as `model`.
+        chunk_frames: frames per unit.
+    """
+    views, frames = session.timeline.source_frame.shape
+    chunk = min(chunk_frames, frames)
+    tasks = [DetectView(view, options) for view in view_frames(session.clips, session.timeline, chunk)]
+    group = group_spec(
+        GROUP,
+        DETECTIONS,
+        sizes={"view": views, "frame": frames, "candidate": options.candidates},
+        unit={"view": 1, "frame": chunk},
+        fingerprint={
+            # The model counts by its content, among the inputs, wherever it lies.
+            "settings": {**asdict(options), "model": None},
+            "inputs": {**hashes, "timeline": session.timeline.digest()},
+            "code": CODE,
+        },
+        attrs={"fps": session.fps},
+        coords={
+            "view": (("view",), np.array(session.views, object)),
+            "time_s": (("view", "frame"), session.timeline.time_s),
+        },
+    )
+    weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
+    return Plan(group, tasks, weight, "images", summarize)
+
+
+def summarize(store: Store) -> dict[str, Any]:
+    """Share of images in which no, one, two, ... hands were found."""
+    count = np.isfinite(store.read(GROUP, "score")).sum(axis=-1)
+    return {"hands_found": (np.bincount(count.ravel(), minlength=3) / count.size).tolist()}

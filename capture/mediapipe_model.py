@@ -1,0 +1,97 @@
+"""MediaPipe's hand landmark model: found, or built from the wheel that still carries it.
+
+MediaPipe from 0.10.30 on ships no model. The Tasks API reads a bundle: a zip, stored and not deflated, of a palm
+detector and a landmark network. Both lie in the wheel of mediapipe 0.10.21 (Apache-2.0), which any Python package
+index serves; the bundle is made from it once and kept in the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from ..core.errors import ModelError
+from ..core.store import disk_errors
+
+WHEEL = "mediapipe==0.10.21"
+
+PARTS = {
+    "hand_detector.tflite": (
+        "mediapipe/modules/palm_detection/palm_detection_full.tflite",
+        "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    ),
+    "hand_landmarks_detector.tflite": (
+        "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
+        "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    ),
+}
+"""Name in the bundle: (name in the wheel, SHA-256)."""
+
+
+def cache_folder() -> Path:
+    """The user's cache for handpipe: $XDG_CACHE_HOME/handpipe, or ~/.cache/handpipe."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handpipe"
+
+
+def resolve(configured: str | None = None) -> Path:
+    """Path of the model bundle: the configured one, else the cached one, else built now.
+
+    Raises:
+        ModelError: the configured file is not a model bundle, or the wheel cannot be had.
+    """
+    if configured is not None:
+        path = Path(configured).expanduser()
+        if not path.is_file() or not zipfile.is_zipfile(path):
+            raise ModelError(
+                f"{path}: expected a MediaPipe .task bundle, but found "
+                f"{'another kind of file' if path.exists() else 'no file'}. Correct `model` under `detection`, or "
+                "leave it out to use the standard one."
+            )
+        return path
+    path = cache_folder() / "hand_landmarker.task"
+    if not (path.is_file() and _genuine(path)):
+        build(path)
+    return path
+
+
+def build(path: Path) -> None:
+    """Download the wheel and write the bundle."""
+    with disk_errors(str(path)), tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--only-binary=:all:", "--python-version", "3.11", "--platform", "manylinux_2_28_x86_64"]
+        result = subprocess.run([*command, "--dest", folder, WHEEL], capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if result.returncode != 0 or not wheels:
+            reason = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            raise ModelError(
+                f"{path}: expected to build the hand model from the wheel {WHEEL}, but pip could not download it "
+                f"({reason}). Connect to a package index, or set `model` under `detection` to a hand_landmarker.task."
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            parts = {name: wheel.read(member) for name, (member, _) in PARTS.items()}
+        for name, content in parts.items():
+            found = hashlib.sha256(content).hexdigest()
+            if found != PARTS[name][1]:
+                raise ModelError(
+                    f"{WHEEL}: expected {name} with SHA-256 {PARTS[name][1]}, but found {found}. "
+                    "The package index served something else: use another one."
+                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as bundle:
+            for name, content in parts.items():
+                bundle.writestr(zipfile.ZipInfo(name), content)
+        temporary.replace(path)
+
+
+def _genuine(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            return all(hashlib.sha256(bundle.read(name)).hexdigest() == sha for name, (_, sha) in PARTS.items())
+    except (zipfile.BadZipFile, KeyError):
+        return False

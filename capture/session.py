@@ -1,0 +1,201 @@
+"""A session on disk: which clips there are, which belong together, and what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings
+
+from ..core.errors import SessionError, VideoError
+from ..core.store import Store
+from .timeline import Timeline, read_timestamps, regular
+from .video import Clip, find_clips, probe
+
+TIMESTAMPS = "timestamps.csv"
+
+CONTENT = "_content"
+"""Group whose attributes remember the hashes of files, so that an unchanged file is not read again."""
+
+
+@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class CaptureSettings:
+    """What makes a set of clips a session."""
+
+    dead_views: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the views that may be unusable: they are left out with a warning. More than that is an error."""
+    mixed_sizes: bool = False
+    """Whether the rig mixes cameras of different resolution."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The usable views of a recording."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+    """One per view, in natural order of the names."""
+    board_clips: Mapping[str, Clip]
+    """Clips that show the calibration board, by view: those of `calibration/`, else the session's own."""
+    timeline: Timeline
+    board_timeline: Timeline
+    """The same for the board's clips, one row per entry of `board_clips`."""
+    fps: float
+    left_out: Mapping[str, str]
+    """Views that cannot be used, and why."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return tuple(clip.view for clip in self.clips)
+
+    @property
+    def board_in_clips(self) -> bool:
+        """Whether the board is looked for in the same clips as the hands."""
+        return all(clip.path.parent == self.clips[0].path.parent for clip in self.board_clips.values())
+
+    def first(self, frames: int | None) -> Session:
+        """The session as if it were only this many frames long; the board's clips stay whole."""
+        return self if frames is None else replace(self, timeline=self.timeline.first(frames))
+
+
+def read_session(root: Path, options: CaptureSettings, fps: float | None = None) -> Session:
+    """Look at every clip of a session folder.
+
+    Args:
+        root: the folder.
+        options: what makes a session.
+        fps: frames per second, where the clips' headers are not to be trusted.
+
+    Raises:
+        SessionError, VideoError: it is not a session, or more views are unusable than `dead_views` allows.
+    """
+    videos = root / "videos"
+    if not root.is_dir() or not videos.is_dir():
+        found = "no such folder" if not root.exists() else "no folder `videos` in it"
+        raise SessionError(
+            f"{root}: expected a session folder with one clip per camera in {videos}, but found {found}. "
+            "docs/sessions.md shows the layout."
+        )
+    paths = find_clips(videos)
+    if not paths:
+        raise SessionError(
+            f"{videos}: expected one clip per camera, but found none. Put the clips there, as <view>.mp4."
+        )
+    board_folder = root / "calibration"
+    board_paths = find_clips(board_folder) if board_folder.is_dir() else {}
+    # A camera that filmed the board and has no clip of the hands is missing, not absent.
+    expected = paths | {view: videos / f"{view}.mp4" for view in board_paths.keys() - paths.keys()}
+    clips, problems = _probe_all(expected)
+    problems |= _odd_ones(clips, options, fps, timestamps=(root / TIMESTAMPS).exists())
+    _judge(root, problems, len(expected), options)
+    views = [view for view in paths if view not in problems]
+    if not views:
+        raise VideoError(next(iter(problems.values())))
+    kept = {view: clips[view] for view in views}
+    rate = fps or kept[views[0]].fps
+    timeline = _timeline(root / TIMESTAMPS, kept, rate)
+    board_clips, board_problems = _probe_all({view: board_paths[view] for view in views if view in board_paths})
+    for view, clip in board_clips.items():
+        if clip.size_px != kept[view].size_px:
+            board_problems[view] = _unlike(clip, "size", kept[view].size_px, str(kept[view].path))
+    board_problems |= _odd_ones(board_clips, options, fps, timestamps=(board_folder / TIMESTAMPS).exists())
+    _judge(board_folder, board_problems, len(views), options)
+    usable = {view: clip for view, clip in board_clips.items() if view not in board_problems}
+    return Session(
+        root=root,
+        clips=tuple(kept.values()),
+        board_clips=usable or kept,
+        timeline=timeline,
+        board_timeline=_timeline(board_folder / TIMESTAMPS, usable, rate) if usable else timeline,
+        fps=rate,
+        left_out={**problems, **board_problems},
+    )
+
+
+def _timeline(timestamps: Path, clips: Mapping[str, Clip], fps: float) -> Timeline:
+    if timestamps.exists():
+        return read_timestamps(timestamps, {view: clip.frames for view, clip in clips.items()})
+    return regular(len(clips), min(clip.frames for clip in clips.values()), fps)
+
+
+def _probe_all(paths: Mapping[str, Path]) -> tuple[dict[str, Clip], dict[str, str]]:
+    clips, problems = {}, {}
+    for view, path in paths.items():
+        try:
+            clips[view] = probe(path)
+        except VideoError as error:
+            problems[view] = str(error)
+    return clips, problems
+
+
+def _odd_ones(
+    clips: Mapping[str, Clip], options: CaptureSettings, fps: float | None, timestamps: bool
+) -> dict[str, str]:
+    """Clips unlike the majority in size, rate or length."""
+    kinds: list[tuple[str, Callable[[Clip], Any]]] = []
+    if not options.mixed_sizes:
+        kinds.append(("size", lambda clip: clip.size_px))
+    if not timestamps:
+        # With timestamps.csv, the file says what is simultaneous: lengths and rates may differ.
+        kinds.append(("length", lambda clip: clip.frames))
+        if fps is None:
+            kinds.append(("rate", lambda clip: round(clip.fps, 3)))
+    problems = {}
+    for what, value in kinds:
+        if not clips:
+            break
+        usual = Counter(value(clip) for clip in clips.values()).most_common(1)[0][0]
+        for view, clip in clips.items():
+            if value(clip) != usual and view not in problems:
+                problems[view] = _unlike(clip, what, usual, "the other clips")
+    return problems
+
+
+def _unlike(clip: Clip, what: str, usual: Any, others: str) -> str:
+    show = {
+        "size": lambda clip_or_size: "{}x{} pixels".format(*clip_or_size),
+        "length": lambda frames: f"{frames} frames",
+        "rate": lambda fps: f"{fps:g} frames per second",
+    }[what]
+    found = {"size": clip.size_px, "length": clip.frames, "rate": clip.fps}[what]
+    advice = {
+        "size": "Record all views alike, or set `mixed_sizes: true` under `capture` if the cameras really differ.",
+        "length": "Trim the clips to the same instants, or supply timestamps.csv.",
+        "rate": "Record all views alike, supply timestamps.csv, or set `fps` if the header is wrong.",
+    }[what]
+    return f"{clip.path}: expected {show(usual)} like {others}, but found {show(found)}. {advice}"
+
+
+def _judge(root: Path, problems: Mapping[str, str], views: int, options: CaptureSettings) -> None:
+    """A few dead cameras are left out; more are the user's to mend."""
+    if len(problems) > int(options.dead_views * views):
+        text = "; ".join(problems.values()) if len(problems) < 4 else "; ".join(list(problems.values())[:3]) + "; ..."
+        if len(problems) > 1:
+            text = f"{root}: {len(problems)} of {views} views cannot be used: {text}"
+        raise VideoError(text)
+
+
+def content_hashes(store: Store, paths: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of files, by the names given. Remembered in the store under size and modification time."""
+    known: dict[str, list[Any]] = store.attrs(CONTENT).get("sha256", {})
+
+    def one(item: tuple[str, Path]) -> tuple[str, list[Any]]:
+        name, path = item
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        if name in known and known[name][:2] == stamp:
+            return name, known[name]
+        with path.open("rb") as file:
+            return name, [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = dict(pool.map(one, paths.items()))
+    if any(known.get(name) != entry for name, entry in found.items()):
+        store.set_attrs(CONTENT, sha256={**known, **found})
+    return {name: str(entry[2]) for name, entry in found.items()}

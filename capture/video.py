@@ -1,0 +1,181 @@
+"""Clips: what a file says it is, its frames in order, and writing new ones whole."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from numpy import ndarray
+
+from ..core.errors import VideoError
+from ..core.store import disk_errors
+
+CLIP_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video file, as its header describes it."""
+
+    path: Path
+    frames: int
+    fps: float
+    size_px: tuple[int, int]
+    """Width, height."""
+
+    @property
+    def view(self) -> str:
+        """Name of the view: the file's stem."""
+        return self.path.stem
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which c2 comes before c10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def find_clips(folder: Path) -> dict[str, Path]:
+    """Clips of a folder by view name, in natural order.
+
+    Raises:
+        VideoError: two files have the same stem.
+    """
+    found: dict[str, Path] = {}
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in CLIP_SUFFIXES and not p.name.startswith(".")]
+    for path in sorted(paths, key=lambda p: natural_key(p.stem)):
+        if path.stem in found:
+            raise VideoError(
+                f"{folder}: expected one clip per view, but found both {found[path.stem].name} and {path.name}. "
+                "Remove or rename one of them."
+            )
+        found[path.stem] = path
+    return found
+
+
+def probe(path: Path) -> Clip:
+    """Read the header of a clip and decode its first frame.
+
+    Raises:
+        VideoError: the file is missing, empty, truncated or not a video.
+    """
+    advice = "Copy it again from the camera, or take it away."
+    if not path.exists():
+        raise VideoError(f"{path}: expected a clip, but there is no such file. Put it there.")
+    size = path.stat().st_size
+    if size == 0:
+        raise VideoError(f"{path}: expected a clip, but the file is empty. {advice}")
+    declared = _declared_bytes(path)
+    if declared is not None and declared > size:
+        raise VideoError(
+            f"{path}: expected {declared} bytes by its own header, but found {size}: the file is truncated. {advice}"
+        )
+    capture = _open(path)
+    try:
+        ok = capture.isOpened() and capture.grab()
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if ok else 0
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    finally:
+        capture.release()
+    if not ok or frames <= 0 or width <= 0:
+        raise VideoError(
+            f"{path}: expected a video that can be decoded, but found {_kind(path)}. "
+            f"It may be truncated, or not a video. {advice}"
+        )
+    return Clip(path, frames, fps, (width, height))
+
+
+def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
+    """Decode a clip once, in order, and give the wanted frames (ascending indices).
+
+    Frames are never sought: seeking by index is inexact for clips with a variable rate. Frames before the first
+    wanted one cost their decoding and nothing else.
+
+    Yields:
+        (height, width, 3) uint8, blue green red, one for each wanted index.
+
+    Raises:
+        VideoError: the clip ends, or changes its size, before the last wanted frame.
+    """
+    capture = _open(clip.path)
+    try:
+        position = -1
+        for index in wanted:
+            assert index > position, "wanted frames ascend"
+            ok = True
+            while ok and position < index:
+                ok = capture.grab()
+                position += 1
+            image = capture.retrieve()[1] if ok else None
+            if image is None or image.shape[:2] != clip.size_px[::-1]:
+                raise VideoError(
+                    f"{clip.path}: expected {clip.frames} frames of {clip.size_px[0]}x{clip.size_px[1]}, but frame "
+                    f"{index} cannot be decoded. The clip is damaged: copy it again, or take it away to go on without "
+                    "this view."
+                )
+            yield image
+    finally:
+        capture.release()
+
+
+@contextmanager
+def clip_writer(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
+    """Write an mp4 that appears under its name only once it is whole."""
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    with disk_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px)
+        if not writer.isOpened():
+            raise VideoError(f"{path}: expected to write an mp4 there, but OpenCV's encoder refused the file.")
+        try:
+            yield writer
+        except BaseException:
+            writer.release()
+            temporary.unlink(missing_ok=True)
+            raise
+        writer.release()
+        temporary.replace(path)
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    # One decoding thread: the engine's workers are the parallelism.
+    return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+
+
+def _declared_bytes(path: Path) -> int | None:
+    """Bytes an MP4/MOV file should have by its top-level boxes; None for other containers."""
+    if path.suffix.lower() not in (".mp4", ".mov"):
+        return None
+    end = 0
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while end + 8 <= size:
+            file.seek(end)
+            header = file.read(16)
+            length, kind = struct.unpack(">I4s", header[:8])
+            if end == 0 and kind not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"):
+                return None
+            if length == 1 and len(header) == 16:
+                length = struct.unpack(">Q", header[8:])[0]
+            if length == 0:
+                return size
+            if length < 8:
+                return None
+            end += length
+    return end
+
+
+def _kind(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if b"ftyp" in head[:12]:
+        return "an MP4 file without a usable video track"
+    if head and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
+        return "a text file"
+    return f"a file that begins with {head[:8]!r}"

@@ -1,0 +1,181 @@
+"""The commands; thin. `main` turns what is wrong into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from pydantic import ValidationError
+from tyro.conf import Positional, arg
+
+# Before anything imports these libraries: no chatter of theirs between our lines.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("GLOG_minloglevel", "3")
+
+from .capture.synthesize import SynthesisSettings, synthesize
+from .core.config import explain
+from .core.engine import Engine, EngineSettings
+from .core.errors import ConfigError, HandpipeError
+from .pipeline import STAGES, Config, Job, Stage, load_config, run
+from .screen import Screen
+from .summary import rows, summarize
+
+DONE, FAILED, WRONG = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every command on a session takes."""
+
+    session: Positional[str]
+    """A session folder, or the name of a session in pipeline.yaml (`capture-session` is there by default)."""
+    settings: Annotated[Config, arg(name="")]
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    store: str | None = None
+    """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
+    force: bool = False
+    """Compute again what this command is for, even if it is up to date."""
+    prune: Annotated[int | None, arg(metavar="N")] = None
+    """Only the first N frames; results go to session-prune-N.zarr."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Run(Common):
+    """Clips to MANO: every stage that is missing or stale."""
+
+    until: Stage = "fit"
+    """The last stage to run."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return STAGES[: STAGES.index(self.until) + 1]
+
+
+@dataclass(frozen=True)
+class Calibrate(Common):
+    """The cameras: from the board in the clips, or from cameras.toml."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return ("calibrate",)
+
+
+@dataclass(frozen=True)
+class Detect(Common):
+    """2D hands in every view and frame."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return ("detect",)
+
+
+@dataclass(frozen=True)
+class Triangulate(Common):
+    """Which detection is which hand, and 3D keypoints from all views."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return ("triangulate",)
+
+
+@dataclass(frozen=True)
+class Fit(Common):
+    """MANO of both hands to the keypoints."""
+
+    def stages(self) -> tuple[Stage, ...]:
+        return ("fit",)
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """A session that a computer filmed: rendered views of two hands and of a board, with the truth."""
+
+    out: Positional[Path]
+    """The session's folder; made if it is not there."""
+    settings: Annotated[SynthesisSettings, arg(name="")]
+    engine: Annotated[EngineSettings, arg(name="")]
+    force: bool = False
+    """Render again, even if it is up to date."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns the exit status: 0 done, 2 wrong usage or input; a failure of ours raises."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(argv)
+    except HandpipeError as error:
+        if "--debug" in argv:
+            raise
+        print(f"handpipe: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("handpipe: interrupted; what is done is kept, the same command continues", file=sys.stderr)
+        return FAILED
+
+
+def _dispatch(argv: list[str]) -> int:
+    config, _ = load_config(None, None)
+    command = _parse(argv, config)
+    if isinstance(command, Synthesize):
+        return _synthesize(command)
+    if command.config is not None or command.session:
+        # The flags stand over session.yaml: parse again, now with its values as the defaults.
+        config, _ = load_config(command.config, command.session)
+        command = _parse(argv, config)
+    assert isinstance(command, Common)
+    return _run(command)
+
+
+def _parse(argv: list[str], config: Config) -> Any:
+    """The command with its options; leaves with status 2 and the usage when they are wrong."""
+    commands: Any = Annotated[
+        Synthesize,
+        tyro.conf.subcommand("synthesize", default=Synthesize(tyro.MISSING, SynthesisSettings(), config.engine)),
+    ]
+    for name, cls in SESSION_COMMANDS.items():
+        commands |= Annotated[cls, tyro.conf.subcommand(name, default=cls(tyro.MISSING, config))]
+    try:
+        return tyro.cli(commands, args=argv, prog="handpipe", description="Clips of two hands in, MANO in Zarr out.")
+    except ValidationError as error:
+        raise ConfigError(explain(Config, "command line", error)) from error
+
+
+def _run(command: Any) -> int:
+    if command.prune is not None and command.prune < 1:
+        raise ConfigError(f"--prune {command.prune}: expected 1 or more frames. Leave it out for the whole session.")
+    stages = command.stages()
+    forced = frozenset(stages) if command.force else frozenset()
+    screen = Screen()
+    done = run(Job(command.session, command.settings, stages, forced, command.prune, command.store), screen)
+    figures = summarize(done)
+    screen.table(f"{command.session}", rows(figures))
+    if command.json:
+        print(json.dumps(figures, indent=1))
+    return DONE
+
+
+def _synthesize(command: Synthesize) -> int:
+    screen = Screen()
+    with Engine(command.engine, screen) as engine:
+        computed = synthesize(command.out, command.settings, engine, force=command.force)
+    if command.json:
+        print(json.dumps({"session": str(command.out), "computed": list(computed)}, indent=1))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

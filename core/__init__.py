@@ -1,0 +1,1 @@
+"""What every stage shares: hands, cameras, configuration, the store, the engine and errors."""

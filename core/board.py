@@ -1,0 +1,63 @@
+"""The calibration board: what was printed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+Dictionary = Literal[
+    "DICT_4X4_50",
+    "DICT_4X4_100",
+    "DICT_4X4_250",
+    "DICT_4X4_1000",
+    "DICT_5X5_50",
+    "DICT_5X5_100",
+    "DICT_5X5_250",
+    "DICT_5X5_1000",
+    "DICT_6X6_50",
+    "DICT_6X6_100",
+    "DICT_6X6_250",
+    "DICT_6X6_1000",
+    "DICT_7X7_50",
+    "DICT_7X7_100",
+    "DICT_7X7_250",
+    "DICT_7X7_1000",
+    "DICT_ARUCO_ORIGINAL",
+    "DICT_APRILTAG_16h5",
+    "DICT_APRILTAG_25h9",
+    "DICT_APRILTAG_36h10",
+    "DICT_APRILTAG_36h11",
+]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class Board:
+    """The printed board. Measure the print: a printer that scales by 1 % scales the whole reconstruction by 1 %."""
+
+    type: Literal["charuco"] = "charuco"
+    """Kind of board; only ChArUco is known."""
+    columns: Annotated[int, Field(ge=2, le=100)] = 7
+    """Squares along x (not inner corners)."""
+    rows: Annotated[int, Field(ge=2, le=100)] = 5
+    """Squares along y (not inner corners)."""
+    square_m: Annotated[float, Field(gt=0)] = 0.04
+    """Side of a square, metres."""
+    marker_m: Annotated[float, Field(gt=0)] = 0.03
+    """Side of a marker, metres; smaller than a square."""
+    dictionary: Dictionary = "DICT_4X4_50"
+    """OpenCV's name of the marker dictionary."""
+    inverted: bool = False
+    """White and black are swapped on the print."""
+    legacy: bool = False
+    """Layout of OpenCV before 4.6; it differs only where the number of rows is even."""
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Board:
+        # ValueError, because pydantic turns it into the message that names the setting.
+        if self.marker_m >= self.square_m:
+            raise ValueError(f"marker_m ({self.marker_m:g}) must be smaller than square_m ({self.square_m:g})")
+        if (self.columns - 1) * (self.rows - 1) < 4:
+            raise ValueError("columns and rows count squares, and the board needs four inner corners or more")
+        return self

@@ -1,0 +1,123 @@
+"""Cameras: one record for the rig, and the projection every stage shares.
+
+Axes follow OpenCV: +z forward, +x right, +y down. Pixel (0, 0) is the centre of the first pixel.
+`T_cam_world` maps world points (metres) to camera points. The lens is OpenCV's: fx, fy, cx, cy and the five
+coefficients k1, k2, p1, p2, k3 (`cv2.projectPoints`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """The rig. A view that is not calibrated has NaN in every array and is ignored downstream."""
+
+    names: tuple[str, ...]
+    """Names of the views, in the session's order."""
+    K: ndarray
+    """(view, 3, 3) pinhole matrices, pixels."""
+    distortion: ndarray
+    """(view, 5) OpenCV's k1, k2, p1, p2, k3."""
+    T_cam_world: ndarray
+    """(view, 4, 4) world to camera, metres."""
+    size_px: ndarray
+    """(view, 2) width and height of the images, pixels."""
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        assert self.K.shape == (n, 3, 3), self.K.shape
+        assert self.distortion.shape == (n, 5), self.distortion.shape
+        assert self.T_cam_world.shape == (n, 4, 4), self.T_cam_world.shape
+        assert self.size_px.shape == (n, 2), self.size_px.shape
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def calibrated(self) -> ndarray:
+        """(view,) bool, True where the view has a calibration."""
+        return np.isfinite(self.K).all((1, 2)) & np.isfinite(self.T_cam_world).all((1, 2))
+
+    @property
+    def P_cam_world(self) -> ndarray:
+        """(view, 3, 4) projection to *undistorted normalised* image coordinates: [R | t]."""
+        return self.T_cam_world[:, :3, :]
+
+    @property
+    def centers_m(self) -> ndarray:
+        """(view, 3) positions of the cameras in the world, metres."""
+        R, t = self.T_cam_world[:, :3, :3], self.T_cam_world[:, :3, 3]
+        return -np.einsum("vji,vj->vi", R, t)
+
+    @property
+    def focal_px(self) -> ndarray:
+        """(view,) mean focal length, pixels: what turns an angle into pixels."""
+        return 0.5 * (self.K[:, 0, 0] + self.K[:, 1, 1])
+
+    def subset(self, index: Sequence[int] | ndarray) -> Cameras:
+        """The views at these positions, in this order."""
+        index = np.asarray(index, dtype=int)
+        names = tuple(self.names[i] for i in index)
+        return Cameras(names, self.K[index], self.distortion[index], self.T_cam_world[index], self.size_px[index])
+
+    def project(self, points_m: ndarray) -> ndarray:
+        """Pixels of world points in every view.
+
+        Args:
+            points_m: (..., 3) world points, metres.
+
+        Returns:
+            (view, ..., 2) pixels; NaN for points behind the camera.
+        """
+        batch = points_m.shape[:-1]
+        flat = points_m.reshape(-1, 3)
+        cam = np.einsum("vij,nj->vni", self.T_cam_world[:, :3, :3], flat) + self.T_cam_world[:, None, :3, 3]
+        depth = np.where(cam[..., 2:] > 0, cam[..., 2:], np.nan)
+        xy = distort(cam[..., :2] / depth, self.distortion[:, None, :])
+        uv = xy * self.K[:, None, [0, 1], [0, 1]] + self.K[:, None, :2, 2]
+        return uv.reshape(len(self), *batch, 2)
+
+    def undistort(self, uv_px: ndarray) -> ndarray:
+        """Normalised, undistorted image coordinates of pixels: what a straight ray through the lens has.
+
+        Args:
+            uv_px: (view, ..., 2) pixels, one leading entry per view.
+
+        Returns:
+            (view, ..., 2) x/z and y/z in the camera's frame.
+        """
+        expand = (slice(None),) + (None,) * (uv_px.ndim - 2)
+        focal = self.K[:, [0, 1], [0, 1]][expand]
+        center = self.K[:, :2, 2][expand]
+        return undistort_normalised((uv_px - center) / focal, self.distortion[expand])
+
+
+def distort(xy: ndarray, distortion: ndarray) -> ndarray:
+    """OpenCV's lens: (..., 2) normalised coordinates to distorted ones, coefficients (..., 5)."""
+    k1, k2, p1, p2, k3 = np.moveaxis(distortion, -1, 0)
+    x, y = xy[..., 0], xy[..., 1]
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    dy = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return np.stack([x * radial + dx, y * radial + dy], axis=-1)
+
+
+def undistort_normalised(xy_distorted: ndarray, distortion: ndarray, iterations: int = 20) -> ndarray:
+    """Inverse of `distort`, by the fixed-point iteration OpenCV uses."""
+    k1, k2, p1, p2, k3 = np.moveaxis(distortion, -1, 0)
+    xd, yd = xy_distorted[..., 0], xy_distorted[..., 1]
+    x, y = xd, yd
+    for _ in range(iterations):
+        r2 = x * x + y * y
+        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+        dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+        dy = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+        x, y = (xd - dx) / radial, (yd - dy) / radial
+    return np.stack([x, y], axis=-1)

@@ -1,0 +1,90 @@
+"""Settings from YAML and the command line, in layers, strictly.
+
+Settings are frozen pydantic dataclasses: the defaults live in code, `pipeline.yaml` and `session.yaml` override them,
+flags override those. Unknown keys and wrong types are errors that name the file and the key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import ConfigError
+
+T = TypeVar("T")
+
+Layer = tuple[str, Mapping[str, Any]]
+"""Where it comes from, and what it says."""
+
+
+def read_yaml(path: Path) -> Layer:
+    """One layer from a file: a mapping, no tags."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: expected a YAML file with settings, but there is none. Check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: expected YAML, but it cannot be read: {reason}. Mend that line.") from error
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected settings as `key: value` lines, but found a {type(value).__name__}.")
+    return str(path), value
+
+
+def build(cls: type[T], layers: Sequence[Layer]) -> T:
+    """The settings that the layers add up to; later ones win, key by key.
+
+    Raises:
+        ConfigError: a layer has an unknown key, a wrong type or a value out of range; it names layer and key.
+    """
+    adapter = TypeAdapter(cls)
+    merged: dict[str, Any] = {}
+    result = adapter.validate_json("{}")
+    for where, layer in layers:
+        merged = _merge(merged, layer)
+        try:
+            # As JSON, because only there strict types and nested mappings go together.
+            result = adapter.validate_json(json.dumps(merged, default=str))
+        except ValidationError as error:
+            raise ConfigError(explain(cls, where, error)) from error
+    return result
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def explain(cls: type, where: str, error: ValidationError) -> str:
+    """The first of pydantic's complaints as one sentence: where, expected, got, what to do."""
+    first = error.errors()[0]
+    loc = [str(part) for part in first["loc"]]
+    key = ".".join(loc)
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = sorted(field.name for field in fields(_class_at(cls, loc[:-1])))  # type: ignore[arg-type]
+        return f"{where}: unknown key '{key}'. Known keys: {', '.join(known)}."
+    return (
+        f"{where}: '{key}': {first['msg'][0].lower()}{first['msg'][1:]}, but got {first['input']!r}. "
+        "Correct the value; docs/configuration.md lists every key."
+    )
+
+
+def _class_at(cls: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if is_dataclass(cls):
+            cls = get_type_hints(cls)[part]
+        if not is_dataclass(cls):
+            # Optional[X], dict[str, X]: the settings class is one of the arguments.
+            cls = next((arg for arg in get_args(cls) if is_dataclass(arg)), cls)
+    return cls

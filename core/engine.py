@@ -1,0 +1,261 @@
+"""The engine: which work is missing, on which workers, with a progress bar.
+
+A stage gives a plan: the group it fills and a list of tasks. A task is a picklable value with a method `run(todo)`
+that yields one unit after the other, blocks of every array of the group. The engine decides what is stale, sends the
+tasks to a Dask cluster (or runs them here), writes each unit as it comes, and never runs a unit twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from numpy import ndarray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings
+
+from .errors import SessionError
+from .store import GroupSpec, Store, disk_errors
+
+Unit = tuple[int, ...]
+
+PROGRESS_TOPIC = "handpipe-progress"
+
+
+@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class EngineSettings:
+    """Where the work runs. None of this changes a result."""
+
+    workers: Annotated[int | None, Field(ge=0)] = None
+    """Worker processes; None is one per core, 0 runs everything in this process without Dask."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler (tcp://host:port); None starts a local cluster."""
+    chunk_frames: Annotated[int, Field(ge=1)] = 64
+    """Frames per chunk: what is computed, written and kept at once."""
+    dashboard: str = "127.0.0.1:0"
+    """Address of the local cluster's dashboard; `:0` takes a free port."""
+
+
+class Task(Protocol):
+    """Some units that one worker computes in one go, because they share what is expensive (one video's decoding)."""
+
+    @property
+    def units(self) -> Sequence[Unit]: ...
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        """Compute these of the task's units, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All a stage has to say before it runs."""
+
+    group: GroupSpec
+    tasks: Sequence[Task]
+    weight: Mapping[Unit, int]
+    """How much each unit adds to the progress bar."""
+    noun: str
+    """What the weights count: frames, images, hands."""
+    summarize: Callable[[Store], dict[str, Any]] = field(default=lambda store: {})
+    """Attributes to add once complete, from what was written."""
+
+
+class Progress(Protocol):
+    """What the screen shows of a stage. `advance` may be called from any thread."""
+
+    def start(self, stage: str, total: int, done: int, noun: str) -> None: ...
+    def advance(self, amount: int) -> None: ...
+    def stop(self) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+def limit_threads() -> None:
+    """One thread per worker for BLAS, OpenMP, OpenCV and PyTorch: the engine's parallelism is the workers."""
+    import sys
+
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(1)
+    for module, call in (("cv2", "setNumThreads"), ("torch", "set_num_threads")):
+        if module in sys.modules:
+            getattr(sys.modules[module], call)(1)
+
+
+def run_task(store: Store, group: str, task: Task, report: Callable[[Unit], None] | None = None) -> int:
+    """Compute and write what is missing of a task; on a worker, or here. Returns the number of units computed."""
+    limit_threads()
+    done = store.done(group)
+    todo = [unit for unit in task.units if not done[unit]]
+    if not todo:
+        return 0
+    report = report or _report_to_scheduler(group)
+    for unit, blocks in task.run(todo):
+        store.write(group, unit, blocks)
+        report(unit)
+    return len(todo)
+
+
+def _report_to_scheduler(group: str) -> Callable[[Unit], None]:
+    from distributed import get_worker
+
+    worker = get_worker()
+    return lambda unit: worker.log_event(PROGRESS_TOPIC, {"group": group, "unit": list(unit)})
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What changed between two fingerprints, as `path old -> new`."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key} {_short(a)} -> {_short(b)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:12] + "…"
+
+
+class Engine:
+    """Runs plans. A context manager: the cluster starts with the first plan that has work, and ends with the block."""
+
+    def __init__(self, options: EngineSettings, progress: Progress) -> None:
+        self.options = options
+        self.progress = progress
+        self._client: Any = None
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._exit.close()
+
+    def execute(self, store: Store, make_plan: Callable[[int], Plan], *, force: bool = False) -> bool:
+        """Bring one group up to date. Returns whether anything had to be computed.
+
+        Args:
+            store: where the group is, or will be.
+            make_plan: the stage's plan for a number of frames per chunk.
+            force: compute again what is there.
+
+        Raises:
+            HandpipeError: as the store or the stage's tasks raise it. What is done stays.
+        """
+        plan = make_plan(self.options.chunk_frames)
+        name = plan.group.name
+        stored = store.fingerprint(name)
+        fresh = stored == plan.group.fingerprint
+        if fresh and not force:
+            # Half a result is continued in the chunks it was begun with.
+            plan = make_plan(int(store.attrs(name)["chunk_frames"]))
+        if fresh and store.complete(name) and not force:
+            return False
+        if stored is not None and (not fresh or force):
+            why = differences(stored, plan.group.fingerprint)
+            self.progress.say(f"{name}: computed again, " + ("; ".join(why[:3]) if why else "--force"))
+        if not fresh or force:
+            store.create(plan.group)
+        done = store.done(name)
+        self.progress.start(
+            name, sum(plan.weight.values()), sum(w for u, w in plan.weight.items() if done[u]), plan.noun
+        )
+        try:
+            self._run(store, plan)
+        finally:
+            self.progress.stop()
+        missing = int(np.sum(~store.done(name)))
+        if missing:
+            raise RuntimeError(f"{name}: {missing} units were not computed by any task")
+        store.finish(name, **plan.summarize(store))
+        return True
+
+    def _run(self, store: Store, plan: Plan) -> None:
+        name = plan.group.name
+        done = store.done(name)
+        tasks = [task for task in plan.tasks if any(not done[unit] for unit in task.units)]
+        if self.options.workers == 0 and self.options.scheduler is None:
+            for task in tasks:
+                run_task(store, name, task, lambda unit: self.progress.advance(plan.weight[unit]))
+            return
+        from distributed import as_completed
+
+        client = self.client()
+
+        def on_event(event: tuple[Any, Mapping[str, Any]]) -> None:
+            if event[1]["group"] == name:
+                self.progress.advance(plan.weight[tuple(event[1]["unit"])])
+
+        client.subscribe_topic(PROGRESS_TOPIC, on_event)
+        futures = [client.submit(run_task, store, name, task, pure=False) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        finally:
+            client.cancel(futures)
+            client.unsubscribe_topic(PROGRESS_TOPIC)
+
+    def client(self) -> Any:
+        """The Dask client; starts the local cluster on first use."""
+        if self._client is None:
+            self._client = self._connect()
+            self.progress.say(f"Dask dashboard: {self._client.dashboard_link}")
+        return self._client
+
+    def _connect(self) -> Any:
+        import dask
+        from distributed import Client, LocalCluster
+
+        if self.options.scheduler is not None:
+            return self._join(self.options.scheduler)
+        workers = self.options.workers or len(os.sched_getaffinity(0))
+        # Workers are spawned with these, before they import anything that reads them.
+        threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+        settings = {
+            "distributed.nanny.pre-spawn-environ": {**threads, "MALLOC_TRIM_THRESHOLD_": "65536"},
+            "distributed.worker.memory.terminate": False,
+            "distributed.worker.daemon": True,
+        }
+        with disk_errors("Dask's scratch folder"):
+            self._exit.enter_context(dask.config.set(settings))  # type: ignore[attr-defined]
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=self.options.dashboard,
+                silence_logs=40,
+            )
+        self._exit.enter_context(cluster)
+        return self._exit.enter_context(Client(cluster))
+
+    def _join(self, address: str) -> Any:
+        """Connect to a running scheduler whose workers have this handpipe: others die of tasks they cannot read."""
+        import importlib.metadata
+
+        from distributed import Client
+
+        try:
+            client = self._exit.enter_context(Client(address, timeout="10s"))
+        except (OSError, ValueError) as error:
+            raise SessionError(
+                f"--scheduler {address}: expected a running Dask scheduler, but could not connect ({error}). "
+                "Start one with `dask scheduler`, or leave the option out for a local cluster."
+            ) from error
+        here = importlib.metadata.version("handpipe")
+        found = client.run(importlib.metadata.version, "handpipe", on_error="return")
+        wrong = {worker: version for worker, version in found.items() if version != here}
+        if wrong or not found:
+            one = next(iter(wrong.items()), None)
+            raise SessionError(
+                f"--scheduler {address}: expected workers with handpipe {here}, but "
+                + (f"{one[0]} says {one[1]!r}. Install the same handpipe there." if one else "it has none. Start some.")
+            )
+        return client

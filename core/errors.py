@@ -1,0 +1,36 @@
+"""What can go wrong through no fault of the code: where, what was expected, what was found, what to do."""
+
+
+class HandpipeError(Exception):
+    """A mistake in the input or the usage. The command line prints it in one sentence and exits with 2.
+
+    The message names the place, what was expected, what was found and what to do.
+    """
+
+
+class SessionError(HandpipeError, ValueError):
+    """A session folder, or one of its files, is not what it should be."""
+
+
+class VideoError(HandpipeError, ValueError):
+    """A clip cannot be used: missing, empty, truncated, no video, or unlike the others."""
+
+
+class ConfigError(HandpipeError, ValueError):
+    """A setting has an unknown name, a wrong type or a value out of range."""
+
+
+class CalibrationError(HandpipeError, ValueError):
+    """The cameras cannot be calibrated from what is there, or a calibration file does not fit the session."""
+
+
+class StoreError(HandpipeError, ValueError):
+    """A Zarr store cannot be used: newer schema, foreign content, or not a store."""
+
+
+class ModelError(HandpipeError, ValueError):
+    """A hand model or detector model file is missing or is not what it should be."""
+
+
+class DiskError(HandpipeError, OSError):
+    """The disk is full or cannot be written."""

@@ -1,0 +1,144 @@
+"""The Zarr schema: the arrays of every group, their axes, units and meaning. docs/store.md is written from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from .cameras import Cameras
+from .hands import HANDS, JOINTS, NUM_BETAS, NUM_JOINTS, NUM_POSE
+from .store import ArraySpec, GroupSpec, Store
+
+NAN = float("nan")
+
+LABELS: Mapping[str, Sequence[str]] = {
+    "hand": HANDS,
+    "joint": JOINTS,
+    "xy": ("x", "y"),
+    "xyz": ("x", "y", "z"),
+}
+"""Labels of the axes that are the same in every store."""
+
+Columns = Mapping[str, tuple[str, str, Any, str, str]]
+"""Array: (axes, dtype, fill, units, meaning)."""
+
+BOARD: Columns = {
+    "corners": ("view board_frame corner xy", "float32", NAN, "pixel", "detected board corners; NaN where not seen"),
+}
+
+CAMERAS: Columns = {
+    "K": ("view row col", "float64", NAN, "pixel", "pinhole matrix; NaN for a view without calibration"),
+    "distortion": ("view coefficient", "float64", NAN, "1", "OpenCV's k1, k2, p1, p2, k3"),
+    "T_cam_world": ("view row4 col4", "float64", NAN, "metre", "world to camera"),
+    "size": ("view wh", "int32", 0, "pixel", "width and height of the images"),
+    "rms": ("view", "float64", NAN, "pixel", "reprojection error of the board's corners"),
+}
+
+DETECTIONS: Columns = {
+    "points": (
+        "view frame candidate joint xy",
+        "float32",
+        NAN,
+        "pixel",
+        "landmarks of each candidate; pixel (0, 0) is the centre of the first pixel; NaN where there is none",
+    ),
+    "score": ("view frame candidate", "float32", NAN, "1", "confidence"),
+    "right": ("view frame candidate", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
+}
+
+GROUPS: Columns = {
+    "member": ("view frame slot", "int16", -1, "1", "candidate of this view that belongs to the slot's hand; -1 none"),
+    "points": ("frame slot joint xyz", "float32", NAN, "metre", "the slot's hand in the world"),
+    "votes": ("frame slot", "float32", 0.0, "1", "log-odds of the detector's labels that it is a right hand"),
+}
+
+TRACKS: Columns = {
+    "slot": ("frame hand", "int16", -1, "1", "which slot of `groups` is this hand; -1 none or not decided"),
+    "points": ("frame hand joint xyz", "float32", NAN, "metre", "that slot's points"),
+    "predicted": ("frame hand joint xyz", "float32", NAN, "metre", "where a missing hand should be"),
+}
+
+KEYPOINTS: Columns = {
+    "points": ("frame hand joint xyz", "float32", NAN, "metre", "joints in the world; NaN where not seen"),
+    "sigma": ("frame hand joint", "float32", NAN, "metre", "standard error of the point"),
+    "assignment": ("view frame hand", "int16", -1, "1", "which candidate was taken; -1 none"),
+    "inlier": ("view frame hand joint", "bool", False, "1", "used (true) or rejected"),
+}
+
+MANO: Columns = {
+    "betas": ("hand beta", "float32", NAN, "1", "shape, one per subject and hand"),
+    "global_orient": ("frame hand axis_angle", "float32", NAN, "radian", "axis-angle, smplx's convention"),
+    "hand_pose": ("frame hand pose", "float32", NAN, "radian", "axis-angle of 15 joints, flat_hand_mean=True"),
+    "transl": ("frame hand xyz", "float32", NAN, "metre", "smplx's transl"),
+    "joints": ("frame hand joint xyz", "float32", NAN, "metre", "joints of the fitted hand, in the world"),
+    "residual": ("frame hand", "float32", NAN, "metre", "RMS distance of the fitted joints from the keypoints"),
+    "valid": ("frame hand", "bool", False, "1", "whether the frame is supported by observations"),
+}
+
+
+def group_spec(
+    name: str,
+    columns: Columns,
+    sizes: Mapping[str, int],
+    unit: Mapping[str, int],
+    fingerprint: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    coords: Mapping[str, tuple[tuple[str, ...], ndarray]] | None = None,
+) -> GroupSpec:
+    """A group of the schema.
+
+    Args:
+        name: its name in the store.
+        columns: its arrays.
+        sizes: length of the axes that differ from store to store.
+        unit: how far one unit reaches along each axis that is cut.
+        fingerprint: what the numbers are computed from.
+        attrs: further attributes.
+        coords: labels and values along axes, beyond the ones every store shares: axes and values by name.
+    """
+    coords = dict(coords or {})
+    known = {
+        **{"row": 3, "col": 3, "row4": 4, "col4": 4, "wh": 2, "coefficient": 5, "xy": 2, "xyz": 3},
+        **{"joint": NUM_JOINTS, "hand": 2, "slot": 2, "beta": NUM_BETAS, "pose": NUM_POSE, "axis_angle": 3},
+        **sizes,
+    }
+    arrays = {}
+    for array, (axes, dtype, fill, units, meaning) in columns.items():
+        dims = tuple(axes.split())
+        shape = tuple(known[dim] for dim in dims)
+        chunk = tuple(min(unit.get(dim, size), size) for dim, size in zip(dims, shape, strict=True))
+        arrays[array] = ArraySpec(dims, shape, chunk, dtype, fill, {"units": units, "description": meaning})
+    axes_used = {dim for spec in arrays.values() for dim in spec.dims}
+    for dim in sorted(axes_used & LABELS.keys()):
+        coords.setdefault(dim, ((dim,), np.array(LABELS[dim], object)))
+    return GroupSpec(
+        name=name,
+        arrays=arrays,
+        coords={key: values for key, (_, values) in coords.items()},
+        coord_dims={key: dims for key, (dims, _) in coords.items()},
+        fingerprint=fingerprint,
+        attrs={**attrs, "unit_dims": list(unit), "chunk_frames": unit.get("frame", 0)},
+        units=tuple(-(-known[dim] // size) for dim, size in unit.items()),
+    )
+
+
+def camera_blocks(cameras: Cameras, rms_px: ndarray) -> dict[str, ndarray]:
+    """The `cameras` group's arrays."""
+    return {
+        "K": cameras.K,
+        "distortion": cameras.distortion,
+        "T_cam_world": cameras.T_cam_world,
+        "size": cameras.size_px.astype(np.int32),
+        "rms": rms_px,
+    }
+
+
+def read_cameras(store: Store) -> Cameras:
+    """The rig of a store, views in the session's order."""
+    arrays = {name: store.read("cameras", name) for name in ("K", "distortion", "T_cam_world", "size")}
+    return Cameras(
+        store.labels("cameras", "view"), arrays["K"], arrays["distortion"], arrays["T_cam_world"], arrays["size"]
+    )

@@ -1,0 +1,1 @@
+"""MANO: the solver that turns keypoints into one smooth hand."""

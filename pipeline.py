@@ -1,0 +1,233 @@
+"""Sessions through the stages: which are asked for, what they depend on, in which store they meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings
+
+from .calibration import stage as calibration_stage
+from .calibration.stage import CalibrationSettings
+from .capture import detect as detect_stage
+from .capture import synthesize as synthesize_stage
+from .capture.detector import DetectionSettings
+from .capture.mediapipe_model import resolve
+from .capture.session import CaptureSettings, Session, content_hashes, read_session
+from .capture.synthesize import SynthesisSettings
+from .core.board import Board
+from .core.config import Layer, build, read_yaml
+from .core.engine import Engine, EngineSettings, Progress
+from .core.errors import SessionError
+from .core.store import Store
+from .fitting import stage as fitting_stage
+from .fitting.stage import FittingSettings
+from .triangulation import stage as triangulation_stage
+from .triangulation.stage import TriangulationSettings
+
+Stage = Literal["calibrate", "detect", "triangulate", "fit"]
+
+STAGES: tuple[Stage, ...] = ("calibrate", "detect", "triangulate", "fit")
+
+NEEDS: Mapping[Stage, tuple[Stage, ...]] = {
+    "calibrate": (),
+    "detect": (),
+    "triangulate": ("calibrate", "detect"),
+    "fit": ("calibrate", "detect", "triangulate"),
+}
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@settings(frozen=True, config=STRICT)
+class NamedSession:
+    """A session that `handpipe run NAME` knows."""
+
+    path: str | None = None
+    """Its folder; None is a folder of that name below the current one."""
+    synthesize: SynthesisSettings | None = None
+    """When given, the session is made on first use."""
+
+
+@settings(frozen=True, config=STRICT)
+class Config:
+    """Every setting. pipeline.yaml, session.yaml and the flags say the same things in the same words."""
+
+    sessions: Annotated[dict[str, NamedSession], tyro.conf.Suppress] = dataclass_field(default_factory=dict)
+    """Sessions by name."""
+    board: Board = Board()
+    """The calibration board that was filmed."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    fps: Annotated[float | None, Field(gt=0)] = None
+    """Frames per second; None takes it from the clips."""
+    capture: CaptureSettings = CaptureSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    detection: DetectionSettings = DetectionSettings()
+    triangulation: TriangulationSettings = TriangulationSettings()
+    fitting: FittingSettings = FittingSettings()
+    engine: Annotated[EngineSettings, tyro.conf.arg(name="")] = EngineSettings()
+
+
+DEFAULT_CONFIG = Path(__file__).with_name("pipeline.yaml")
+
+
+def load_config(file: Path | None, session: str | None) -> tuple[Config, list[Layer]]:
+    """Settings for a session, before any flag: code, then pipeline.yaml, then session.yaml.
+
+    Raises:
+        ConfigError: as `read_yaml` and `build` raise it.
+    """
+    layers = [read_yaml(DEFAULT_CONFIG)]
+    if file is not None:
+        layers.append(read_yaml(file))
+    config = build(Config, layers)
+    if session is not None:
+        own = session_folder(config, session) / "session.yaml"
+        if own.exists():
+            layers.append(read_yaml(own))
+            config = build(Config, layers)
+    return config, layers
+
+
+def session_folder(config: Config, session: str) -> Path:
+    """The folder that SESSION means: a name from the configuration, or a path."""
+    named = config.sessions.get(session)
+    return Path(session) if named is None else Path(named.path or session)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the command line asks for."""
+
+    session: str
+    config: Config
+    stages: Sequence[Stage]
+    force: frozenset[Stage] = frozenset()
+    prune: int | None = None
+    """Only the first frames; results go to a store of their own."""
+    store: str | None = None
+    """Address of the store; None is session.zarr in the session's folder."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A session after its stages ran."""
+
+    session: Session
+    store: Store
+    """Detections, keypoints and MANO."""
+    rig: Store
+    """Board and cameras: the same store, unless the run was pruned."""
+    computed: tuple[str, ...]
+    """Groups that had to be computed."""
+
+
+def run(job: Job, progress: Progress) -> Done:
+    """Bring the asked stages of a session, and what they need, up to date.
+
+    Raises:
+        HandpipeError: the input or the settings are wrong. What was computed before stays.
+    """
+    config = job.config
+    root = session_folder(config, job.session)
+    with Engine(config.engine, progress) as engine:
+        _make_if_synthetic(job, root, engine)
+        capture = config.capture
+        session = read_session(root, capture, fps=config.fps)
+        for reason in session.left_out.values():
+            progress.say(f"warning: left out: {reason}")
+        rig = Store(job.store or str(root / "session.zarr"))
+        store = rig if job.prune is None else Store(f"{rig.url.removesuffix('.zarr')}-prune-{job.prune}.zarr")
+        for each in {rig, store}:
+            each.open()
+            each.clean()
+        work = _Work(config, session.first(job.prune), store, rig, engine, progress)
+        wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)}
+        computed: list[str] = []
+        for stage in STAGES:
+            if stage in wanted:
+                computed += work.run(stage, force=stage in job.force)
+        for each in {rig, store}:
+            each.consolidate()
+    return Done(work.session, store, rig, tuple(computed))
+
+
+def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
+    named = job.config.sessions.get(job.session)
+    if named is not None and named.synthesize is not None:
+        synthesize_stage.synthesize(root, named.synthesize, engine)
+    elif not root.exists():
+        known = ", ".join(sorted(job.config.sessions)) or "none"
+        raise SessionError(
+            f"{job.session}: expected a session folder, or the name of a session in pipeline.yaml ({known}), but found "
+            "neither. Check the spelling, or make one with `handpipe synthesize`."
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One session's stages, each as a plan for the engine."""
+
+    config: Config
+    session: Session
+    store: Store
+    rig: Store
+    engine: Engine
+    progress: Progress
+
+    def run(self, stage: Stage, force: bool) -> list[str]:
+        steps: Mapping[Stage, Callable[[bool], list[str]]] = {
+            "calibrate": self._calibrate,
+            "detect": self._detect,
+            "triangulate": self._triangulate,
+            "fit": self._fit,
+        }
+        return steps[stage](force)
+
+    def _calibrate(self, force: bool) -> list[str]:
+        config, session, done = self.config, self.session, []
+        supplied = calibration_stage.supplied_cameras(session, self.rig)
+        if supplied is None:
+            clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.board_clips.values()}
+            hashes = content_hashes(self.rig, clips)
+            plan = partial(calibration_stage.board_plan, session, config.board, hashes)
+            done += ["board"] * self.engine.execute(self.rig, plan, force=force)
+        else:
+            self.progress.say(f"cameras: taken from {supplied}")
+        plan = calibration_stage.cameras_plan(
+            session, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
+        )
+        done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force)
+        if supplied is None:
+            calibration_stage.publish(session, self.rig)
+        without = self.rig.attrs("cameras")["without_calibration"]
+        if without:
+            self.progress.say(f"warning: left out: {', '.join(without)}: no calibration")
+        return done
+
+    def _detect(self, force: bool) -> list[str]:
+        options = self.config.detection
+        clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in self.session.clips}
+        hashes = content_hashes(self.store, {**clips, "model": resolve(options.model)})
+        plan = partial(detect_stage.plan, self.session, options, hashes)
+        return ["detections"] * self.engine.execute(self.store, plan, force=force)
+
+    def _triangulate(self, force: bool) -> list[str]:
+        options = self.config.triangulation
+        done = []
+        for group, plan in triangulation_stage.PLANS.items():
+            make = partial(plan, self.store, self.rig, options)
+            done += [group] * self.engine.execute(self.store, make, force=force)
+        return done
+
+    def _fit(self, force: bool) -> list[str]:
+        plan = partial(fitting_stage.plan, self.store, self.config.fitting, self.config.hand_model)
+        return ["mano"] * self.engine.execute(self.store, plan, force=force)
+

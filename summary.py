@@ -1,0 +1,148 @@
+"""The figures of a run: read from the stores, against the truth where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from .core.geometry import align_rigid, transform
+from .core.hands import HANDS
+from .core.schema import read_cameras
+from .core.store import Store
+from .pipeline import Done
+
+
+def summarize(done: Done) -> dict[str, Any]:
+    """Every figure that the stages so far can give; plain values, ready for JSON.
+
+    Lengths are millimetres here, for people; the stores hold metres.
+    """
+    session = done.session
+    figures: dict[str, Any] = {
+        "session": str(session.root),
+        "store": done.store.url,
+        "views": len(session.clips),
+        "frames": session.timeline.frames,
+        "fps": session.fps,
+        "left_out": dict(session.left_out),
+        "computed": list(done.computed),
+    }
+    if done.rig.complete("cameras"):
+        figures |= _cameras(done)
+    if done.store.complete("detections"):
+        figures["hands_found"] = done.store.attrs("detections")["hands_found"]
+    if done.store.complete("keypoints"):
+        figures |= _keypoints(done.store)
+    if done.store.complete("mano"):
+        figures |= _mano(done.store)
+    truth = Store(str(session.root / "truth.zarr"))
+    if truth.exists() and done.rig.complete("cameras"):
+        figures["truth"] = _against_truth(done, truth)
+    return figures
+
+
+def _cameras(done: Done) -> dict[str, Any]:
+    attrs = done.rig.attrs("cameras")
+    return {
+        "views_calibrated": len(done.session.clips) - len(attrs["without_calibration"]),
+        "calibration_source": attrs["source"],
+        "board_px": attrs.get("board_px"),
+        "board_mm": attrs.get("board_mm"),
+    }
+
+
+def _keypoints(store: Store) -> dict[str, Any]:
+    points = store.read("keypoints", "points")
+    seen = np.isfinite(points[..., 0]).any(axis=-1)
+    return {
+        "frames_with_hand": {hand: float(seen[:, i].mean()) for i, hand in enumerate(HANDS)},
+        "reprojection_px": store.attrs("keypoints")["reprojection_px"],
+    }
+
+
+def _mano(store: Store) -> dict[str, Any]:
+    residual, valid = store.read("mano", "residual"), store.read("mano", "valid")
+    return {
+        "hand_model": store.attrs("mano")["hand_model"],
+        "frames_valid": {hand: float(valid[:, i].mean()) for i, hand in enumerate(HANDS)},
+        "residual_mm": _mean(residual[valid] * 1e3),
+    }
+
+
+def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
+    """Errors after the one rigid motion that takes our world to the truth's: the one that fits the cameras best."""
+    found, true = read_cameras(done.rig), read_cameras(truth)
+    names = [name for name, ok in zip(found.names, found.calibrated, strict=True) if ok and name in true.names]
+    if len(names) < 3:
+        return {}
+    found = found.subset([found.names.index(name) for name in names])
+    true = true.subset([true.names.index(name) for name in names])
+    T_truth_world = align_rigid(found.centers_m, true.centers_m)
+    center_mm = 1e3 * np.linalg.norm(transform(T_truth_world, found.centers_m) - true.centers_m, axis=-1)
+    figures: dict[str, Any] = {"camera_center_mm": {"mean": _mean(center_mm), "max": float(center_mm.max())}}
+    for name, group, array, usable in (
+        ("triangulated_joint_mm", "keypoints", "points", None),
+        ("fitted_joint_mm", "mano", "joints", "valid"),
+    ):
+        if done.store.complete(group):
+            joints = done.store.read(group, array).astype(float)
+            if usable is not None:
+                joints[~done.store.read(group, usable)] = np.nan
+            reference = truth.read("mano", "joints", slice(0, len(joints)))
+            error_mm = 1e3 * np.linalg.norm(transform(T_truth_world, joints) - reference, axis=-1)
+            figures[name] = {
+                "mean": _mean(error_mm),
+                "p95": float(np.nanpercentile(error_mm, 95)) if np.isfinite(error_mm).any() else None,
+                **{hand: _mean(error_mm[:, i]) for i, hand in enumerate(HANDS)},
+            }
+    return figures
+
+
+def _mean(values: ndarray) -> float | None:
+    """Mean of what is there; None, which JSON knows, when nothing is."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def rows(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The same for a table: what a person wants to read, in order."""
+    out = {"frames": f"{figures['frames']} at {figures['fps']:g} fps, {figures['views']} views"}
+    if figures["left_out"]:
+        out["left out"] = ", ".join(figures["left_out"])
+    if "views_calibrated" in figures:
+        out["views calibrated"] = f"{figures['views_calibrated']} of {figures['views']}"
+        if figures["board_px"] is not None:
+            out["board error"] = f"{figures['board_px']:.3f} px RMS, {figures['board_mm']:.3f} mm RMSE"
+        else:
+            out["calibration"] = f"from {figures['calibration_source']}"
+    if "hands_found" in figures:
+        shares = figures["hands_found"]
+        out["images with 0 / 1 / 2 hands"] = " / ".join(f"{100 * share:.1f} %" for share in shares)
+    if "frames_with_hand" in figures:
+        out["frames with a hand"] = _per_hand(figures["frames_with_hand"])
+        out["reprojection"] = _number(figures["reprojection_px"], "px median of used joints")
+    if "residual_mm" in figures:
+        out["frames valid"] = _per_hand(figures["frames_valid"])
+        out["fit residual"] = _number(figures["residual_mm"], "mm mean")
+        out["hand model"] = ", ".join(figures["hand_model"])
+    for name, label in (
+        ("camera_center_mm", "truth: camera centres"),
+        ("triangulated_joint_mm", "truth: triangulated joints"),
+        ("fitted_joint_mm", "truth: fitted joints"),
+    ):
+        if name in figures.get("truth", {}):
+            values = figures["truth"][name]
+            parts = [f"{key} {value:.2f}" for key, value in values.items() if value is not None]
+            out[label] = ", ".join(parts) + " mm" if parts else "none"
+    out["store"] = figures["store"]
+    return out
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "none" if value is None else f"{value:.2f} {unit}"
+
+
+def _per_hand(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{hand} {100 * share:.1f} %" for hand, share in shares.items())

@@ -1,0 +1,1 @@
+"""Which detection is which hand, and where its joints are."""

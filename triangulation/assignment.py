@@ -1,0 +1,168 @@
+"""From detections to assignments: grouping, tracking, and a second look for the hands that were missed.
+
+Where a hand is missing between frames in which it is known, its place is predicted, and two views whose detections
+point there are enough: too little to found a hand on, but not to go on with one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.anatomy import plausible_hand
+from ..core.cameras import Cameras
+from ..core.hands import HANDS, NUM_JOINTS
+from .grouping import (
+    SAME_HAND_M,
+    FrameCandidates,
+    assign_candidates,
+    candidate_fit,
+    detection_noise_px,
+    group_hands,
+    normalised,
+    triangulate_members,
+)
+from .robust import RobustPoints, triangulate_robust
+from .tracking import hand_distance, track_hands
+
+MAX_INTERPOLATION_S = 0.7
+"""Longest time to a frame that still predicts where a hand is."""
+
+_SEARCH_M = 0.06  # Tolerance around a predicted joint.
+
+
+def assign(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray, fps: float) -> ndarray:
+    """Which candidate of each view is the left hand and which the right.
+
+    The three steps are public for those who work in chunks of frames: `group_hands` and `recover_hands` treat frames
+    independently, only `track_hands` needs the whole session, and it needs no images or detections.
+
+    Args:
+        cameras: the rig; uncalibrated views get no assignment.
+        points_px: (view, frame, candidate, joint, 2) detections, NaN where none.
+        score: (view, frame, candidate) confidence.
+        right: (view, frame, candidate) the detector's probability of a right hand.
+        fps: frames per second.
+
+    Returns:
+        (view, frame, hand) candidate, -1 none.
+    """
+    groups = group_hands(cameras, points_px, score, right)
+    tracks = track_hands(groups, fps)
+    member = labelled_members(groups.member, tracks.slot)
+    predicted = predict_hands(tracks.points_m, fps)
+    member = recover_hands(cameras, points_px, score, member, tracks.points_m, predicted)
+    return member.transpose(2, 0, 1)
+
+
+def labelled_members(member: ndarray, slot: ndarray) -> ndarray:
+    """(frame, hand, view) candidates from those of the slots (frame, slot, view)."""
+    chosen = np.take_along_axis(member, np.maximum(slot, 0)[..., None], axis=1)
+    return np.where(slot[..., None] >= 0, chosen, -1)
+
+
+def predict_hands(points_m: ndarray, fps: float) -> ndarray:
+    """Where the missing hands should be: between their neighbours in time, or at the only near one.
+
+    Args:
+        points_m: (frame, hand, joint, 3), NaN where missing.
+        fps: frames per second.
+
+    Returns:
+        (frame, hand, joint, 3), NaN where the hand is known or nothing near in time is.
+    """
+    frames, hands = points_m.shape[:2]
+    predicted = np.full_like(points_m, np.nan)
+    reach = max(2, round(MAX_INTERPOLATION_S * fps))
+    for hand in range(hands):
+        known = np.flatnonzero(np.isfinite(points_m[:, hand]).any((1, 2)))
+        if not len(known):
+            continue
+        for f in np.setdiff1d(np.arange(frames), known):
+            after = int(np.searchsorted(known, f))
+            sides = [int(known[i]) for i in (after - 1, after) if 0 <= i < len(known) and abs(known[i] - f) <= reach]
+            if len(sides) == 2:
+                t = (f - sides[0]) / (sides[1] - sides[0])
+                predicted[f, hand] = (1 - t) * points_m[sides[0], hand] + t * points_m[sides[1], hand]
+            elif len(sides) == 1 and abs(sides[0] - f) <= max(1, reach // 3):
+                predicted[f, hand] = points_m[sides[0], hand]
+    return predicted
+
+
+def recover_hands(
+    cameras: Cameras,
+    points_px: ndarray,
+    score: ndarray,
+    member: ndarray,
+    points_m: ndarray,
+    predicted_m: ndarray,
+) -> ndarray:
+    """Look again, near their prediction, for hands that were not found; frames are independent of one another.
+
+    Args:
+        cameras: the rig.
+        points_px: (view, frame, candidate, joint, 2) detections.
+        score: (view, frame, candidate).
+        member: (frame, hand, view) candidates of the hands that were found.
+        points_m: (frame, hand, joint, 3) the hands that were found, NaN where missing.
+        predicted_m: (frame, hand, joint, 3) from `predict_hands`.
+
+    Returns:
+        (frame, hand, view) members, with the recovered hands.
+    """
+    member = member.copy()
+    frames = np.flatnonzero(np.isfinite(predicted_m).any((1, 2, 3)))
+    xy, weight = normalised(cameras, points_px[:, frames], score[:, frames])
+    for i, f in enumerate(frames):
+        frame = FrameCandidates.of(cameras, xy[:, i], weight[:, i])
+        member[f] = _recover_frame(frame, member[f], points_m[f], predicted_m[f])
+    return member
+
+
+def _recover_frame(frame: FrameCandidates, member: ndarray, points: ndarray, predicted: ndarray) -> ndarray:
+    fit = candidate_fit(frame, predicted, _SEARCH_M)
+    for hand, views in enumerate(member):
+        seen = np.flatnonzero(views >= 0)
+        fit[1 - hand, seen, views[seen]] = 0.0
+    chosen = assign_candidates(fit)
+    result = member.copy()
+    for hand in range(len(HANDS)):
+        if not np.isfinite(predicted[hand]).any() or (chosen[hand] >= 0).sum() < 2:
+            continue
+        found = triangulate_members(frame, chosen[hand])
+        # The second look is at the hand itself instead of its prediction, with the ordinary tolerance.
+        both = np.full((len(HANDS), NUM_JOINTS, 3), np.nan)
+        both[hand] = found
+        confirmed = candidate_fit(frame, both)
+        others = result[1 - hand]
+        taken = np.flatnonzero(others >= 0)
+        confirmed[hand, taken, others[taken]] = 0.0
+        again = assign_candidates(confirmed)[hand]
+        twice = hand_distance(found, points[1 - hand]) < SAME_HAND_M
+        near = hand_distance(found, predicted[hand]) < 2 * _SEARCH_M
+        if (again >= 0).sum() >= 2 and plausible_hand(found) and near and not twice:
+            result[hand] = again
+    return result
+
+
+def triangulate_assigned(cameras: Cameras, points_px: ndarray, score: ndarray, assignment: ndarray) -> RobustPoints:
+    """Robust triangulation of every joint of every assigned hand; frames are independent of one another.
+
+    Args:
+        cameras: the rig.
+        points_px: (view, frame, candidate, joint, 2) detections.
+        score: (view, frame, candidate).
+        assignment: (view, frame, hand) from `assign`.
+
+    Returns:
+        points (frame, hand, joint, 3), sigma (frame, hand, joint), inlier (frame, hand, joint, view).
+    """
+    xy, weight = normalised(cameras, points_px, score)
+    candidate = np.maximum(assignment, 0)
+    xy = np.take_along_axis(xy, candidate[..., None, None], axis=2)
+    xy = np.where((assignment >= 0)[..., None, None], xy, np.nan)
+    weight = np.where(assignment >= 0, np.take_along_axis(weight, candidate, axis=2), 0.0)
+    noise_px = detection_noise_px(xy, cameras.focal_px)
+    xy = np.moveaxis(xy, 0, -2)
+    weight = np.broadcast_to(np.moveaxis(weight, 0, -1)[..., None, :], xy.shape[:-1])
+    return triangulate_robust(cameras.P_cam_world, xy, weight, cameras.focal_px, noise_px)

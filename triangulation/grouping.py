@@ -1,0 +1,352 @@
+"""Which detections of all the views are one hand: from 2D candidates to at most two hands in space, frame by frame.
+
+Geometry alone decides; the detector's left/right votes are only collected, for they are often wrong where hands
+interact. Every pair of candidates from two views is rated by the epipolar distance of its 21 joints; the best rated
+pairs, also supported by common partners, are triangulated and every view votes for the hypothetical hands. The winner
+is refined from the candidates that fit it, and the search repeats without them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.anatomy import plausible_hand
+from ..core.cameras import Cameras
+from ..core.hands import NUM_JOINTS
+from .dlt import triangulate_dlt
+from .robust import triangulate_robust
+
+SLOTS = 2
+TOLERANCE_M = 0.018
+"""How far from a joint, at its depth, a detection of that joint may point."""
+MEMBER_SHARE = 0.5
+"""Share of a candidate's joints that must point at the hand. A candidate that mixes two hands keeps its good half."""
+SAME_HAND_M = 0.02
+"""Two hands whose equal joints are nearer than this on average are one hand, found twice."""
+
+NOISE_SHARE = 0.025
+"""Standard deviation per axis of a detected joint, relative to the diagonal of its hand's bounding box. Detectors see a
+hand in a crop of fixed size, so their error grows with the hand; measured on real footage (MediaPipe, four webcams)."""
+JOINT_NOISE = np.array([2.0, 2.2, 1.9, 1.5, 1.4, *[1.2, 1.0, 1.0, 1.0] * 4])
+"""(21,) noise of each joint relative to `NOISE_SHARE`, measured in the same place: the wrist and the thumb's base have
+no crease or tip to go by."""
+
+_SEEDS = 24
+_USES = 3  # Pairs per candidate among the seeds, so that one hand does not take them all.
+_FEW_VIEWS, _WIDE = 4, 2.0  # A hand with fewer views takes candidates within so many tolerances.
+_PAIR_BLOCK = 8192  # Candidate pairs rated at a time, to bound memory.
+_MIN_ANGLE = np.deg2rad(8.0)
+_VOTE_LIMIT = 2.0  # Log-odds at which one detector vote saturates: it is never as sure as it says.
+
+
+@dataclass(frozen=True)
+class HandGroups:
+    """Up to two hands per frame, in no particular order and with no identity over time."""
+
+    member: ndarray
+    """(frame, slot, view) int, which candidate of the view shows this hand; -1 none."""
+    points_m: ndarray
+    """(frame, slot, joint, 3) metres; NaN where there is no hand."""
+    votes: ndarray
+    """(frame, slot) sum of the members' log-odds for a right hand, each clipped."""
+
+
+@dataclass(frozen=True)
+class FrameCandidates:
+    """The candidates of one frame, in normalised coordinates; views without a calibration have none."""
+
+    P: ndarray
+    """(view, 3, 4)"""
+    focal: ndarray
+    """(view,) pixels."""
+    xy: ndarray
+    """(view, candidate, joint, 2), NaN where none."""
+    weight: ndarray
+    """(view, candidate) score; 0 where there is no candidate."""
+
+    @classmethod
+    def of(cls, cameras: Cameras, xy: ndarray, weight: ndarray) -> FrameCandidates:
+        """From one frame of `normalised`."""
+        return cls(cameras.P_cam_world, cameras.focal_px, xy, weight)
+
+
+def group_hands(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray) -> HandGroups:
+    """Group the candidates of every frame; frames are independent of one another.
+
+    Args:
+        cameras: the rig; uncalibrated views are ignored.
+        points_px: (view, frame, candidate, joint, 2) detections, NaN where none.
+        score: (view, frame, candidate) confidence.
+        right: (view, frame, candidate) the detector's probability of a right hand.
+    """
+    views, frames, _, joints, _ = points_px.shape
+    assert (joints, len(cameras)) == (NUM_JOINTS, views)
+    member = np.full((frames, SLOTS, views), -1, int)
+    points_m = np.full((frames, SLOTS, NUM_JOINTS, 3), np.nan)
+    xy, weight = normalised(cameras, points_px, score)
+    rig = pair_geometry(cameras)
+    for f in range(frames):
+        frame = FrameCandidates.of(cameras, xy[:, f], weight[:, f])
+        member[f], points_m[f] = _group_frame(frame, rig)
+    return HandGroups(member, points_m, label_votes(member, right))
+
+
+def normalised(cameras: Cameras, points_px: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:
+    """Undistorted candidates (view, frame, candidate, joint, 2) and their weights (view, frame, candidate)."""
+    usable = cameras.calibrated[:, None, None] & np.isfinite(points_px).all((-1, -2))
+    with np.errstate(invalid="ignore"):
+        xy = cameras.undistort(points_px.astype(float))
+    usable &= np.isfinite(xy).all((-1, -2))
+    xy = np.where(usable[..., None, None], xy, np.nan)
+    # A score of 0 or NaN still means that something was found.
+    return xy, np.where(usable, np.clip(np.nan_to_num(score, nan=0.5), 0.05, 1.0), 0.0)
+
+
+def label_votes(member: ndarray, right: ndarray) -> ndarray:
+    """(frame, hand) sum over the members of the detector's log-odds, for (frame, hand, view) members."""
+    p = np.clip(np.nan_to_num(right.astype(float), nan=0.5), 1e-3, 1 - 1e-3)
+    log_odds = np.clip(np.log(p / (1 - p)), -_VOTE_LIMIT, _VOTE_LIMIT)
+    chosen = np.take_along_axis(log_odds.transpose(1, 0, 2)[:, None], np.maximum(member, 0)[..., None], axis=-1)[..., 0]
+    return np.where(member >= 0, chosen, 0.0).sum(-1)
+
+
+def pair_geometry(cameras: Cameras) -> ndarray:
+    """(view, view, 3, 3) essential matrices E: x_jᵀ E[i, j] x_i = 0; zero where a view is not calibrated."""
+    T = np.where(cameras.calibrated[:, None, None], cameras.T_cam_world, np.eye(4))
+    R, t = T[:, :3, :3], T[:, :3, 3]
+    R_ji = np.einsum("jab,icb->ijac", R, R)
+    t_ji = t[None] - np.einsum("ijab,ib->ija", R_ji, t)
+    x, y, z = np.moveaxis(t_ji, -1, 0)
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*x.shape, 3, 3)
+    both = cameras.calibrated[:, None] & cameras.calibrated[None, :]
+    return np.where(both[..., None, None], np.einsum("ijab,ijbc->ijac", cross, R_ji), 0.0)
+
+
+# ---- one frame ---------------------------------------------------------------------------------------------------
+
+
+def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, ndarray]:
+    """(slot, view) members and (slot, joint, 3) points of one frame."""
+    views = len(frame.P)
+    member = np.full((SLOTS, views), -1, int)
+    points = np.full((SLOTS, NUM_JOINTS, 3), np.nan)
+    free = frame.weight > 0
+    agreement, index = _agreement(frame, essential)
+    for slot in range(SLOTS):
+        found = _best_hypothesis(frame, agreement, index, free, points[:slot])
+        if found is None:
+            break
+        chosen, found = _refine_hand(frame, found, free)
+        if np.count_nonzero(chosen >= 0) < 2 or not plausible_hand(found) or _is_taken(found, points[:slot]):
+            break
+        points[slot], member[slot] = found, chosen
+        # A second detection of this hand in a view must not found a hand of its own.
+        free &= candidate_fit(frame, found[None])[0] < MEMBER_SHARE
+    return _settle(frame, member, points)
+
+
+def _refine_hand(frame: FrameCandidates, hand: ndarray, free: ndarray) -> tuple[ndarray, ndarray]:
+    """Members (view,) and points (joint, 3) of a hypothetical hand, from all the free candidates that fit it."""
+    chosen = _take(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
+    hand = triangulate_members(frame, chosen)
+    chosen = _take(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
+    return chosen, triangulate_members(frame, chosen)
+
+
+def _settle(frame: FrameCandidates, member: ndarray, points: ndarray) -> tuple[ndarray, ndarray]:
+    """With both hands known, let them compete for every candidate, and triangulate once more."""
+    exists = np.isfinite(points).any((1, 2))
+    if not exists.any():
+        return member, points
+    settled = _widen(frame, assign_candidates(candidate_fit(frame, points)), points)
+    for slot in np.flatnonzero(exists):
+        refined = triangulate_members(frame, settled[slot])
+        if (settled[slot] >= 0).sum() >= 2 and plausible_hand(refined):
+            member[slot], points[slot] = settled[slot], refined
+    return member, points
+
+
+def _widen(frame: FrameCandidates, member: ndarray, points: ndarray) -> ndarray:
+    """Give a hand that few views show the left-over candidates near it: fast hands are seen in different places by
+    cameras that are not quite simultaneous."""
+    few = np.count_nonzero(member >= 0, axis=1) < _FEW_VIEWS
+    fit = candidate_fit(frame, points, _WIDE * TOLERANCE_M)
+    open_ = (few[:, None] & (member < 0))[..., None]
+    candidates = np.arange(fit.shape[-1])
+    taken = (member[..., None] == candidates).any(0)
+    return np.where(member >= 0, member, assign_candidates(np.where(open_ & ~taken, fit, 0.0)))
+
+
+def _agreement(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, ndarray]:
+    """How well each two candidates of different views can be one hand, by epipolar distance.
+
+    Returns:
+        (n, n) agreement in 0..1 and the (n, 2) view and candidate of each row.
+    """
+    index = np.argwhere(frame.weight > 0)
+    view = index[:, 0]
+    xy = frame.xy[index[:, 0], index[:, 1]]
+    n = len(xy)
+    # The hand's own spread is the yardstick: about 5 cm (root mean square) at its depth, which is not known yet.
+    spread = np.sqrt(((xy - xy.mean(1, keepdims=True)) ** 2).sum(-1).mean(-1))
+    gate = np.maximum(spread, 0.02) * (TOLERANCE_M / 0.05)
+    homogeneous = np.concatenate([xy, np.ones((n, NUM_JOINTS, 1))], axis=-1)
+    agreement = np.zeros((n, n))
+    first, second = np.triu_indices(n, 1)
+    keep = view[first] != view[second]
+    first, second = first[keep], second[keep]
+    for start in range(0, len(first), _PAIR_BLOCK):
+        i, j = first[start : start + _PAIR_BLOCK], second[start : start + _PAIR_BLOCK]
+        distance = _epipolar_distance(essential[view[i], view[j]], homogeneous[i], homogeneous[j], gate[i], gate[j])
+        rating = np.maximum(1 - distance**2, 0.0).mean(-1)
+        agreement[i, j] = agreement[j, i] = np.where(rating > 0.3, rating, 0.0)
+    return agreement, index
+
+
+def _epipolar_distance(E: ndarray, x1: ndarray, x2: ndarray, gate1: ndarray, gate2: ndarray) -> ndarray:
+    """(pair, joint) larger of the distances to each other's epipolar lines, in units of the gates (pair,)."""
+    line2, line1 = x1 @ E.transpose(0, 2, 1), x2 @ E
+    value = np.abs((x2 * line2).sum(-1))
+    return np.maximum(
+        value / (np.hypot(line2[..., 0], line2[..., 1]) + 1e-12) / gate2[:, None],
+        value / (np.hypot(line1[..., 0], line1[..., 1]) + 1e-12) / gate1[:, None],
+    )
+
+
+def _best_hypothesis(
+    frame: FrameCandidates, agreement: ndarray, index: ndarray, free: ndarray, taken: ndarray
+) -> ndarray | None:
+    """(joint, 3) the two-view hand that most views vote for; None without one of human size."""
+    pairs = _seed_pairs(frame, agreement * np.outer(free[tuple(index.T)], free[tuple(index.T)]), index)
+    if not len(pairs):
+        return None
+    hands = np.stack([_two_view_hand(frame, index[i], index[j]) for i, j in pairs])
+    possible = plausible_hand(hands) & ~np.array([_is_taken(hand, taken) for hand in hands])
+    if not possible.any():
+        return None
+    hands = hands[possible]
+    fit = np.where(free, candidate_fit(frame, hands), 0.0)
+    support = np.where(fit >= MEMBER_SHARE, fit, 0.0).max(-1).sum(-1)
+    return hands[np.argmax(support)]
+
+
+def _seed_pairs(frame: FrameCandidates, agreement: ndarray, index: ndarray) -> list[tuple[int, int]]:
+    """Pairs of rows to try: in agreement, with common partners, from views that do not look the same way."""
+    rank = agreement * (1 + agreement @ agreement)
+    axis = np.nan_to_num(frame.P[index[:, 0], 2, :3])
+    rank *= np.abs(axis @ axis.T) < np.cos(_MIN_ANGLE)
+    first, second = np.triu_indices(len(index), 1)
+    value = rank[first, second]
+    order = np.argsort(-value, kind="stable")
+    used = np.zeros(len(index), int)
+    seeds: list[tuple[int, int]] = []
+    for k in order[: int((value > 0).sum())]:
+        i, j = int(first[k]), int(second[k])
+        if used[i] < _USES and used[j] < _USES:
+            used[[i, j]] += 1
+            seeds.append((i, j))
+            if len(seeds) == _SEEDS:
+                break
+    return seeds
+
+
+def _two_view_hand(frame: FrameCandidates, one: ndarray, other: ndarray) -> ndarray:
+    views = [one[0], other[0]]
+    xy = np.stack([frame.xy[one[0], one[1]], frame.xy[other[0], other[1]]], axis=1)
+    return triangulate_dlt(frame.P[views], xy, np.ones((NUM_JOINTS, 2)))
+
+
+def _is_taken(hand: ndarray, taken: ndarray) -> bool:
+    """Whether this hand coincides with one already found."""
+    distance = np.linalg.norm(taken - hand, axis=-1)
+    known = np.isfinite(distance)
+    mean = np.where(known, distance, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+    return bool(((mean < SAME_HAND_M) & (known.sum(-1) > 0)).any())
+
+
+def candidate_fit(frame: FrameCandidates, hands_m: ndarray, tolerance_m: float | ndarray = TOLERANCE_M) -> ndarray:
+    """How well each candidate shows each hand.
+
+    Args:
+        frame: the candidates.
+        hands_m: (hand, joint, 3); NaN joints count as misses unless the whole hand is NaN.
+        tolerance_m: distance at the joint's depth at which the fit falls to 0; a number, or one per hand.
+
+    Returns:
+        (hand, view, candidate) mean over the joints of 1 - (distance / tolerance)², cut at 0; 0 without a candidate.
+    """
+    P = np.nan_to_num(frame.P)
+    cam = np.einsum("vab,hjb->hvja", P[:, :, :3], hands_m) + P[:, None, :, 3]
+    depth = np.where(cam[..., 2:] > 0, cam[..., 2:], np.nan)
+    expected = cam[..., :2] / depth
+    off = (frame.xy[None] - expected[:, :, None]) * depth[:, :, None]
+    tolerance = np.asarray(tolerance_m, float).reshape(-1, 1, 1, 1)
+    miss2 = (off * off).sum(-1) / tolerance**2
+    return np.where(miss2 < 1, 1 - miss2, 0.0).mean(-1)
+
+
+def _take(fit: ndarray) -> ndarray:
+    """(view,) the best candidate of each view for one hand, -1 where none fits."""
+    best = fit.argmax(-1)
+    return np.where(np.take_along_axis(fit, best[:, None], 1)[:, 0] >= _needed(), best, -1)
+
+
+def _needed() -> float:
+    """THE rule for membership: half of the joints on target, allowing each a detector's usual error."""
+    return 0.6 * MEMBER_SHARE
+
+
+def assign_candidates(fit: ndarray) -> ndarray:
+    """Give each view's candidates to the hands: one each, the best total fit.
+
+    Args:
+        fit: (hand=2, view, candidate).
+
+    Returns:
+        (hand, view) candidate or -1.
+    """
+    hands, views, candidates = fit.shape
+    assert hands == SLOTS
+    value = np.where(fit >= _needed(), fit, 0.0)
+    value = np.concatenate([value, np.zeros((hands, views, 1))], axis=-1)  # The last column is "none".
+    total = value[0][:, :, None] + value[1][:, None, :]
+    same = np.arange(candidates)
+    total[:, same, same] = -1.0
+    best = total.reshape(views, -1).argmax(-1)
+    chosen = np.stack(np.divmod(best, candidates + 1))
+    taken = np.take_along_axis(value, chosen[..., None], -1)[..., 0]
+    return np.where((chosen < candidates) & (taken > 0), chosen, -1)
+
+
+def triangulate_members(frame: FrameCandidates, member: ndarray) -> ndarray:
+    """(joint, 3) robust triangulation of one hand from its (view,) members."""
+    row = np.arange(len(member))
+    xy = frame.xy[row, np.maximum(member, 0)]
+    noise_px = detection_noise_px(np.where(member[:, None, None] >= 0, xy, np.nan), frame.focal)
+    xy = xy.transpose(1, 0, 2)
+    weight = np.where(member >= 0, frame.weight[row, np.maximum(member, 0)], 0.0)
+    weight = np.broadcast_to(weight, (NUM_JOINTS, len(member)))
+    return triangulate_robust(frame.P, xy, weight, frame.focal, noise_px).points_m
+
+
+def detection_noise_px(xy: ndarray, focal_px: ndarray) -> ndarray:
+    """Expected noise of the joints of one hand, as in the view where the hand is of middle size.
+
+    Args:
+        xy: (view, ..., joint, 2) normalised detections of the hand, NaN in views without.
+        focal_px: (view,).
+
+    Returns:
+        (..., joint) standard deviation per axis, pixels; at least 1.
+    """
+    extent = xy.max(-2) - xy.min(-2)
+    diagonal = np.hypot(extent[..., 0], extent[..., 1]) * focal_px.reshape(-1, *[1] * (xy.ndim - 3))
+    # A sort puts NaN last; nanmedian would average the middle two, and warn where there is no view.
+    ordered = np.sort(diagonal, axis=0)
+    middle = np.maximum(np.isfinite(diagonal).sum(0) - 1, 0) // 2
+    size = np.take_along_axis(ordered, middle[None], axis=0)[0]
+    return np.maximum(NOISE_SHARE * np.nan_to_num(size)[..., None] * JOINT_NOISE, 1.0)

@@ -1,0 +1,228 @@
+"""The `triangulate` stage: `groups` (candidates to hands, frame by frame), `tracks` (which hand is which over the whole
+session), `keypoints` (every joint of every hand from all its views)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy import ndarray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings
+
+from ..core.engine import Plan, Unit
+from ..core.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec, read_cameras
+from ..core.store import Store
+from .assignment import labelled_members, predict_hands, recover_hands, triangulate_assigned
+from .grouping import HandGroups, group_hands
+from .tracking import track_hands
+
+CODE = 1
+"""Raised when the same input would give other numbers."""
+
+
+@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+class TriangulationSettings:
+    """How points are made of detections."""
+
+    max_sigma_m: Annotated[float, Field(gt=0)] = 0.05
+    """A point that is less certain than this is dropped, metres."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Where a task finds what it works on."""
+
+    store: Store
+    rig: Store
+
+    def candidates(self, frames: slice) -> dict[str, ndarray]:
+        return {
+            name: self.store.read("detections", name, (slice(None), frames)) for name in ("points", "score", "right")
+        }
+
+
+@dataclass(frozen=True)
+class GroupFrames:
+    """Candidates of all views to hands, in a chunk of frames."""
+
+    inputs: _Inputs
+    unit: Unit
+    frames: slice
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        return [self.unit]
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        found = self.inputs.candidates(self.frames)
+        groups = group_hands(read_cameras(self.inputs.rig), found["points"], found["score"], found["right"])
+        yield (
+            self.unit,
+            {"member": groups.member.transpose(2, 0, 1), "points": groups.points_m, "votes": groups.votes},
+        )
+
+
+@dataclass(frozen=True)
+class TrackHands:
+    """The whole session at once: cheap, and a label needs all the evidence there is."""
+
+    store: Store
+    fps: float
+    units: Sequence[Unit] = ((0,),)
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        member, points, votes = (self.store.read("groups", name) for name in ("member", "points", "votes"))
+        groups = HandGroups(member.transpose(1, 2, 0).astype(int), points.astype(float), votes.astype(float))
+        tracks = track_hands(groups, self.fps)
+        yield (
+            todo[0],
+            {
+                "slot": tracks.slot,
+                "points": tracks.points_m,
+                "predicted": predict_hands(tracks.points_m, self.fps),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class TriangulateFrames:
+    """Every joint of both hands, in a chunk of frames."""
+
+    inputs: _Inputs
+    options: TriangulationSettings
+    unit: Unit
+    frames: slice
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        return [self.unit]
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        store, frames = self.inputs.store, self.frames
+        cameras, found = read_cameras(self.inputs.rig), self.inputs.candidates(frames)
+        member = store.read("groups", "member", (slice(None), frames)).transpose(1, 2, 0).astype(int)
+        slot, points, predicted = (store.read("tracks", name, frames) for name in ("slot", "points", "predicted"))
+        member = labelled_members(member, slot.astype(int))
+        member = recover_hands(
+            cameras, found["points"], found["score"], member, points.astype(float), predicted.astype(float)
+        )
+        assignment = member.transpose(2, 0, 1)
+        robust = triangulate_assigned(cameras, found["points"], found["score"], assignment)
+        certain = robust.sigma_m <= self.options.max_sigma_m
+        yield (
+            self.unit,
+            {
+                "points": np.where(certain[..., None], robust.points_m, np.nan),
+                "sigma": np.where(certain, robust.sigma_m, np.nan),
+                "assignment": assignment,
+                "inlier": np.moveaxis(robust.inlier & certain[..., None], -1, 0),
+            },
+        )
+
+
+def groups_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_frames: int) -> Plan:
+    """Group the candidates of every frame into hands.
+
+    Args:
+        store: where `detections` is.
+        rig: where `cameras` is.
+        options: unused by this group.
+        chunk_frames: frames per unit.
+    """
+    return _plan_over_frames(
+        "groups",
+        GROUPS,
+        store,
+        chunk_frames,
+        task=lambda unit, frames: GroupFrames(_Inputs(store, rig), unit, frames),
+        fingerprint={"settings": {}, "inputs": _fingerprints(store, "detections") | _fingerprints(rig, "cameras")},
+    )
+
+
+def tracks_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_frames: int) -> Plan:
+    """Follow the hands over time and label them; arguments as for `groups_plan`."""
+    del rig, options, chunk_frames
+    fps, (_, frames) = _length(store)
+    group = group_spec(
+        "tracks",
+        TRACKS,
+        sizes={"frame": frames, "session": 1},
+        unit={"session": 1},
+        fingerprint={"settings": {"fps": fps}, "inputs": _fingerprints(store, "groups"), "code": CODE},
+        attrs={"fps": fps},
+    )
+    return Plan(group, [TrackHands(store, fps)], {(0,): 1}, "session")
+
+
+def keypoints_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_frames: int) -> Plan:
+    """Triangulate every joint; arguments as for `groups_plan`."""
+    return _plan_over_frames(
+        "keypoints",
+        KEYPOINTS,
+        store,
+        chunk_frames,
+        task=lambda unit, frames: TriangulateFrames(_Inputs(store, rig), options, unit, frames),
+        fingerprint={"settings": asdict(options), "inputs": _fingerprints(store, "tracks")},
+        summarize=lambda store: {"reprojection_px": reprojection_px(store, rig)},
+    )
+
+
+PLANS: Mapping[str, Callable[[Store, Store, TriangulationSettings, int], Plan]] = {
+    "groups": groups_plan,
+    "tracks": tracks_plan,
+    "keypoints": keypoints_plan,
+}
+"""The stage's groups, in order."""
+
+
+def _plan_over_frames(
+    name: str,
+    columns: Columns,
+    store: Store,
+    chunk_frames: int,
+    task: Callable[[Unit, slice], Any],
+    fingerprint: Mapping[str, Any],
+    summarize: Callable[[Store], dict[str, Any]] = lambda store: {},
+) -> Plan:
+    fps, (views, frames) = _length(store)
+    chunk = min(chunk_frames, frames)
+    slices = {(i,): slice(start, min(start + chunk, frames)) for i, start in enumerate(range(0, frames, chunk))}
+    group = group_spec(
+        name,
+        columns,
+        sizes={"view": views, "frame": frames},
+        unit={"frame": chunk},
+        fingerprint={**fingerprint, "code": CODE},
+        attrs={"fps": fps},
+        coords={"view": (("view",), np.array(store.labels("detections", "view"), object))},
+    )
+    tasks = [task(unit, part) for unit, part in slices.items()]
+    return Plan(group, tasks, {unit: part.stop - part.start for unit, part in slices.items()}, "frames", summarize)
+
+
+def _length(store: Store) -> tuple[float, tuple[int, int]]:
+    return store.attrs("detections")["fps"], store.read("detections", "time_s").shape
+
+
+def _fingerprints(store: Store, *groups: str) -> dict[str, Any]:
+    return {group: store.digest_of(group) for group in groups}
+
+
+def reprojection_px(store: Store, rig: Store) -> float | None:
+    """Median distance between the used detections and where their points project; None without any."""
+    cameras = read_cameras(rig)
+    frames = store.read("keypoints", "points").shape[0]
+    errors = []
+    for start in range(0, frames, 256):
+        part = slice(start, start + 256)
+        points = store.read("keypoints", "points", part).astype(float)
+        assignment = store.read("keypoints", "assignment", (slice(None), part)).astype(int)
+        detected = store.read("detections", "points", (slice(None), part))
+        taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
+        distance = np.linalg.norm(cameras.project(points) - taken, axis=-1)
+        errors.append(distance[store.read("keypoints", "inlier", (slice(None), part))])
+    every = np.concatenate(errors)
+    return float(np.median(every)) if len(every) else None
