@@ -82,7 +82,7 @@ def board_plan(session: Session, board: Board, hashes: Mapping[str, str], chunk_
             "inputs": {**hashes, "timeline": timeline.digest()},
             "code": BOARD_CODE,
         },
-        attrs={"board": asdict(board), "chunk_frames": chunk},
+        attrs={"board": asdict(board)},
         coords={"view": (("view",), np.array(list(session.board_clips), object))},
     )
     weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}

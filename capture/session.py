@@ -104,7 +104,10 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
     for view, clip in board_clips.items():
         if clip.size_px != kept[view].size_px:
             board_problems[view] = _unlike(clip, "size", kept[view].size_px, str(kept[view].path))
-    board_problems |= _odd_ones(board_clips, options, fps, timestamps=(board_folder / TIMESTAMPS).exists())
+    # Their sizes were held against the view's own clip; here only what makes them simultaneous counts.
+    board_problems |= _odd_ones(
+        board_clips, replace(options, mixed_sizes=True), fps, timestamps=(board_folder / TIMESTAMPS).exists()
+    )
     _judge(board_folder, board_problems, len(views), options)
     usable = {view: clip for view, clip in board_clips.items() if view not in board_problems}
     return Session(

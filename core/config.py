@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -81,10 +82,9 @@ def explain(cls: type, where: str, error: ValidationError) -> str:
 
 
 def _class_at(cls: Any, path: Sequence[str]) -> Any:
-    for part in path:
-        if is_dataclass(cls):
-            cls = get_type_hints(cls)[part]
-        if not is_dataclass(cls):
-            # Optional[X], dict[str, X]: the settings class is one of the arguments.
-            cls = next((arg for arg in get_args(cls) if is_dataclass(arg)), cls)
+    """The settings class that a path of keys leads to."""
+    for key in path:
+        cls = get_type_hints(cls)[key] if is_dataclass(cls) else get_args(cls)[1]
+        if get_origin(cls) in (Union, UnionType):
+            cls = next(arg for arg in get_args(cls) if is_dataclass(arg))
     return cls

@@ -117,8 +117,11 @@ class HandModel:
         """
         path = Path(path_npz)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files} if isinstance(file, np.lib.npyio.NpzFile) else {}
+            file = np.load(path, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
+            with file:
+                arrays = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise ModelError(
                 f"{path}: expected a hand model, but there is no such file. "

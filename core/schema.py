@@ -120,7 +120,7 @@ def group_spec(
         coords={key: values for key, (_, values) in coords.items()},
         coord_dims={key: dims for key, (dims, _) in coords.items()},
         fingerprint=fingerprint,
-        attrs={**attrs, "unit_dims": list(unit), "chunk_frames": unit.get("frame", 0)},
+        attrs={**attrs, "unit_dims": list(unit), "chunk_frames": unit.get("frame") or unit.get("board_frame") or 0},
         units=tuple(-(-known[dim] // size) for dim, size in unit.items()),
     )
 

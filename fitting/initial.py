@@ -39,7 +39,7 @@ def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple
             bone = rest[landmark + 1] - rest[landmark]
             seen = np.einsum("nba,nb->na", R, points_m[:, landmark + 1] - points_m[:, landmark])
             swing = _swing(bone, seen) @ hand.frames[joint].T
-            known = np.isfinite(swing).all(axis=1)
+            known = np.flatnonzero(np.isfinite(swing).all(axis=1))
             angles[known, joint] = np.clip(swing, prior.low[joint], prior.high[joint])[known]
             R = R @ rotation_from_axis_angle(angles[:, joint] @ hand.frames[joint])
     return HandState(R_root, angles, transl), good
@@ -56,7 +56,7 @@ def align_palm(rest_m: ndarray, points_m: ndarray, root_m: ndarray) -> tuple[nda
     Returns:
         R_root (frame, 3, 3), transl (frame, 3), and (frame,) bool, where they can be told at all.
     """
-    seen = np.isfinite(points_m).all(axis=-1)
+    seen = np.logical_and.reduce(np.isfinite(points_m), axis=-1)
     points = np.where(seen[..., None], points_m, 0.0)
     base = seen * PALM_WEIGHT
     weight = base

@@ -236,17 +236,15 @@ def right_jacobian_inverse(axis_angle: ndarray) -> ndarray:
 
 def axis_angle_from_rotation(R: ndarray) -> ndarray:
     """(..., 3) axis-angle, angle in [0, pi], of (..., 3, 3) rotations, through the quaternion (stable everywhere)."""
-    q = np.empty((*R.shape[:-2], 4))
-    m = R
-    trace = np.trace(m, axis1=-2, axis2=-1)
-    diagonal = np.stack([trace, m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], axis=-1)
+    trace = np.trace(R, axis1=-2, axis2=-1)
+    diagonal = np.stack([trace, R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]], axis=-1)
     # 4 q q^T, whose row of largest diagonal is the quaternion up to scale (Shepperd 1978)
     qq = np.empty((*R.shape[:-2], 4, 4))
     qq[..., 0, 0] = 1 + trace
     for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-        qq[..., i + 1, i + 1] = 1 + m[..., i, i] - m[..., j, j] - m[..., k, k]
-        qq[..., 0, i + 1] = qq[..., i + 1, 0] = m[..., k, j] - m[..., j, k]
-        qq[..., j + 1, k + 1] = qq[..., k + 1, j + 1] = m[..., j, k] + m[..., k, j]
+        qq[..., i + 1, i + 1] = 1 + R[..., i, i] - R[..., j, j] - R[..., k, k]
+        qq[..., 0, i + 1] = qq[..., i + 1, 0] = R[..., k, j] - R[..., j, k]
+        qq[..., j + 1, k + 1] = qq[..., k + 1, j + 1] = R[..., j, k] + R[..., k, j]
     best = diagonal.argmax(axis=-1)
     q = np.take_along_axis(qq, best[..., None, None], axis=-2)[..., 0, :]
     q = q / np.linalg.norm(q, axis=-1, keepdims=True)

@@ -1,14 +1,17 @@
 """The hand model against smplx, against itself, and against broken files."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from handpipe.core.errors import ModelError
 from handpipe.core.hand_model import HandModel, forward_kinematics, local_rotations, rotation_from_axis_angle
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, TIPS
 from handpipe.core.procedural_hand import procedural_hand
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SIDES = ("left", "right")
 
@@ -18,10 +21,10 @@ def model(request) -> HandModel:
     return HandModel.procedural(request.param)
 
 
-def mano_shaped_noise(seed: int) -> dict[str, np.ndarray]:
+def mano_shaped_noise(seed: int) -> dict[str, Any]:
     """MANO's arrays filled at random: every weight, corrective and joint matters, unlike in a tidy hand."""
     rng = np.random.default_rng(seed)
-    arrays = procedural_hand("right")
+    arrays: dict[str, Any] = procedural_hand("right")
     arrays["posedirs"] = 1e-3 * rng.standard_normal((778, 3, 135))
     arrays["shapedirs"] = 3e-3 * rng.standard_normal((778, 3, 10))
     arrays["weights"] = rng.dirichlet(np.full(16, 0.2), 778)
@@ -192,7 +195,8 @@ def test_missing_arrays_are_named():
 def test_unusable_files_say_so(tmp_path, damage):
     path = tmp_path / "hand.npz"
     whole = tmp_path / "whole.npz"
-    np.savez_compressed(whole, **procedural_hand("right"))
+    arrays: dict[str, Any] = procedural_hand("right")
+    np.savez_compressed(whole, **arrays)
     data = bytearray(whole.read_bytes())
     match damage:
         case "truncated":

@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from handpipe.triangulation.dlt import triangulate_dlt
-from handpipe.triangulation.robust import UNCONFIRMED_M, triangulate_robust
 from hypothesis import given, settings
 from hypothesis.strategies import integers, sampled_from
+
+from handpipe.triangulation.dlt import triangulate_dlt
+from handpipe.triangulation.robust import UNCONFIRMED_M, triangulate_robust
 
 FOCAL_PX = 700.0
 

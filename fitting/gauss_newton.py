@@ -1,0 +1,263 @@
+"""The three Gauss-Newton problems of the fit: shape, each frame on its own, the whole sequence.
+
+All derivatives are exact. Steps are damped after Levenberg and Marquardt and taken only if they lower the cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy import ndarray
+from scipy.linalg import get_lapack_funcs
+
+from ..core.hands import NUM_BETAS, NUM_JOINTS
+from .kinematics import NUM_PARAMETERS, Landmarks, Posed, pose_jacobian, pose_landmarks, shape_jacobian
+from .residuals import HandState, PosePrior, Smoothness, geman_mcclure
+from .settings import FittingSettings
+
+SETTLED = 2e-3
+"""A step that gains less than this share of the cost is the last."""
+BLOCK = 64
+"""Frames linearised at a time."""
+BANDWIDTH = 2 * NUM_PARAMETERS + 2
+"""Below the diagonal: two frames on, and the three components of the root's turn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What was observed, and how much it weighs."""
+
+    points_m: ndarray
+    """(frame, 21, 3) metres, NaN where unobserved."""
+    sigma_m: ndarray
+    """(frame, 21) standard error, metres, NaN where unobserved."""
+    robust_scale: float
+    """`geman_mcclure`'s scale, standard deviations."""
+
+    def take(self, frames: ndarray | slice) -> Evidence:
+        return replace(self, points_m=self.points_m[frames], sigma_m=self.sigma_m[frames])
+
+    def cost(self, posed: Posed) -> ndarray:
+        """(frame,)"""
+        return geman_mcclure(posed.points_m - self.points_m, self.sigma_m, self.robust_scale)[0].sum(axis=1)
+
+    def weighted(self, posed: Posed) -> tuple[ndarray, ndarray]:
+        """Errors (frame, 63), 0 where unobserved, and their weights (frame, 63) in 1/m^2."""
+        error = posed.points_m - self.points_m
+        weight = geman_mcclure(error, self.sigma_m, self.robust_scale)[1]
+        error = np.where(weight[..., None] > 0, error, 0.0)
+        return error.reshape(len(error), -1), np.repeat(weight, 3, axis=1)
+
+
+def _linearise(
+    hand: Landmarks, state: HandState, posed: Posed, evidence: Evidence, prior: PosePrior
+) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    """One Gauss-Newton model of points and prior, per frame.
+
+    Returns:
+        Normal matrix (frame, 51, 51), gradient (frame, 51), and the whitened points they come from: derivative
+        (frame, 63, 51) and error (frame, 63), each row divided by its sigma and scaled by its robust weight.
+    """
+    error, weight = evidence.weighted(posed)
+    root = np.sqrt(weight)
+    J = pose_jacobian(hand, posed)
+    J *= root[..., None]
+    error *= root
+    H = J.transpose(0, 2, 1) @ J
+    g = (error[:, None] @ J)[:, 0]
+    prior_g, prior_h = prior.normal(state.angles)
+    g[:, 6:] += prior_g
+    diagonal = np.arange(6, NUM_PARAMETERS)
+    H[:, diagonal, diagonal] += prior_h
+    return H, g, J, error
+
+
+def _normal_equations(
+    hand: Landmarks, state: HandState, evidence: Evidence, prior: PosePrior
+) -> tuple[ndarray, ndarray]:
+    """Normal matrix (frame, 51, 51) and gradient (frame, 51), in blocks of frames that stay in the cache."""
+    frames = len(state.transl)
+    H, g = np.empty((frames, NUM_PARAMETERS, NUM_PARAMETERS)), np.empty((frames, NUM_PARAMETERS))
+    for start in range(0, frames, BLOCK):
+        block = np.s_[start : start + BLOCK]
+        part = state.take(block)
+        posed = pose_landmarks(hand, part.R_root, part.angles, part.transl)
+        H[block], g[block], _, _ = _linearise(hand, part, posed, evidence.take(block), prior)
+    return H, g
+
+
+def _damp(H: ndarray, damping: ndarray | float) -> None:
+    """Marquardt's damping, relative to the diagonal, in place."""
+    diagonal = np.arange(H.shape[-1])
+    H[:, diagonal, diagonal] *= 1 + np.asarray(damping)[..., None]
+
+
+def _frame_costs(posed: Posed, state: HandState, evidence: Evidence, prior: PosePrior) -> ndarray:
+    return evidence.cost(posed) + prior.cost(state.angles)
+
+
+# ---- 1. shape ----------------------------------------------------------------------------------------------------
+
+
+def fit_shape(
+    hand: Landmarks,
+    state: HandState,
+    evidence: Evidence,
+    prior: PosePrior,
+    known: ndarray,
+    settings: FittingSettings,
+) -> Landmarks:
+    """The hand with the betas (and offsets) that explain its best-seen frames."""
+    chosen = _shape_frames(known, evidence, settings.shape_frames)
+    evidence, state = evidence.take(chosen), state.take(chosen)
+    width = NUM_BETAS + (3 * NUM_JOINTS if settings.landmark_offsets else 0)
+    precision = np.ones(NUM_BETAS + 3 * NUM_JOINTS)
+    precision[NUM_BETAS:] = settings.landmark_offset_sd_m**-2
+    precision *= max(1.0, len(chosen) / settings.shape_evidence_frames)
+
+    def cost(h: Landmarks, s: HandState, p: Posed) -> float:
+        shared = np.concatenate([h.betas, h.offsets_m.ravel()])
+        return float(_frame_costs(p, s, evidence, prior).sum() + 0.5 * precision @ shared**2)
+
+    posed = pose_landmarks(hand, state.R_root, state.angles, state.transl)
+    best, damping = cost(hand, state, posed), 1e-3
+    for _ in range(settings.max_iterations):
+        H, g, J, error = _linearise(hand, state, posed, evidence, prior)
+        _damp(H, damping)
+        shared = np.concatenate([hand.betas, hand.offsets_m.ravel()])[:width]
+        weight = evidence.weighted(posed)[1]
+        Js = shape_jacobian(hand, posed)[..., :width] * np.sqrt(weight)[..., None]
+        cross = J.transpose(0, 2, 1) @ Js
+        Hs = np.einsum("nri,nrj->ij", Js, Js, optimize=True) + np.diag(precision[:width])
+        gs = np.einsum("nri,nr->i", Js, error) + precision[:width] * shared
+        solved = np.linalg.solve(H, np.concatenate([g[..., None], cross], axis=2))
+        Hs -= np.einsum("nri,nrj->ij", cross, solved[..., 1:], optimize=True)
+        gs -= np.einsum("nri,nr->i", cross, solved[..., 0])
+        step_shared = -np.linalg.solve(Hs, gs)
+        step = -solved[..., 0] - solved[..., 1:] @ step_shared
+        moved = np.zeros(len(precision))
+        moved[:width] = step_shared
+        trial = replace(
+            hand, betas=hand.betas + moved[:NUM_BETAS], offsets_m=hand.offsets_m + moved[NUM_BETAS:].reshape(-1, 3)
+        )
+        trial_state = state.moved(step)
+        trial_posed = pose_landmarks(trial, trial_state.R_root, trial_state.angles, trial_state.transl)
+        new = cost(trial, trial_state, trial_posed)
+        if new >= best:
+            damping *= 10
+            if damping > 1e6:
+                break
+            continue
+        gain, best, damping = best - new, new, damping * 0.1
+        hand, state, posed = trial, trial_state, trial_posed
+        if gain < SETTLED * best:
+            break
+    return hand
+
+
+def _shape_frames(known: ndarray, evidence: Evidence, count: int) -> ndarray:
+    """At most `count` frames, evenly spread among those that see as many joints as the median frame or more."""
+    seen = np.isfinite(evidence.sigma_m).sum(axis=1)
+    good = np.flatnonzero(known & (seen >= np.median(seen[known])))
+    return good[np.unique(np.linspace(0, len(good) - 1, min(count, len(good))).round().astype(int))]
+
+
+# ---- 2. each frame on its own ------------------------------------------------------------------------------------
+
+
+def fit_frames(
+    hand: Landmarks, state: HandState, evidence: Evidence, prior: PosePrior, max_iterations: int
+) -> HandState:
+    """Levenberg-Marquardt on every frame at once, each with its own damping; settled frames drop out."""
+    posed = pose_landmarks(hand, state.R_root, state.angles, state.transl)
+    best = _frame_costs(posed, state, evidence, prior)
+    damping = np.full(len(best), 1e-3)
+    active = np.arange(len(best))
+    state = state.take(active)  # a copy: settled frames are written into it below
+    for _ in range(max_iterations):
+        now, seen = state.take(active), evidence.take(active)
+        H, g = _normal_equations(hand, now, seen, prior)
+        _damp(H, damping[active])
+        trial = now.moved(-np.linalg.solve(H, g[..., None])[..., 0])
+        posed = pose_landmarks(hand, trial.R_root, trial.angles, trial.transl)
+        new = _frame_costs(posed, trial, seen, prior)
+        better = new < best[active]
+        damping[active] = np.where(better, damping[active] * 0.1, damping[active] * 10)
+        gain = np.where(better, best[active] - new, np.inf)
+        best[active[better]] = new[better]
+        kept = trial.where(better, now)
+        for whole, part in ((state.R_root, kept.R_root), (state.angles, kept.angles), (state.transl, kept.transl)):
+            whole[active] = part
+        # The next problem takes it from here: a tenth of the cost is close enough.
+        active = active[(gain > 0.1 * np.maximum(best[active], 0.1)) & (damping[active] < 1e4)]
+        if len(active) == 0:
+            break
+    return state
+
+
+# ---- 3. the whole sequence ---------------------------------------------------------------------------------------
+
+
+def fit_sequence(
+    hand: Landmarks,
+    state: HandState,
+    evidence: Evidence,
+    prior: PosePrior,
+    smoothness: Smoothness,
+    max_iterations: int,
+) -> HandState:
+    """Levenberg-Marquardt on all frames together."""
+
+    def cost(s: HandState) -> float:
+        posed = pose_landmarks(hand, s.R_root, s.angles, s.transl)
+        return float(_frame_costs(posed, s, evidence, prior).sum()) + smoothness.cost(s)
+
+    best, damping = cost(state), 1e-6
+    band = np.empty((len(state.transl), NUM_PARAMETERS, BANDWIDTH + 1))
+    for _ in range(max_iterations):
+        H, g = _normal_equations(hand, state, evidence, prior)
+        _, smooth_g, smooth_h = smoothness.normal(state)
+        _damp(H, damping)
+        trial = state.moved(-solve_banded(H, smooth_h, g + smooth_g, band))
+        new = cost(trial)
+        if new >= best:
+            damping = max(10 * damping, 1e-4)
+            if damping > 1e6:
+                break
+            continue
+        gain, best, damping = best - new, new, max(0.1 * damping, 1e-9)
+        state = trial
+        if gain < SETTLED * best:
+            break
+    return state
+
+
+def solve_banded(H: ndarray, smooth: ndarray, g: ndarray, band: ndarray) -> ndarray:
+    """Solve the block-pentadiagonal system of frame blocks `H` plus the smoothness blocks.
+
+    Args:
+        H: (frame, 51, 51) of points and prior.
+        smooth: (frame, 3, 17, 3, 3) of `Smoothness.normal`.
+        g: (frame, 51).
+        band: (frame, 51, BANDWIDTH + 1) memory to work in.
+
+    Returns:
+        (frame, 51).
+    """
+    frames, n = g.shape
+    # band[t, j, i] is row 51 t + j + i of column 51 t + j: LAPACK's lower band, transposed.
+    band[...] = 0.0
+    for j in range(n):
+        band[:, j, : n - j] = H[:, j, j:]
+    rows, columns = np.meshgrid(np.arange(3), np.arange(3), indexing="ij")
+    for k in range(3):
+        for r, c in zip(rows.ravel(), columns.ravel(), strict=True):
+            if k == 0 and r < c:
+                continue
+            band[:, np.arange(17) * 3 + c, k * n + r - c] += smooth[:, k, :, r, c]
+    packed = band.reshape(frames * n, BANDWIDTH + 1).T
+    (pbsv,) = get_lapack_funcs(("pbsv",), (packed,))
+    _, x, info = pbsv(packed, g.reshape(-1, 1), lower=1, overwrite_ab=1)
+    assert info == 0, f"normal matrix not positive definite at row {info}"
+    return x.reshape(frames, n)

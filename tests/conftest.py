@@ -1,0 +1,47 @@
+"""Fixtures that several files share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_stage import Quiet
+
+from handpipe.capture.synthesize import SynthesisSettings, synthesize
+from handpipe.core.engine import Engine, EngineSettings
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+"""Real recordings, where they are at hand."""
+
+TINY = SynthesisSettings(views=8, frames=6, board_frames=60, width=480, height=384)
+"""A rig that calibrates and sees both hands, small enough to film in a few seconds."""
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def _filmed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("filmed") / "tiny"
+    with Engine(EngineSettings(workers=2), Quiet()) as engine:
+        synthesize(root, TINY, engine)
+    return root
+
+
+@pytest.fixture
+def tiny(_filmed, tmp_path):
+    """A fresh copy of a small synthetic session with nothing computed yet."""
+    return Path(shutil.copytree(_filmed, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def four_cameras():
+    """The real four-camera recording, or a skip."""
+    folder = SHARED_DATA / "caliscope_charuco_4cam_hands"
+    if not folder.is_dir():
+        pytest.skip(f"the real recording is not at {folder}")
+    return folder

@@ -1,0 +1,86 @@
+"""Settings: strict, layered, and the same on the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from handpipe.cli import _parse
+from handpipe.core.config import build, read_yaml
+from handpipe.core.errors import ConfigError
+from handpipe.pipeline import Config, load_config, session_folder
+
+
+def layer(tmp_path, text, name="session.yaml"):
+    (tmp_path / name).write_text(text)
+    return read_yaml(tmp_path / name)
+
+
+def test_later_layers_win_key_by_key(tmp_path):
+    a = layer(tmp_path, "board: {columns: 4, rows: 6}\nfps: 25\n", "a.yaml")
+    b = layer(tmp_path, "board: {rows: 5}\n", "b.yaml")
+    config = build(Config, [a, b])
+    assert (config.board.columns, config.board.rows, config.fps) == (4, 5, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fitting: {smothness: 1}", r"unknown key 'fitting\.smothness'\. Known keys: .*finger_acceleration_sd"),
+        ("stages: [fit]", r"unknown key 'stages'\. Known keys: board, calibration, capture, .* triangulation\."),
+        ("board: {columns: many}", r"'board\.columns': .*valid integer.* but got 'many'"),
+        ("board: {columns: '4'}", r"'board\.columns': .*valid integer"),
+        ("engine: {workers: true}", r"'engine\.workers': .*valid integer"),
+        ("engine: {workers: -1}", r"'engine\.workers': .*greater than or equal to 0, but got -1"),
+        ("sessions: {x: {synthesise: {}}}", r"unknown key 'sessions\.x\.synthesise'\. Known keys: path, synthesize\."),
+        ("board: {marker_m: 0.09}", "marker_m .* must be smaller than square_m"),
+        ("fps: [30]", "'fps': .*valid number"),
+    ],
+)
+def test_wrong_settings_name_the_file_and_the_key(tmp_path, text, message):
+    where, values = layer(tmp_path, text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(Config, [(where, values)])
+    assert str(caught.value).startswith(str(tmp_path / "session.yaml"))
+
+
+def test_yaml_that_is_none(tmp_path):
+    with pytest.raises(ConfigError, match=r"expected YAML, but it cannot be read: .*line 2"):
+        layer(tmp_path, "a: [1,\n")
+    with pytest.raises(ConfigError, match="expected settings as `key: value` lines, but found a list"):
+        layer(tmp_path, "- a\n- b\n")
+    with pytest.raises(ConfigError, match="expected a YAML file with settings, but there is none"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_yaml_tags_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="could not determine a constructor"):
+        layer(tmp_path, "a: !!python/object/apply:os.system ['true']\n")
+
+
+def test_an_empty_file_changes_nothing(tmp_path):
+    assert build(Config, [layer(tmp_path, "# nothing\n")]) == build(Config, [])
+
+
+def test_the_default_session_is_known():
+    config, _ = load_config(None, None)
+    made = config.sessions["capture-session"].synthesize
+    assert made is not None
+    assert (made.views, made.frames, made.fps, made.width, made.height) == (50, 60, 30.0, 640, 512)
+    assert str(session_folder(config, "capture-session")) == "capture-session"
+    assert str(session_folder(config, "a/b")) == "a/b"
+
+
+def test_session_yaml_stands_between_defaults_and_flags(tmp_path):
+    (tmp_path / "session.yaml").write_text("board: {columns: 4}\nfps: 6\n")
+    config, _ = load_config(None, str(tmp_path))
+    command = _parse(["run", str(tmp_path), "--fps", "12", "--workers", "3"], config)
+    assert (command.settings.board.columns, command.settings.fps, command.settings.engine.workers) == (4, 12.0, 3)
+
+
+@pytest.mark.parametrize("flags", [["--workers", "-2"], ["--board.columns", "1"], ["--fitting.robust-scale", "0"]])
+def test_a_flag_out_of_range_is_a_sentence(flags):
+    config, _ = load_config(None, None)
+    with pytest.raises((ConfigError, SystemExit)) as caught:
+        _parse(["run", "x", *flags], config)
+    if isinstance(caught.value, SystemExit):
+        assert caught.value.code == 2

@@ -1,0 +1,291 @@
+"""The whole pipeline on a small filmed session, with the real detector, through the command line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from test_video import write
+
+from handpipe.cli import main
+from handpipe.core.store import SCHEMA_VERSION
+
+RUN = ["--workers", "0", "--chunk-frames", "2", "--json"]
+
+
+def run(capsys, *argv):
+    """Exit status, the JSON of standard output (None without), standard error."""
+    status = main([str(arg) for arg in argv])
+    out, err = capsys.readouterr()
+    return status, json.loads(out) if out else None, err
+
+
+def contents(root: Path) -> dict[str, bytes | dict]:
+    """Every file of a store; metadata by meaning, because the order of its keys is the file system's."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            found[str(path.relative_to(root))] = json.loads(data) if path.name == "zarr.json" else data
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(_filmed, tmp_path_factory):
+    """A session that ran once, to copy from."""
+    root = shutil.copytree(_filmed, tmp_path_factory.mktemp("done") / "tiny")
+    subprocess.run([sys.executable, "-m", "handpipe.cli", "run", root, *RUN], check=True, capture_output=True)
+    return Path(root)
+
+
+def test_the_summary_is_right_about_everything(done, capsys):
+    status, figures, _ = run(capsys, "run", done, *RUN)
+    assert status == 0
+    assert figures["computed"] == []
+    assert figures["views_calibrated"] == figures["views"] == 8
+    assert figures["frames"] == 6
+    assert figures["board_px"] < 0.5
+    assert sum(figures["hands_found"]) == pytest.approx(1)
+    assert figures["frames_with_hand"] == {"left": 1.0, "right": 1.0}
+    truth = figures["truth"]
+    assert truth["camera_center_mm"]["max"] < 5
+    assert truth["triangulated_joint_mm"]["mean"] < 15
+    assert truth["fitted_joint_mm"]["mean"] < 15
+
+
+def test_everything_opens_in_xarray(done, recwarn):
+    for group, array, dims in (
+        ("board", "corners", ("view", "board_frame", "corner", "xy")),
+        ("cameras", "T_cam_world", ("view", "row4", "col4")),
+        ("detections", "points", ("view", "frame", "candidate", "joint", "xy")),
+        ("keypoints", "inlier", ("view", "frame", "hand", "joint")),
+        ("mano", "hand_pose", ("frame", "hand", "pose")),
+    ):
+        data = xr.open_zarr(done / "session.zarr", group=group)
+        assert data[array].dims == dims
+        assert data.attrs["complete"]
+    assert not [w for w in recwarn if "onsolidated" in str(w.message)]
+
+
+def test_mano_reproduces_through_smplx(done):
+    """The parameters, given to smplx as a user would, give the joints that the store says."""
+    import torch
+
+    from handpipe.core.hand_model import HandModel
+    from handpipe.core.hands import HANDS, MANO_JOINT, MANO_TIP_VERTEX, TIPS
+
+    data = xr.open_zarr(done / "session.zarr", group="mano")
+    for hand in HANDS:
+        one = data.sel(hand=hand)
+        model = HandModel.procedural(hand).to_smplx()
+        parameters = {
+            name: torch.tensor(one[name].values) for name in ("global_orient", "hand_pose", "transl")
+        }
+        betas = torch.tensor(one.betas.values)[None].expand(len(one.frame), -1)
+        out = model(betas=betas, **parameters)
+        joints = np.full((len(one.frame), 21, 3), np.nan)
+        joints[:, MANO_JOINT >= 0] = out.joints.detach().numpy()[:, MANO_JOINT[MANO_JOINT >= 0]]
+        joints[:, TIPS] = out.vertices.detach().numpy()[:, MANO_TIP_VERTEX]
+        np.testing.assert_allclose(joints, one.joints.values, atol=1e-5)
+
+
+def test_chunks_and_workers_do_not_change_a_bit(done, tiny, capsys):
+    """One chunk or many, this process or a cluster of two: every array is the same to the last bit.
+
+    The chunk files and `chunk_frames` differ by design and are not compared.
+    """
+    status, _, _ = run(capsys, "run", tiny, "--workers", "2", "--chunk-frames", "5", "--json")
+    assert status == 0
+    for group in ("board", "cameras", "detections", "groups", "tracks", "keypoints", "mano"):
+        one = xr.open_zarr(done / "session.zarr", group=group).load()
+        two = xr.open_zarr(tiny / "session.zarr", group=group).load()
+        assert one.equals(two), group
+
+
+def test_a_changed_fitting_option_recomputes_fitting_only_and_says_why(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    status, figures, err = run(capsys, "run", root, *RUN, "--fitting.finger-acceleration-sd", "5")
+    assert status == 0
+    assert figures["computed"] == ["mano"]
+    assert "mano: computed again, settings.finger_acceleration_sd 20.0 -> 5.0" in err
+
+
+def test_an_edited_calibration_is_taken_as_supplied(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    with (root / "cameras.toml").open("a") as file:
+        file.write("# checked by hand\n")
+    status, figures, err = run(capsys, "calibrate", root, *RUN)
+    assert status == 0
+    assert figures["calibration_source"] == "cameras.toml"
+    assert "cameras: taken from" in err
+    assert (root / "cameras.toml").read_text().endswith("# checked by hand\n")
+
+
+def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    before = contents(root / "session.zarr")
+    status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
+    assert status == 0
+    assert figures["frames"] == 2
+    assert figures["computed"] == ["detections", "groups", "tracks", "keypoints", "mano"]
+    assert contents(root / "session.zarr") == before
+    whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
+    pruned = xr.open_zarr(root / "session-prune-2.zarr", group="detections").points.values
+    np.testing.assert_array_equal(pruned, whole)
+
+
+def test_stages_run_what_they_need(tiny, capsys):
+    assert run(capsys, "detect", tiny, *RUN)[1]["computed"] == ["detections"]
+    assert run(capsys, "triangulate", tiny, *RUN)[1]["computed"] == [
+        "board",
+        "cameras",
+        "groups",
+        "tracks",
+        "keypoints",
+    ]
+    assert run(capsys, "run", tiny, *RUN, "--until", "triangulate")[1]["computed"] == []
+    assert run(capsys, "fit", tiny, *RUN)[1]["computed"] == ["mano"]
+    assert run(capsys, "fit", tiny, *RUN, "--force")[1]["computed"] == ["mano"]
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_store(done, tiny):
+    """SIGKILL the real command, its cluster with it, at random moments; then let it finish."""
+    rng = np.random.default_rng(1)
+    command = [sys.executable, "-m", "handpipe.cli", "run", str(tiny), *RUN]
+    killed = 0
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(float(rng.uniform(1.5, 6.0)))
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert killed >= 2
+    subprocess.run(command, check=True, capture_output=True)
+    assert contents(tiny / "session.zarr") == contents(done / "session.zarr")
+    assert (tiny / "cameras.toml").read_bytes() == (done / "cameras.toml").read_bytes()
+
+
+# ---- what the user got wrong -------------------------------------------------------------------------------------
+
+
+def wrong(capsys, *argv):
+    """The one sentence of a run that must end with status 2 and without a traceback."""
+    status, figures, err = run(capsys, *argv)
+    assert status == 2
+    assert figures is None
+    assert "Traceback" not in err
+    (sentence,) = [line for line in err.splitlines() if line.startswith("handpipe: ")]
+    return sentence
+
+
+def test_neither_a_folder_nor_a_name(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "neither" in wrong(capsys, "run", "capture-sesion", *RUN)
+
+
+def test_a_bad_clip_leaves_what_was_computed(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    before = contents(root / "session.zarr")
+    clip = root / "videos" / "c3.mp4"
+    clip.write_bytes(clip.read_bytes()[:2000])
+    assert "c3.mp4: expected" in wrong(capsys, "run", root, *RUN)
+    assert contents(root / "session.zarr") == before
+
+
+def test_an_unknown_key_leaves_what_was_computed(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    before = contents(root / "session.zarr")
+    (root / "session.yaml").write_text("fiting: {}\n")
+    assert "unknown key 'fiting'. Known keys: board, calibration" in wrong(capsys, "run", root, *RUN)
+    assert contents(root / "session.zarr") == before
+
+
+def test_a_store_of_a_newer_schema(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    zarr.open_group(str(root / "session.zarr")).update_attributes({"schema_version": SCHEMA_VERSION + 1})
+    before = contents(root / "session.zarr")
+    assert "by a newer handpipe" in wrong(capsys, "run", root, *RUN)
+    assert contents(root / "session.zarr") == before
+
+
+def test_no_board_anywhere(tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    for view in ("c1", "c2", "c3"):
+        write(tmp_path / "videos" / f"{view}.mp4", frames=3, size=(160, 128))
+    sentence = wrong(capsys, "run", tmp_path, *RUN)
+    assert "board" in sentence
+    assert not (tmp_path / "cameras.toml").exists()
+
+
+def test_a_view_without_calibration_in_the_supplied_file(done, tiny, capsys):
+    text = (done / "cameras.toml").read_text()
+    start = text.index("[cam_2]")
+    (tiny / "cameras.toml").write_text(text[:start] + text[text.index("[cam_3]") :])
+    sentence = wrong(capsys, "run", tiny, *RUN)
+    assert "cameras.toml: expected a calibration for every view, but 1 of 8 have none (c2)" in sentence
+
+
+def test_a_board_that_does_not_exist_in_the_footage(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    (root / "session.yaml").write_text("board: {dictionary: DICT_6X6_250}\n")
+    assert "board" in wrong(capsys, "calibrate", root, *RUN)
+
+
+def _tmpfs(folder: Path, size: str) -> bool:
+    if os.geteuid() != 0:
+        return False
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False)
+    return mounted.returncode == 0
+
+
+def test_a_full_disk(tiny, tmp_path, capsys):
+    """A real file system of 200 kB that really fills up; with more room the same command goes on."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not _tmpfs(disk, "200k"):
+        pytest.skip("mounting a small file system needs root and the mount permission")
+    try:
+        sentence = wrong(capsys, "detect", tiny, *RUN, "--store", disk / "s.zarr")
+        assert os.strerror(errno.ENOSPC) in sentence
+        assert "what is done is kept" in sentence
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        assert run(capsys, "detect", tiny, *RUN, "--store", disk / "s.zarr")[0] == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ValueError, match="expected a session folder"):
+        main(["run", str(tmp_path / "none"), "--debug"])
+
+
+def test_wrong_usage_is_status_2():
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "x", "--no-such-flag"])
+    assert caught.value.code == 2
+
+
+def test_the_real_recording_runs(four_cameras, tmp_path, capsys):
+    """Two frames of real footage: white-on-black board, cameras whose frames are matched by timestamps.csv."""
+    (tmp_path / "videos").mkdir()
+    for clip in four_cameras.glob("cam_*.mp4"):
+        shutil.copy(clip, tmp_path / "videos")
+    shutil.copy(four_cameras / "timestamps.csv", tmp_path)
+    board = "columns: 4, rows: 5, square_m: 0.054, marker_m: 0.0405, dictionary: DICT_4X4_1000, inverted: true"
+    (tmp_path / "session.yaml").write_text(f"board: {{{board}}}\n")
+    status, figures, _ = run(capsys, "run", tmp_path, "--workers", "2", "--json", "--prune", "2")
+    assert status == 0
+    assert figures["views_calibrated"] == 4
+    assert figures["board_mm"] < 1.5
+    assert figures["frames_with_hand"] == {"left": 1.0, "right": 1.0}
