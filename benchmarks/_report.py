@@ -1,0 +1,49 @@
+"""What every benchmark does at its end: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number, with the limit it is held against."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+    """What it should reach; None only to inform."""
+    better: Literal["lower", "higher"] = "lower"
+
+    @property
+    def reached(self) -> bool | None:
+        if self.limit is None:
+            return None
+        return self.value <= self.limit if self.better == "lower" else self.value >= self.limit
+
+
+def report(title: str, figures: Sequence[Figure], json_path: Path | None) -> int:
+    """Print the figures; write them as JSON where asked. Returns the number of figures that fall short."""
+    table = Table(title=title, title_justify="left")
+    for column in ("figure", "measured", "to reach", ""):
+        table.add_column(column, justify="left" if column in ("figure", "") else "right")
+    for figure in figures:
+        sign = "<=" if figure.better == "lower" else ">="
+        limit = "" if figure.limit is None else f"{sign} {figure.limit:g} {figure.unit}"
+        verdict = {None: "", True: "reached", False: "SHORT"}[figure.reached]
+        table.add_row(figure.name, f"{figure.value:.4g} {figure.unit}", limit, verdict)
+    Console(width=110).print(table)
+    if json_path is not None:
+        rows = [{**asdict(figure), "reached": figure.reached} for figure in figures]
+        json_path.write_text(json.dumps({"title": title, "figures": rows}, indent=1) + "\n")
+        print(f"written: {json_path}", file=sys.stderr)
+    return sum(figure.reached is False for figure in figures)
