@@ -15,8 +15,8 @@ from handpipe.core.engine import Engine, EngineSettings
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real recordings, where they are at hand."""
 
-TINY = SynthesisSettings(views=8, frames=6, board_frames=60, width=480, height=384)
-"""A rig that calibrates and sees both hands, small enough to film in a few seconds."""
+TINY = SynthesisSettings(views=8, frames=8, fps=5.0, board_frames=60, width=480, height=384)
+"""A rig that calibrates and sees both hands through a whole approach, touch, cross and part: a few seconds to film."""
 
 
 @pytest.fixture

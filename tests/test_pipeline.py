@@ -54,14 +54,14 @@ def test_the_summary_is_right_about_everything(done, capsys):
     assert status == 0
     assert figures["computed"] == []
     assert figures["views_calibrated"] == figures["views"] == 8
-    assert figures["frames"] == 6
+    assert figures["frames"] == 8
     assert figures["board_px"] < 0.5
     assert sum(figures["hands_found"]) == pytest.approx(1)
     assert figures["frames_with_hand"] == {"left": 1.0, "right": 1.0}
     truth = figures["truth"]
-    assert truth["camera_center_mm"]["max"] < 5
-    assert truth["triangulated_joint_mm"]["mean"] < 15
-    assert truth["fitted_joint_mm"]["mean"] < 15
+    assert truth["camera_center_mm"]["max"] < 2
+    assert truth["triangulated_joint_mm"]["mean"] < 10
+    assert truth["fitted_joint_mm"]["mean"] < 10
 
 
 def test_everything_opens_in_xarray(done, recwarn):
@@ -89,9 +89,7 @@ def test_mano_reproduces_through_smplx(done):
     for hand in HANDS:
         one = data.sel(hand=hand)
         model = HandModel.procedural(hand).to_smplx()
-        parameters = {
-            name: torch.tensor(one[name].values) for name in ("global_orient", "hand_pose", "transl")
-        }
+        parameters = {name: torch.tensor(one[name].values) for name in ("global_orient", "hand_pose", "transl")}
         betas = torch.tensor(one.betas.values)[None].expand(len(one.frame), -1)
         out = model(betas=betas, **parameters)
         joints = np.full((len(one.frame), 21, 3), np.nan)
@@ -277,15 +275,15 @@ def test_wrong_usage_is_status_2():
 
 
 def test_the_real_recording_runs(four_cameras, tmp_path, capsys):
-    """Two frames of real footage: white-on-black board, cameras whose frames are matched by timestamps.csv."""
+    """A dozen frames of real footage: white-on-black board, cameras whose frames are matched by timestamps.csv."""
     (tmp_path / "videos").mkdir()
     for clip in four_cameras.glob("cam_*.mp4"):
         shutil.copy(clip, tmp_path / "videos")
     shutil.copy(four_cameras / "timestamps.csv", tmp_path)
     board = "columns: 4, rows: 5, square_m: 0.054, marker_m: 0.0405, dictionary: DICT_4X4_1000, inverted: true"
     (tmp_path / "session.yaml").write_text(f"board: {{{board}}}\n")
-    status, figures, _ = run(capsys, "run", tmp_path, "--workers", "2", "--json", "--prune", "2")
+    status, figures, _ = run(capsys, "run", tmp_path, "--workers", "2", "--json", "--prune", "12")
     assert status == 0
     assert figures["views_calibrated"] == 4
     assert figures["board_mm"] < 1.5
-    assert figures["frames_with_hand"] == {"left": 1.0, "right": 1.0}
+    assert min(figures["frames_with_hand"].values()) > 0.5

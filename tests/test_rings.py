@@ -1,0 +1,73 @@
+"""The walls: pure math imports no machinery, and no stage imports a later one."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+STAGES = ("capture", "calibration", "triangulation", "fitting")
+
+PURE = (
+    *("core.hands", "core.cameras", "core.geometry", "core.anatomy", "core.procedural_hand", "core.motion"),
+    *("core.hand_model", "capture.rig", "triangulation.dlt", "triangulation.robust", "triangulation.grouping"),
+    *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
+    "fitting.kinematics",
+)
+"""Ring 1: arrays in, arrays out."""
+
+
+def imports(path: Path) -> set[str]:
+    """Names of the handpipe packages a file imports, from its relative imports."""
+    package = path.relative_to(ROOT).parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            parts = (*base, *(node.module or "").split("."))
+            found |= {next(part for part in (*parts, name.name) if part) for name in node.names}
+    return found
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_math_imports_no_machinery(module):
+    """In a fresh interpreter, so that nothing another test imported counts."""
+    code = (
+        f"import sys, handpipe.{module}; "
+        "print([name for name in ('dask', 'distributed', 'zarr', 'cv2', 'mediapipe', 'tyro') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "path", [p for stage in ("core", *STAGES) for p in sorted((ROOT / stage).glob("*.py"))], ids=str
+)
+def test_no_module_imports_a_later_stage_or_the_commands(path):
+    order = ("core", *STAGES)
+    here = order.index(path.relative_to(ROOT).parts[0])
+    allowed = set(order[: here + 1])
+    assert imports(path) <= allowed | {"__version__"}, f"{path.name} imports {imports(path) - allowed}"
+
+
+def test_a_stage_meets_an_earlier_one_only_through_the_store():
+    """Later stages may read clips like the first does, but never call another stage's code."""
+    for stage in STAGES[1:]:
+        for path in (ROOT / stage).glob("*.py"):
+            met = imports(path) - {"core", stage}
+            assert met <= ({"capture"} if stage == "calibration" else set()), f"{path} imports {met}"
+
+
+def test_the_check_sees_every_form_of_import(monkeypatch, tmp_path):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "core").mkdir()
+    path = tmp_path / "core" / "bad.py"
+    path.write_text(
+        "from ..fitting.solver import fit\nfrom .. import pipeline\nfrom .errors import X\nfrom . import hands\n"
+    )
+    assert imports(path) == {"fitting", "pipeline", "core"}
