@@ -230,4 +230,3 @@ class _Work:
     def _fit(self, force: bool) -> list[str]:
         plan = partial(fitting_stage.plan, self.store, self.config.fitting, self.config.hand_model)
         return ["mano"] * self.engine.execute(self.store, plan, force=force)
-

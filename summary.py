@@ -56,7 +56,7 @@ def _cameras(done: Done) -> dict[str, Any]:
 
 def _keypoints(store: Store) -> dict[str, Any]:
     points = store.read("keypoints", "points")
-    seen = np.isfinite(points[..., 0]).any(axis=-1)
+    seen = np.asarray(np.isfinite(points[..., 0]).any(axis=-1))
     return {
         "frames_with_hand": {hand: float(seen[:, i].mean()) for i, hand in enumerate(HANDS)},
         "reprojection_px": store.attrs("keypoints")["reprojection_px"],

@@ -51,7 +51,7 @@ def lay_out(data: Path, root: Path) -> None:
 
 def hand_figures(store: Store) -> list[Figure]:
     points = store.read("keypoints", "points").astype(float)
-    seen = np.isfinite(points[..., 0]).any(-1)
+    seen = np.asarray(np.isfinite(points[..., 0]).any(-1))
     rows = []
     for hand, name in enumerate(HANDS):
         bone = points[:, hand, JOINTS.index("index_mcp")] - points[:, hand, JOINTS.index("wrist")]

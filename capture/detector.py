@@ -28,6 +28,7 @@ class DetectionSettings:
     """How hands are found in an image."""
 
     detector: Literal["mediapipe"] = "mediapipe"
+    """Which detector finds them."""
     model: str | None = None
     """Path of a .task bundle; None is the standard model."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 2

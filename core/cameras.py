@@ -42,7 +42,7 @@ class Cameras:
     @property
     def calibrated(self) -> ndarray:
         """(view,) bool, True where the view has a calibration."""
-        return np.isfinite(self.K).all((1, 2)) & np.isfinite(self.T_cam_world).all((1, 2))
+        return np.asarray(np.isfinite(self.K).all((1, 2)) & np.isfinite(self.T_cam_world).all((1, 2)))
 
     @property
     def P_cam_world(self) -> ndarray:

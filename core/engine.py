@@ -250,7 +250,7 @@ class Engine:
                 "Start one with `dask scheduler`, or leave the option out for a local cluster."
             ) from error
         here = importlib.metadata.version("handpipe")
-        found = client.run(importlib.metadata.version, "handpipe", on_error="return")
+        found: Any = client.run(importlib.metadata.version, "handpipe", on_error="return")
         wrong = {worker: version for worker, version in found.items() if version != here}
         if wrong or not found:
             one = next(iter(wrong.items()), None)

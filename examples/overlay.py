@@ -1,6 +1,6 @@
 """What came in and what came out: frames of a few views, and the fitted hands drawn over them.
 
-    python examples/overlay.py SESSION OUT.png [--frame 20] [--views c0 c7 c21 c40]
+python examples/overlay.py SESSION OUT.png [--frame 20] [--views c0 c7 c21 c40]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COLORS_BGR = {"left": (60, 140, 255), "right": (255, 170, 40)}
 
 def draw(image: np.ndarray, joints_px: np.ndarray, color: tuple[int, int, int]) -> None:
     """The 20 bones of one hand, (joint, 2) pixels."""
-    points = [tuple(int(round(16 * v)) for v in point) for point in joints_px]
+    points = [tuple(round(16 * v) for v in point) for point in joints_px]
     for thick, shade in ((5, (20, 20, 20)), (2, color)):
         for parent, child in BONES:
             cv2.line(image, points[parent], points[child], shade, thick, cv2.LINE_AA, shift=4)

@@ -93,9 +93,10 @@ def test_no_scheduler_at_the_address(store, log):
 def test_a_running_scheduler_is_used(store, log):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         progress = Quiet()
-        with Engine(EngineSettings(scheduler=cluster.scheduler_address, chunk_frames=4), progress) as engine:
+        address = str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]
+        with Engine(EngineSettings(scheduler=address, chunk_frames=4), progress) as engine:
             assert engine.execute(store, lambda frames: plan(log, frames))
         assert progress.done == FRAMES
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from handpipe.core.store import SCHEMA_VERSION
 RUN = ["--workers", "0", "--chunk-frames", "2", "--json"]
 
 
-def run(capsys, *argv):
+def run(capsys, *argv) -> tuple[int, Any, str]:
     """Exit status, the JSON of standard output (None without), standard error."""
     status = main([str(arg) for arg in argv])
     out, err = capsys.readouterr()

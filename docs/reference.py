@@ -1,0 +1,121 @@
+"""Write docs/configuration.md and docs/store.md from the code, so that they cannot disagree.
+
+python docs/reference.py
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from handpipe.capture.synthesize import SynthesisSettings
+from handpipe.core import schema
+from handpipe.core.schema import Columns
+from handpipe.pipeline import Config, NamedSession
+
+DOCS = Path(__file__).parent
+
+STORE_INTRO = """\
+# The store
+
+Everything computed is a [Zarr v3](https://zarr.dev) store with named dimensions: `xarray.open_zarr(path, group=...)`, or any Zarr
+reader. Lengths are metres. Missing is NaN, -1 or false, never 0. Axes `hand`, `joint`, `view`, `xy`, `xyz` carry their labels.
+
+Attributes of each group: `fps`, `fingerprint` (settings, inputs, code version: what the numbers were computed from), `complete`,
+and what is listed below; of each array: `units` and `description`; of the root: `schema_version`, `handpipe_version`. Subgroups
+named `_engine`, and the groups `_content` and `_written`, are the engine's own notes.
+
+`truth.zarr` of a synthetic session has the groups `cameras` and `mano`, and `clips`, a journal of what was filmed.
+"""
+
+CONFIG_INTRO = """\
+# Settings
+
+Defaults live in the code; over them come handpipe's `pipeline.yaml`, a file given by `--config`, the session's `session.yaml`, and
+flags, in this order, key by key. A flag is the key's path with dots, underscores as dashes: `fitting.robust_scale` is
+`--fitting.robust-scale`; the keys under `engine` are flags without the prefix (`--workers`). Unknown keys and wrong types are errors.
+"""
+
+GROUPS: dict[str, tuple[Columns, str]] = {
+    "board": (schema.BOARD, "the calibration board in every frame of its clips; attribute `board` describes it"),
+    "cameras": (schema.CAMERAS, "the rig; attributes `source`, `without_calibration`, `board_px`, `board_mm`"),
+    "detections": (
+        schema.DETECTIONS,
+        "what the detector found; coordinate `time_s (view, frame)`; attribute `hands_found`: share of images with 0, 1, "
+        "2, ... hands",
+    ),
+    "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),
+    "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
+    "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),
+    "mano": (schema.MANO, "the fitted hands; attribute `hand_model`: ids of the left and right model"),
+}
+
+
+def store_page() -> str:
+    parts = [STORE_INTRO]
+    for name, (columns, meaning) in GROUPS.items():
+        parts.append(
+            f"## `{name}`\n\n{meaning[0].upper()}{meaning[1:]}.\n\n| array (dimensions) | type | units | meaning |"
+        )
+        parts[-1] += "\n| --- | --- | --- | --- |\n"
+        for array, (axes, dtype, _, units, text) in columns.items():
+            parts[-1] += f"| `{array}` ({', '.join(axes.split())}) | {dtype} | {units} | {text} |\n"
+    return "\n".join(parts)
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """The strings that stand under a class's fields."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(node, ast.ClassDef)
+    docs = {}
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            assert isinstance(text.value, ast.Constant)
+            docs[field.target.id] = " ".join(str(text.value.value).split())
+    return docs
+
+
+def show(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def table(prefix: str, cls: Any) -> str:
+    docs = field_docs(cls)
+    rows = []
+    for field in fields(cls):
+        default = field.default if field.default is not MISSING else None
+        if is_dataclass(default) or field.name in ("sessions", "synthesize"):
+            continue
+        rows.append(f"| `{prefix}{field.name}` | {show(default)} | {docs.get(field.name, '')} |\n")
+    return "| key | default | meaning |\n| --- | --- | --- |\n" + "".join(rows)
+
+
+def configuration_page() -> str:
+    parts = [CONFIG_INTRO, "## General\n\n" + table("", Config)]
+    for field in fields(Config):  # type: ignore[arg-type]
+        if is_dataclass(field.default):
+            cls = type(field.default)
+            parts.append(f"## `{field.name}`\n\n{(cls.__doc__ or '').strip()}\n\n{table(f'{field.name}.', cls)}")
+    parts.append(f"## `sessions`\n\nSessions by name.\n\n{table('sessions.NAME.', NamedSession)}")
+    parts.append(table("sessions.NAME.synthesize.", SynthesisSettings))
+    return "\n".join(parts)
+
+
+PAGES = {"store.md": store_page, "configuration.md": configuration_page}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page())
+        print(f"written: {DOCS / name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The documentation and the examples: true, and running."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from handpipe.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["store.md", "configuration.md"])
+def test_reference_pages_are_what_the_code_says(page):
+    """`python docs/reference.py` writes them."""
+    assert (ROOT / "docs" / page).read_text() == load(ROOT / "docs" / "reference.py").PAGES[page]()
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_overlay_example_draws(tiny, tmp_path):
+    assert main(["run", str(tiny), "--workers", "0"]) == 0
+    out = tmp_path / "picture.png"
+    command = [sys.executable, ROOT / "examples" / "overlay.py", tiny, out, "--frame", "0", "--views", "c1", "c2"]
+    subprocess.run(command, check=True)
+    picture = cv2.imread(str(out))
+    assert picture is not None
+    above, below = picture.reshape(2, -1, 480, 3)
+    assert (above != below).any()
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "benchmarks").glob("[!_]*.py")))
+def test_benchmarks_explain_themselves(script):
+    command = [sys.executable, ROOT / "benchmarks" / script, "--help"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "--json" in out.stdout
