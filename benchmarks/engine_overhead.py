@@ -99,7 +99,7 @@ def main() -> None:
                 synthesize(root, made, engine)
         clips = [str(clip.path) for clip in read_session(root, CaptureSettings()).clips]
         model = str(resolve())
-        bare_s, pipeline_s = [], []
+        bare_s, pipeline_s, bare_found = [], [], 0
         for turn in range(options.repeats):
             seconds, bare_found = time_bare(clips, model)
             bare_s.append(seconds)
