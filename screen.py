@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+LOG_EVERY_S = 30.0
+"""Between two lines of progress where there is no terminal."""
+
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -33,6 +37,7 @@ class Screen:
         self.console = console or Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task: Any = None
+        self._printed = 0.0
 
     def start(self, stage: str, total: int, done: int, noun: str) -> None:
         self._bar = Progress(
@@ -45,11 +50,16 @@ class Screen:
             console=self.console,
         )
         self._bar.start()
+        self._printed = time.monotonic()
         self._task = self._bar.add_task(stage, total=total, completed=done, noun=noun)
 
     def advance(self, amount: int) -> None:
         if self._bar is not None:
             self._bar.advance(self._task, amount)
+            if not self.console.is_terminal and time.monotonic() - self._printed > LOG_EVERY_S:
+                # A log file shows no moving bar: it gets a line now and then.
+                self._printed = time.monotonic()
+                self.console.print(self._bar.get_renderable())
 
     def stop(self) -> None:
         if self._bar is not None:
