@@ -33,8 +33,8 @@ class DetectionSettings:
     """Path of a .task bundle; None is the standard model."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 2
     """Hands looked for in each image."""
-    min_detection: Confidence = 0.5
-    """Confidence below which the palm detector's finding is dropped."""
+    min_detection: Confidence = 0.3
+    """Confidence below which the palm detector's finding is dropped. Low, for geometry sorts out what is no hand."""
     min_presence: Confidence = 0.5
     """Confidence below which the landmark network's finding is dropped."""
 

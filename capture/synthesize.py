@@ -85,14 +85,15 @@ def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force:
         root.mkdir(parents=True, exist_ok=True)
     truth = Store(str(root / "truth.zarr"))
     truth.open()
-    truth.clean()
     plans = {
         "cameras": rig_plan(options),
         "mano": motion_plan(options),
         "clips": clips_plan(root, options),
     }
-    computed = tuple(name for name, plan in plans.items() if engine.execute(truth, lambda _, p=plan: p, force=force))
-    truth.consolidate()
+    with truth.lock():
+        truth.clean()
+        computed = tuple(name for name, p in plans.items() if engine.execute(truth, lambda _, p=p: p, force=force))
+        truth.consolidate()
     return computed
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,6 +138,29 @@ class Store:
                 zarr.create_group(
                     self.url, attributes={"schema_version": SCHEMA_VERSION, "handpipe_version": __version__}
                 )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second writer out, as long as this process lives; only for a store on this machine.
+
+        Raises:
+            StoreError: another process is at work on the store.
+        """
+        if self.local is None:
+            yield
+            return
+        folder = os.open(self.local, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StoreError(
+                    f"{self.url}: expected to be alone at work on the store, but another handpipe is. "
+                    "Wait until it is done, or stop it; what it has done is kept."
+                ) from None
+            yield
+        finally:
+            os.close(folder)
 
     def attrs(self, group: str = "") -> dict[str, Any]:
         """Attributes of a group; empty when it does not exist."""

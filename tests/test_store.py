@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -130,6 +133,24 @@ def test_clean_removes_only_what_a_killed_writer_left(store):
     before = {p for p in store.local.rglob("*") if p.is_file()} - {left}
     store.clean()
     assert {p for p in store.local.rglob("*") if p.is_file()} == before
+
+
+def test_a_second_writer_is_kept_out_and_a_dead_one_is_not(store):
+    code = (
+        "import sys; from handpipe.core.store import Store\n"
+        "with Store(sys.argv[1]).lock(): print('in', flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, store.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "in\n"
+    with pytest.raises(StoreError, match="another handpipe is"), store.lock():
+        pass
+    holder.kill()
+    holder.communicate()
+    with store.lock():
+        assert store.exists()
 
 
 def test_a_store_may_be_an_fsspec_url():
