@@ -22,6 +22,8 @@ from .capture.synthesize import SynthesisSettings, synthesize
 from .core.config import explain
 from .core.engine import Engine, EngineSettings
 from .core.errors import ConfigError, HandpipeError
+from .core.importing import data_folder, import_bvh, import_keypoints, import_mano
+from .core.keypoint_bvh import Mirror
 from .pipeline import STAGES, Config, Job, Stage, load_config, run
 from .screen import Screen
 from .summary import rows, summarize
@@ -109,6 +111,82 @@ class Synthesize:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class ImportMano:
+    """The official hand models to npz: no chumpy, and nothing pickled is run."""
+
+    one: Annotated[Positional[Path], arg(metavar="MANO_RIGHT.pkl")]
+    """An official file."""
+    other: Annotated[Positional[Path | None], arg(metavar="MANO_LEFT.pkl")] = None
+    """The other hand's; the order does not matter."""
+    out: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Where MANO_LEFT.npz and MANO_RIGHT.npz go; by default ~/.local/share/handpipe/mano."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ImportBvh:
+    """Two-hand motion in BVH to a session of keypoints, for `handpipe fit`."""
+
+    left: Annotated[Positional[Path], arg(metavar="LEFT")]
+    """The left hand's motion."""
+    right: Annotated[Positional[Path], arg(metavar="RIGHT")]
+    """The right hand's; the same file again if it has both."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The session's folder; made if it is not there."""
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Keep only so many frames per second; by default all."""
+    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
+    """Metres in one unit of the files; by default found from the length of the bones."""
+    mirror: Mirror = "auto"
+    """Negate x; `auto` does where both hands have the other's shape: left-handed coordinates, as Unity's."""
+    sigma_m: float = 0.001
+    """Standard error of the joints, metres."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ImportKeypoints:
+    """3D keypoints in an npz to a session, for `handpipe fit`."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """Arrays `points` (frame, hand, joint, 3), or `left` and `right`; NaN where missing; also sigma, fps, joints."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The session's folder; made if it is not there."""
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Frames per second, where the file does not say."""
+    unit_m: float = 1.0
+    """Metres in one unit of the file."""
+    swap_hands: bool = False
+    """Left is right and right is left."""
+    mirror: bool = False
+    """Negate x: the coordinates are left-handed."""
+    sigma_m: float = 0.001
+    """Standard error of the joints where the file has none, metres."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """Hand models and keypoints from elsewhere."""
+
+    what: Annotated[
+        Annotated[ImportMano, tyro.conf.subcommand("mano")]
+        | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
+        | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")],
+        arg(name=""),
+    ]
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -122,6 +200,15 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"handpipe: {error}", file=sys.stderr)
         return WRONG
+    except OSError as error:
+        if "--debug" in argv or error.filename is None:
+            raise
+        print(
+            f"handpipe: {error.filename}: expected to read or write it, but the system refused ({error.strerror}). "
+            "Check that it is there, what it is, and who may use it.",
+            file=sys.stderr,
+        )
+        return WRONG
     except KeyboardInterrupt:
         print("handpipe: interrupted; what is done is kept, the same command continues", file=sys.stderr)
         return FAILED
@@ -132,6 +219,8 @@ def _dispatch(argv: list[str]) -> int:
     command = _parse(argv, config)
     if isinstance(command, Synthesize):
         return _synthesize(command)
+    if isinstance(command, Import):
+        return _import(command.what)
     if command.config is not None or command.session:
         # The flags stand over session.yaml: parse again, now with its values as the defaults.
         config, _ = load_config(command.config, command.session)
@@ -146,6 +235,7 @@ def _parse(argv: list[str], config: Config) -> Any:
         Synthesize,
         tyro.conf.subcommand("synthesize", default=Synthesize(tyro.MISSING, SynthesisSettings(), config.engine)),
     ]
+    commands |= Annotated[Import, tyro.conf.subcommand("import")]
     for name, cls in SESSION_COMMANDS.items():
         commands |= Annotated[cls, tyro.conf.subcommand(name, default=cls(tyro.MISSING, config))]
     try:
@@ -174,6 +264,25 @@ def _synthesize(command: Synthesize) -> int:
         computed = synthesize(command.out, command.settings, engine, force=command.force)
     if command.json:
         print(json.dumps({"session": str(command.out), "computed": list(computed)}, indent=1))
+    return DONE
+
+
+def _import(what: ImportMano | ImportBvh | ImportKeypoints) -> int:
+    screen = Screen()
+    match what:
+        case ImportMano(one, other):
+            files = [path for path in (one, other) if path is not None]
+            figures, said = import_mano(files, what.out or data_folder() / "mano")
+        case ImportBvh(left, right, out):
+            figures, said = import_bvh((left, right), out, what.fps, what.unit_m, what.mirror, what.sigma_m)
+        case ImportKeypoints(file, out):
+            figures, said = import_keypoints(
+                file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m
+            )
+    for line in said:
+        screen.say(line)
+    if what.json:
+        print(json.dumps(figures, indent=1))
     return DONE
 
 

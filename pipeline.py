@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from .calibration import stage as calibration_stage
@@ -21,10 +22,12 @@ from .capture.detector import DetectionSettings
 from .capture.mediapipe_model import resolve
 from .capture.session import CaptureSettings, Session, content_hashes, read_session
 from .capture.synthesize import SynthesisSettings
+from .capture.timeline import regular
 from .core.board import Board
-from .core.config import Layer, build, read_yaml
+from .core.config import STRICT, Layer, build, read_yaml
 from .core.engine import Engine, EngineSettings, Progress
-from .core.errors import SessionError
+from .core.errors import SessionError, StoreError
+from .core.importing import imported
 from .core.store import Store
 from .fitting import stage as fitting_stage
 from .fitting.stage import FittingSettings
@@ -41,8 +44,6 @@ NEEDS: Mapping[Stage, tuple[Stage, ...]] = {
     "triangulate": ("calibrate", "detect"),
     "fit": ("calibrate", "detect", "triangulate"),
 }
-
-STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 @settings(frozen=True, config=STRICT)
@@ -137,19 +138,24 @@ def run(job: Job, progress: Progress) -> Done:
     """
     config = job.config
     root = session_folder(config, job.session)
-    with Engine(config.engine, progress) as engine:
+    with Engine(config.engine, progress) as engine, ExitStack() as locks:
         _make_if_synthetic(job, root, engine)
         capture = config.capture
-        session = read_session(root, capture, fps=config.fps)
+        rig = Store((job.store or str(root / "session.zarr")).rstrip("/"))
+        if rig.local is not None and rig.local.resolve() == (root / "truth.zarr").resolve():
+            raise StoreError(
+                f"--store {rig.url}: expected a place for results, but found the session's truth. Use another."
+            )
+        session = _without_clips(job, root, rig) or read_session(root, capture, fps=config.fps)
         for reason in session.left_out.values():
             progress.say(f"warning: left out: {reason}")
-        rig = Store(job.store or str(root / "session.zarr"))
         store = rig if job.prune is None else Store(f"{rig.url.removesuffix('.zarr')}-prune-{job.prune}.zarr")
         for each in {rig, store}:
             each.open()
+            locks.enter_context(each.lock())
             each.clean()
         work = _Work(config, session.first(job.prune), store, rig, engine, progress)
-        wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)}
+        wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)} if session.clips else {"fit"}
         computed: list[str] = []
         for stage in STAGES:
             if stage in wanted:
@@ -169,6 +175,26 @@ def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
             f"{job.session}: expected a session folder, or the name of a session in pipeline.yaml ({known}), but found "
             "neither. Check the spelling, or make one with `handpipe synthesize`."
         )
+
+
+def _without_clips(job: Job, root: Path, store: Store) -> Session | None:
+    """The session when its keypoints were imported: only `fit` has something to do. None for a filmed one."""
+    if (root / "videos").exists() or not imported(store):
+        return None
+    fps = float(store.attrs("keypoints")["fps"])
+    if "fit" not in job.stages or job.prune is not None:
+        asked = f"`{job.stages[-1]}`" if job.prune is None else "--prune"
+        raise SessionError(
+            f"{root}: expected clips for {asked}, but this session has imported keypoints and no clips. "
+            "Use `handpipe fit` on the whole of it."
+        )
+    if job.config.fps not in (None, fps):
+        raise SessionError(
+            f"{root}: expected `fps` as imported, {fps:g}, but it is set to {job.config.fps:g}. "
+            "Leave it out, or import the keypoints again with --fps."
+        )
+    timeline = regular(0, store.read("keypoints", "sigma").shape[0], fps)
+    return Session(root, (), {}, timeline, timeline, fps, {})
 
 
 @dataclass(frozen=True)
@@ -193,10 +219,10 @@ class _Work:
 
     def _calibrate(self, force: bool) -> list[str]:
         config, session, done = self.config, self.session, []
-        supplied = calibration_stage.supplied_cameras(session, self.rig)
+        clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.board_clips.values()}
+        hashes = content_hashes(self.rig, clips)
+        supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
         if supplied is None:
-            clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.board_clips.values()}
-            hashes = content_hashes(self.rig, clips)
             plan = partial(calibration_stage.board_plan, session, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force)
         else:
@@ -206,7 +232,7 @@ class _Work:
         )
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force)
         if supplied is None:
-            calibration_stage.publish(session, self.rig)
+            calibration_stage.publish(session, self.rig, hashes)
         without = self.rig.attrs("cameras")["without_calibration"]
         if without:
             self.progress.say(f"warning: left out: {', '.join(without)}: no calibration")
@@ -216,8 +242,10 @@ class _Work:
         options = self.config.detection
         clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in self.session.clips}
         hashes = content_hashes(self.store, {**clips, "model": resolve(options.model)})
+        timeline = detect_stage.timeline_plan(self.session)
+        done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
         plan = partial(detect_stage.plan, self.session, options, hashes)
-        return ["detections"] * self.engine.execute(self.store, plan, force=force)
+        return done + ["detections"] * self.engine.execute(self.store, plan, force=force)
 
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
@@ -228,5 +256,8 @@ class _Work:
         return done
 
     def _fit(self, force: bool) -> list[str]:
-        plan = partial(fitting_stage.plan, self.store, self.config.fitting, self.config.hand_model)
-        return ["mano"] * self.engine.execute(self.store, plan, force=force)
+        done = []
+        for group, plan in fitting_stage.PLANS.items():
+            make = partial(plan, self.store, self.rig, self.config.fitting, self.config.hand_model)
+            done += [group] * self.engine.execute(self.store, make, force=force)
+        return done

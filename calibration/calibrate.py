@@ -73,6 +73,7 @@ def calibrate(
     max_frames: int = 300,
     min_frames: int = 5,
     min_shared: int = 3,
+    where: str = "calibration",
 ) -> Calibration:
     """Calibrate lenses and poses of all views at once.
 
@@ -83,6 +84,7 @@ def calibrate(
         max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
+        where: the clips, for an error to name.
 
     Raises:
         CalibrationError: no board anywhere, or no two views saw it together.
@@ -93,7 +95,7 @@ def calibrate(
     assert corners_px.shape[2:] == (len(corners_m), 2), corners_px.shape
     usable = is_usable(board, corners_px)
     corners_px = np.where(usable[..., None, None], corners_px, np.nan)
-    left_out = _too_few(usable, names, min_frames)
+    left_out = _too_few(usable, names, min_frames, where)
 
     kept = np.array([name not in left_out for name in names])
     lens = _first_lenses(corners_m, corners_px, usable, sizes_px, kept)
@@ -117,7 +119,7 @@ def calibrate(
         _leave_out(left_out, names, contradicted, reason)
         placed = placed & ~contradicted
     raise CalibrationError(
-        f"calibration: expected two views or more that see the board together in {min_shared} frames and agree, but "
+        f"{where}: expected two views or more that see the board together in {min_shared} frames and agree, but "
         f"found no two such among {len(names)} views. Move the board through the volume that the cameras share, and "
         "check that the clips are synchronized."
     )
@@ -127,12 +129,12 @@ def _leave_out(left_out: dict[str, str], names: Sequence[str], views: ndarray, r
     left_out.update({name: reason for name, out in zip(names, views, strict=True) if out})
 
 
-def _too_few(usable: ndarray, names: Sequence[str], min_frames: int) -> dict[str, str]:
+def _too_few(usable: ndarray, names: Sequence[str], min_frames: int, where: str) -> dict[str, str]:
     count = usable.sum(1)
     if not count.any():
         raise CalibrationError(
-            f"calibration: expected the board in some of the {usable.shape[1]} frames, but it was found in none of the "
-            f"{len(names)} views. Check board: in session.yaml (columns and rows in squares, dictionary, inverted, "
+            f"{where}: expected the board in some of the {usable.shape[1]} frames, but it was found in none of the "
+            f"{len(names)} views. Check `board` in session.yaml (columns and rows in squares, dictionary, inverted, "
             "legacy), or record the board in calibration/<view>.mp4."
         )
     return {

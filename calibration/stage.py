@@ -11,17 +11,20 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy import ndarray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from ..capture.frames import ViewFrames, view_frames
 from ..capture.session import Session
 from ..core.board import Board
 from ..core.camera_files import format_cameras, match_views, read_cameras
+from ..core.cameras import Cameras
+from ..core.config import STRICT
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
-from ..core.store import Store, disk_errors
+from ..core.schema import read_cameras as stored_cameras
+from ..core.store import Store, digest, disk_errors
 from .board import detect_board, num_corners
 from .calibrate import calibrate
 from .quality import board_distance_errors
@@ -31,7 +34,7 @@ BOARD_CODE, CAMERAS_CODE = 1, 1
 """Raised when the same input would give other numbers."""
 
 
-@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@settings(frozen=True, config=STRICT)
 class CalibrationSettings:
     """How the cameras are calibrated from the board."""
 
@@ -98,6 +101,7 @@ class SolveCameras:
     views: tuple[str, ...]
     sizes_px: ndarray
     options: CalibrationSettings
+    judge: Judge
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
@@ -105,9 +109,16 @@ class SolveCameras:
         seen_by = self.store.labels(BOARD_GROUP, "view")
         sizes = np.array([self.sizes_px[self.views.index(view)] for view in seen_by])
         result = calibrate(
-            self.board, corners, seen_by, sizes, max_frames=self.options.max_frames, min_frames=self.options.min_frames
+            self.board,
+            corners,
+            seen_by,
+            sizes,
+            max_frames=self.options.max_frames,
+            min_frames=self.options.min_frames,
+            where=self.judge.where,
         )
         cameras = match_views(result.cameras, self.views, self.sizes_px)
+        self.judge.check(cameras)
         rms = np.full(len(self.views), np.nan)
         rms[[self.views.index(view) for view in seen_by]] = result.rms_px
         yield todo[0], camera_blocks(cameras, rms)
@@ -120,17 +131,58 @@ class ReadCameras:
     path: Path
     views: tuple[str, ...]
     sizes_px: ndarray
+    judge: Judge
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         cameras = match_views(read_cameras(self.path), self.views, self.sizes_px)
+        self.judge.check(cameras)
         yield todo[0], camera_blocks(cameras, np.full(len(self.views), np.nan))
 
 
-def supplied_cameras(session: Session, store: Store) -> Path | None:
-    """The session's cameras.toml, unless it is the one that was written here and never touched since."""
+@dataclass(frozen=True)
+class Judge:
+    """Whether a rig is good enough to go on with."""
+
+    where: str
+    """The clips or the file it comes from."""
+    dead_views: float
+    """Share of the views that may stay without a calibration."""
+    advice: str
+
+    def check(self, cameras: Cameras) -> None:
+        """Raise CalibrationError when too many views have no calibration."""
+        without = uncalibrated(cameras)
+        if len(cameras) < 2:
+            raise CalibrationError(
+                f"{self.where}: expected two views or more, for one cannot see depth, but found {len(cameras)}. "
+                "Add the clips of another camera."
+            )
+        if len(without) > int(self.dead_views * len(cameras)) or len(cameras) - len(without) < 2:
+            missing = ", ".join(without[:8]) + (", ..." if len(without) > 8 else "")
+            raise CalibrationError(
+                f"{self.where}: expected a calibration for every view, but {len(without)} of {len(cameras)} have none "
+                f"({missing}). {self.advice}, or take their clips away."
+            )
+
+
+def uncalibrated(cameras: Cameras) -> list[str]:
+    """Names of the views without a calibration."""
+    return [name for name, ok in zip(cameras.names, cameras.calibrated, strict=True) if not ok]
+
+
+def supplied_cameras(session: Session, store: Store, hashes: Mapping[str, str]) -> Path | None:
+    """The session's cameras.toml, unless `publish` wrote it from this session's board and nobody touched it since.
+
+    A file that was calibrated elsewhere and copied here counts as supplied, whoever wrote it.
+    """
     path = session.root / "cameras.toml"
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() in _written(store):
+    if not path.exists():
+        return None
+    text = path.read_bytes()
+    body, _, signature = text.rpartition(SIGNED)
+    here = hashlib.sha256(body + digest(dict(hashes)).encode()).hexdigest().encode()
+    if signature.strip() == here or hashlib.sha256(text).hexdigest() in _written(store):
         return None
     return path
 
@@ -155,11 +207,15 @@ def cameras_plan(
     """
     sizes = np.array([clip.size_px for clip in session.clips])
     if supplied is None:
-        task = SolveCameras(store, board, session.views, sizes, options)
+        folder = next(iter(session.board_clips.values())).path.parent
+        judge = Judge(str(folder), dead_views, "Show them the board, supply their calibration in cameras.toml")
+        task = SolveCameras(store, board, session.views, sizes, options, judge)
         chosen, inputs = asdict(options), {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
     else:
-        task = ReadCameras(supplied, session.views, sizes)
-        chosen, inputs = {}, {supplied.name: hashlib.sha256(supplied.read_bytes()).hexdigest()}
+        judge = Judge(str(supplied), dead_views, "Add these views to the file under their names")
+        task = ReadCameras(supplied, session.views, sizes, judge)
+        # A file's cameras are checked against the clips' size, so that counts too.
+        chosen, inputs = {"sizes": sizes.tolist()}, {supplied.name: hashlib.sha256(supplied.read_bytes()).hexdigest()}
     group = group_spec(
         CAMERAS_GROUP,
         CAMERAS,
@@ -173,30 +229,14 @@ def cameras_plan(
         attrs={"source": "board" if supplied is None else supplied.name},
         coords={"view": (("view",), np.array(session.views, object))},
     )
-    return Plan(group, [task], {(0,): 1}, "rig", lambda store: summarize(store, session, board, supplied, dead_views))
+    return Plan(group, [task], {(0,): 1}, "rig", partial(summarize, board=board if supplied is None else None))
 
 
-def summarize(store: Store, session: Session, board: Board, supplied: Path | None, dead_views: float) -> dict[str, Any]:
-    """Judge the calibration: how many views have one, and the board's figures in pixels and millimetres."""
-    from ..core.schema import read_cameras as rig_of
-
-    cameras = rig_of(store)
-    without = [name for name, ok in zip(cameras.names, cameras.calibrated, strict=True) if not ok]
-    if len(without) > int(dead_views * len(cameras)) or len(cameras) - len(without) < 2:
-        where = supplied or (session.root / "calibration" if not session.board_in_clips else session.root / "videos")
-        missing = ", ".join(without[:8]) + (", ..." if len(without) > 8 else "")
-        advice = (
-            "Add these views to the file under their names"
-            if supplied
-            else "Show them the board, supply their calibration in cameras.toml"
-        )
-        raise CalibrationError(
-            f"{where}: expected a calibration for every view, but {len(without)} of {len(cameras)} have none "
-            f"({missing}). "
-            f"{advice}, or take their clips away."
-        )
-    figures: dict[str, Any] = {"without_calibration": without}
-    if supplied is None:
+def summarize(store: Store, board: Board | None) -> dict[str, Any]:
+    """The views without a calibration and, when it comes from a board, its figures in pixels and millimetres."""
+    cameras = stored_cameras(store)
+    figures: dict[str, Any] = {"without_calibration": uncalibrated(cameras)}
+    if board is not None:
         corners = store.read(BOARD_GROUP, "corners").astype(float)
         seen_by = store.labels(BOARD_GROUP, "view")
         distances = board_distance_errors(match_views(cameras, seen_by, None), corners, board)
@@ -206,12 +246,22 @@ def summarize(store: Store, session: Session, board: Board, supplied: Path | Non
     return figures
 
 
-def publish(session: Session, store: Store) -> None:
-    """Write the rig that was found to the session's cameras.toml."""
-    from ..core.schema import read_cameras as rig_of
+SIGNED = b"# written by handpipe calibrate; edit it as you like: "
+"""Before the last line's signature, which an edit breaks."""
 
+
+def publish(session: Session, store: Store, hashes: Mapping[str, str]) -> None:
+    """Write the rig that was found to the session's cameras.toml.
+
+    Args:
+        session: whose folder it is.
+        store: with the rig.
+        hashes: SHA-256 of each board clip.
+    """
     path = session.root / "cameras.toml"
-    text = format_cameras(rig_of(store), {"made_by": "handpipe calibrate"}).encode()
+    body = format_cameras(stored_cameras(store)).encode()
+    signature = hashlib.sha256(body + digest(dict(hashes)).encode()).hexdigest().encode()
+    text = body + SIGNED + signature + b"\n"
     sha = hashlib.sha256(text).hexdigest()
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sha:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hands import NUM_JOINTS
-from ..core.schema import DETECTIONS, group_spec
+from ..core.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.store import Store
 from .detector import Candidates, DetectionSettings, make_detector
 from .frames import ViewFrames, view_frames
@@ -20,6 +21,40 @@ from .session import Session
 GROUP = "detections"
 CODE = 1
 """Raised when the same clip would give other numbers."""
+
+
+@dataclass(frozen=True)
+class KeepTime:
+    """The session's clock, so that later stages find it in the store."""
+
+    session: Session
+    units: Sequence[Unit] = ((0,),)
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        timeline = self.session.timeline
+        yield todo[0], {"source_frame": timeline.source_frame, "time": timeline.time_s}
+
+
+def timeline_plan(session: Session) -> Plan:
+    """The `timeline` group. Apart from `detections`, for another clock does not change what a picture shows."""
+    views, frames = session.timeline.source_frame.shape
+    group = group_spec(
+        "timeline",
+        TIMELINE,
+        sizes={"view": views, "frame": frames, "session": 1},
+        unit={"session": 1},
+        fingerprint={
+            "settings": {"fps": session.fps},
+            "inputs": {
+                "frames": session.timeline.digest(),
+                "times": hashlib.sha256(session.timeline.time_s.astype("<f8").tobytes()).hexdigest(),
+            },
+            "code": CODE,
+        },
+        attrs={"fps": session.fps},
+        coords={"view": (("view",), np.array(session.views, object))},
+    )
+    return Plan(group, [KeepTime(session)], {(0,): 1}, "session")
 
 
 @dataclass(frozen=True)
@@ -74,11 +109,8 @@ def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str]
             "inputs": {**hashes, "timeline": session.timeline.digest()},
             "code": CODE,
         },
-        attrs={"fps": session.fps},
-        coords={
-            "view": (("view",), np.array(session.views, object)),
-            "time_s": (("view", "frame"), session.timeline.time_s),
-        },
+        attrs={},
+        coords={"view": (("view",), np.array(session.views, object))},
     )
     weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
     return Plan(group, tasks, weight, "images", summarize)

@@ -13,9 +13,10 @@ from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy import ndarray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
+from ..core.config import STRICT
 from ..core.errors import ModelError
 from ..core.hands import NUM_JOINTS
 from .mediapipe_model import resolve
@@ -23,7 +24,7 @@ from .mediapipe_model import resolve
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
 
-@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@settings(frozen=True, config=STRICT)
 class DetectionSettings:
     """How hands are found in an image."""
 

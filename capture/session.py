@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
+from ..core.config import STRICT
 from ..core.errors import SessionError, VideoError
 from ..core.store import Store
 from .timeline import Timeline, read_timestamps, regular
@@ -24,7 +26,7 @@ CONTENT = "_content"
 """Group whose attributes remember the hashes of files, so that an unchanged file is not read again."""
 
 
-@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@settings(frozen=True, config=STRICT)
 class CaptureSettings:
     """What makes a set of clips a session."""
 
@@ -98,8 +100,8 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
     if not views:
         raise VideoError(next(iter(problems.values())))
     kept = {view: clips[view] for view in views}
-    rate = fps or kept[views[0]].fps
-    timeline = _timeline(root / TIMESTAMPS, kept, rate)
+    timeline = _timeline(root / TIMESTAMPS, kept, fps or kept[views[0]].fps, problems)
+    rate = fps or (_rate(root / TIMESTAMPS, timeline) if (root / TIMESTAMPS).exists() else kept[views[0]].fps)
     board_clips, board_problems = _probe_all({view: board_paths[view] for view in views if view in board_paths})
     for view, clip in board_clips.items():
         if clip.size_px != kept[view].size_px:
@@ -115,16 +117,28 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         clips=tuple(kept.values()),
         board_clips=usable or kept,
         timeline=timeline,
-        board_timeline=_timeline(board_folder / TIMESTAMPS, usable, rate) if usable else timeline,
+        board_timeline=_timeline(board_folder / TIMESTAMPS, usable, rate, expected.keys() - usable.keys())
+        if usable
+        else timeline,
         fps=rate,
         left_out={**problems, **board_problems},
     )
 
 
-def _timeline(timestamps: Path, clips: Mapping[str, Clip], fps: float) -> Timeline:
+def _timeline(timestamps: Path, clips: Mapping[str, Clip], fps: float, left_out: Collection[str]) -> Timeline:
     if timestamps.exists():
-        return read_timestamps(timestamps, {view: clip.frames for view, clip in clips.items()})
+        return read_timestamps(timestamps, {view: clip.frames for view, clip in clips.items()}, sorted(left_out))
     return regular(len(clips), min(clip.frames for clip in clips.values()), fps)
+
+
+def _rate(timestamps: Path, timeline: Timeline) -> float:
+    fps = timeline.fps()
+    if not math.isfinite(fps) and timeline.frames > 1:
+        raise SessionError(
+            f"{timestamps}: expected frame_time to grow with sync_index, but it stands still. "
+            "Write the time of each frame in seconds, or set `fps`."
+        )
+    return fps if math.isfinite(fps) else 1.0
 
 
 def _probe_all(paths: Mapping[str, Path]) -> tuple[dict[str, Clip], dict[str, str]]:

@@ -10,12 +10,14 @@ from typing import Annotated
 
 import numpy as np
 from numpy import ndarray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from ..core.board import Board
 from ..core.cameras import Cameras
+from ..core.config import STRICT
 from ..core.engine import Engine, Plan, Unit
+from ..core.errors import SessionError
 from ..core.hand_model import HandModel
 from ..core.hands import HANDS
 from ..core.motion import TwoHandMotion, two_hand_motion
@@ -33,7 +35,7 @@ from .render import (
 )
 from .rig import board_motion, dome_rig
 from .skin import HandSkin, hand_skin
-from .video import clip_writer
+from .video import clip_writer, find_clips
 
 CODE = 1
 """Raised when the same settings would give other pictures."""
@@ -45,7 +47,7 @@ KINDS = ("calibration", "videos")
 Count = Annotated[int, Field(ge=1)]
 
 
-@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@settings(frozen=True, config=STRICT)
 class SynthesisSettings:
     """A synthetic session."""
 
@@ -84,6 +86,11 @@ def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force:
     with disk_errors(str(root)):
         root.mkdir(parents=True, exist_ok=True)
     truth = Store(str(root / "truth.zarr"))
+    if not truth.attrs("clips") and any(find_clips(root / kind) for kind in KINDS if (root / kind).is_dir()):
+        raise SessionError(
+            f"{root}: expected an empty folder or a synthetic session, but found clips that handpipe did not make. "
+            "Choose another folder for the synthetic session."
+        )
     truth.open()
     plans = {
         "cameras": rig_plan(options),
@@ -92,9 +99,31 @@ def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force:
     }
     with truth.lock():
         truth.clean()
+        _remove_others(root, truth, set(_rig(options).names))
+        force = force or not _clips_whole(root, truth)
         computed = tuple(name for name, p in plans.items() if engine.execute(truth, lambda _, p=p: p, force=force))
         truth.consolidate()
     return computed
+
+
+def _remove_others(root: Path, truth: Store, names: set[str]) -> None:
+    """Take away clips of an earlier film whose cameras are not in this one."""
+    before = truth.labels("cameras", "view") if truth.fingerprint("cameras") else ()
+    for name in set(before) - names:
+        for kind in KINDS:
+            (root / kind / f"{name}.mp4").unlink(missing_ok=True)
+
+
+def _clips_whole(root: Path, truth: Store) -> bool:
+    """Whether every clip that the journal knows is still there as it was written."""
+    if not truth.fingerprint("clips"):
+        return True
+    written, names = truth.read("clips", "bytes"), truth.labels("cameras", "view")
+    for view, kind in np.argwhere(written >= 0):
+        path = root / KINDS[kind] / f"{names[view]}.mp4"
+        if not path.is_file() or path.stat().st_size != written[view, kind]:
+            return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from numpy import ndarray
 from ..core.errors import SessionError
 
 COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time")
+
+Row = tuple[int, str, int, float]
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,13 @@ class Timeline:
         return self.source_frame.shape[1]
 
     def digest(self) -> str:
-        """SHA-256 of the whole."""
-        return hashlib.sha256(self.source_frame.tobytes() + self.time_s.tobytes()).hexdigest()
+        """SHA-256 of which frames belong together; when they were taken changes no pixel."""
+        return hashlib.sha256(self.source_frame.astype("<i8").tobytes()).hexdigest()
+
+    def fps(self) -> float:
+        """Instants per second, from the times: the median step."""
+        step = np.diff(np.nanmean(self.time_s[:, np.isfinite(self.time_s).any(0)], axis=0))
+        return float(1 / np.median(step)) if len(step) and np.median(step) > 0 else math.nan
 
     def first(self, frames: int) -> Timeline:
         """The first instants only."""
@@ -45,7 +53,7 @@ def regular(views: int, frames: int, fps: float) -> Timeline:
     return Timeline(index.copy(), index / fps)
 
 
-def read_timestamps(path: Path, clip_frames: Mapping[str, int]) -> Timeline:
+def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequence[str] = ()) -> Timeline:
     """Timeline of a `timestamps.csv`: sync_index, cam_id, frame_index, frame_time (seconds).
 
     `frame_index` may count from the start of a longer recording the clips were cut from: when it runs past a clip,
@@ -54,69 +62,96 @@ def read_timestamps(path: Path, clip_frames: Mapping[str, int]) -> Timeline:
     Args:
         path: the file.
         clip_frames: number of frames of each view's clip, by view name, in the session's order.
+        left_out: further cameras whose rows do not matter.
 
     Raises:
         SessionError: columns, numbers, cameras or frame indices do not fit the session.
     """
-    rows = _read_rows(path)
     names = list(clip_frames)
-    view_of = {cam: _view_of(path, cam, names) for cam in dict.fromkeys(row[1] for row in rows)}
+    view_of: dict[str, str] = {}
+    rows = []
+    for row in _read_rows(path):
+        cam = row[1]
+        if cam not in view_of:
+            view_of[cam] = _view_of(path, cam, [*names, *left_out])
+        if view_of[cam] in clip_frames:
+            rows.append(row)
     silent = sorted(set(names) - set(view_of.values()))
     if silent:
         raise SessionError(
             f"{path}: expected rows for every clip, but found none for {', '.join(silent)}. "
             "Add their rows, or take the clips away."
         )
-    instants = {sync: i for i, sync in enumerate(sorted({row[0] for row in rows}))}
-    lowest = min(row[2] for row in rows)
-    highest = {name: max(row[2] for row in rows if view_of[row[1]] == name) for name in names}
-    cut = any(highest[name] >= clip_frames[name] for name in names)
-    offset = lowest if cut else 0
-    for name in names:
-        if highest[name] - offset >= clip_frames[name]:
-            raise SessionError(
-                f"{path}: expected frame_index to stay below the {clip_frames[name]} frames of clip {name}, but found "
-                f"{highest[name]} (counting from {offset}). The file and the clip belong to different recordings."
-            )
-    source = np.full((len(names), len(instants)), -1, np.int64)
+    first_sync, offset = min(row[0] for row in rows), _clip_start(path, rows, view_of, clip_frames)
+    instants = max(row[0] for row in rows) - first_sync + 1
+    if instants > 10 * len(rows):
+        raise SessionError(
+            f"{path}: expected sync_index to count instants, but {len(rows)} rows spread it over {instants}. "
+            "Number the instants 0, 1, 2, ..."
+        )
+    source = np.full((len(names), instants), -1, np.int64)
     time_s = np.full(source.shape, np.nan)
     for sync, cam, frame, time in rows:
-        at = names.index(view_of[cam]), instants[sync]
-        # A duplicated row keeps the first: the later one repeats the same picture.
-        if source[at] < 0:
-            source[at], time_s[at] = frame - offset, time
-    for view, name in enumerate(names):
-        taken = source[view][source[view] >= 0]
-        if (np.diff(taken) < 0).any():
+        at = names.index(view_of[cam]), sync - first_sync
+        if source[at] not in (-1, frame - offset):
             raise SessionError(
-                f"{path}: expected frame_index of {name} to grow with sync_index, but it goes back. "
+                f"{path}: expected one frame for camera {cam} at sync_index {sync}, but found {source[at] + offset} "
+                f"and {frame}. Remove one of the rows."
+            )
+        source[at], time_s[at] = frame - offset, time
+    for name, frames, times in zip(names, source, time_s, strict=True):
+        if (np.diff(frames[frames >= 0]) < 0).any() or (np.diff(times[frames >= 0]) < 0).any():
+            raise SessionError(
+                f"{path}: expected frame_index and frame_time of {name} to grow with sync_index, but one goes back. "
                 "Sort out the rows of this camera."
             )
     return Timeline(source, time_s - np.nanmin(time_s))
 
 
-def _read_rows(path: Path) -> list[tuple[int, str, int, float]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        found = tuple(reader.fieldnames or ())
-        if not set(COLUMNS) <= set(found):
+def _clip_start(path: Path, rows: Sequence[Row], view_of: Mapping[str, str], clip_frames: Mapping[str, int]) -> int:
+    """The frame_index of the clips' first frame: 0, or the file's first where they were cut from a longer recording."""
+    highest = {name: max(row[2] for row in rows if view_of[row[1]] == name) for name in clip_frames}
+    offset = min(row[2] for row in rows) if any(highest[name] >= n for name, n in clip_frames.items()) else 0
+    for name, frames in clip_frames.items():
+        if highest[name] - offset >= frames:
             raise SessionError(
-                f"{path}: expected the columns {', '.join(COLUMNS)}, but found {', '.join(found) or 'nothing'}."
+                f"{path}: expected frame_index to stay below the {frames} frames of clip {name}, but found "
+                f"{highest[name]} (counting from {offset}). The file and the clip belong to different recordings."
             )
-        rows = []
-        for line, row in enumerate(reader, start=2):
-            try:
-                rows.append(
-                    (int(row["sync_index"]), row["cam_id"].strip(), int(row["frame_index"]), float(row["frame_time"]))
-                )
-            except (ValueError, AttributeError, TypeError):
+    return offset
+
+
+def _read_rows(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            found = tuple(reader.fieldnames or ())
+            if not set(COLUMNS) <= set(found):
                 raise SessionError(
-                    f"{path}, line {line}: expected three whole numbers and a time in seconds, but found "
-                    f"{list(row.values())}. Mend or remove that line."
-                ) from None
+                    f"{path}: expected the columns {', '.join(COLUMNS)}, but found {', '.join(found) or 'nothing'}."
+                )
+            rows = [_row(path, line, row) for line, row in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SessionError(
+            f"{path}: expected a text file with one row per frame, but it cannot be read ({error})."
+        ) from error
     if not rows:
         raise SessionError(f"{path}: expected at least one row, but there is none. Remove the file or fill it.")
     return rows
+
+
+def _row(path: Path, line: int, row: Mapping[str, str]) -> Row:
+    sync, cam, frame, time = (str(row[column]).strip() for column in COLUMNS)
+    try:
+        seconds = float(time)
+    except ValueError:
+        seconds = math.nan
+    if not (sync.isdecimal() and frame.isdecimal() and cam and math.isfinite(seconds)):
+        raise SessionError(
+            f"{path}, line {line}: expected sync_index and frame_index as whole numbers from 0 on, a cam_id, "
+            f"and a time in seconds, but found {[sync, cam, frame, time]}. Mend or remove that line."
+        )
+    return int(sync), cam, int(frame), seconds
 
 
 def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:

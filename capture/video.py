@@ -48,6 +48,12 @@ def find_clips(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     paths = [p for p in folder.iterdir() if p.suffix.lower() in CLIP_SUFFIXES and not p.name.startswith(".")]
+    for path in paths:
+        if not path.name.isprintable():
+            raise VideoError(
+                f"{folder}: expected clips with readable names, but found {path.name!r}. "
+                "Rename it: the name is the view's."
+            )
     for path in sorted(paths, key=lambda p: natural_key(p.stem)):
         if path.stem in found:
             raise VideoError(
@@ -65,12 +71,16 @@ def probe(path: Path) -> Clip:
         VideoError: the file is missing, empty, truncated or not a video.
     """
     advice = "Copy it again from the camera, or take it away."
-    if not path.exists():
-        raise VideoError(f"{path}: expected a clip, but there is no such file. Put it there.")
+    if not path.is_file():
+        found = "found something that is no file" if path.exists() else "there is no such file"
+        raise VideoError(f"{path}: expected a clip, but {found}. Put the clip there.")
     size = path.stat().st_size
     if size == 0:
         raise VideoError(f"{path}: expected a clip, but the file is empty. {advice}")
-    declared = _declared_bytes(path)
+    try:
+        declared = _declared_bytes(path)
+    except PermissionError as error:
+        raise VideoError(f"{path}: expected a clip, but it may not be read ({error.strerror}). Allow it.") from error
     if declared is not None and declared > size:
         raise VideoError(
             f"{path}: expected {declared} bytes by its own header, but found {size}: the file is truncated. {advice}"
@@ -130,7 +140,9 @@ def clip_writer(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[cv
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     with disk_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px)
+        writer = cv2.VideoWriter(
+            str(temporary.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px
+        )
         if not writer.isOpened():
             raise VideoError(f"{path}: expected to write an mp4 there, but OpenCV's encoder refused the file.")
         try:
@@ -145,7 +157,8 @@ def clip_writer(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[cv
 
 def _open(path: Path) -> cv2.VideoCapture:
     # One decoding thread: the engine's workers are the parallelism.
-    return cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
+    return cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
 
 
 def _declared_bytes(path: Path) -> int | None:

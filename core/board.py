@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
+
+from .config import STRICT
 
 Dictionary = Literal[
     "DICT_4X4_50",
@@ -32,7 +34,7 @@ Dictionary = Literal[
 ]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=STRICT)
 class Board:
     """The printed board. Measure the print: a printer that scales by 1 % scales the whole reconstruction by 1 %."""
 

@@ -14,9 +14,12 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .errors import ConfigError
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""What every settings class asks of pydantic."""
 
 T = TypeVar("T")
 
@@ -24,12 +27,25 @@ Layer = tuple[str, Mapping[str, Any]]
 """Where it comes from, and what it says."""
 
 
+class _OneKeyOnce(yaml.SafeLoader):
+    """YAML without tags, in which a key may be given once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Layer:
     """One layer from a file: a mapping, no tags."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: expected a YAML file with settings, but there is none. Check the path.") from None
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneKeyOnce)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: expected a YAML file with settings, but it cannot be read ({error.strerror}). Check the path."
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: expected YAML, but it cannot be read: {reason}. Mend that line.") from error
@@ -53,8 +69,13 @@ def build(cls: type[T], layers: Sequence[Layer]) -> T:
         merged = _merge(merged, layer)
         try:
             # As JSON, because only there strict types and nested mappings go together.
-            result = adapter.validate_json(json.dumps(merged, default=str))
-        except ValidationError as error:
+            result = adapter.validate_json(json.dumps(merged, default=str, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            if not isinstance(error, ValidationError):
+                raise ConfigError(
+                    f"{where}: expected names, finite numbers, lists and mappings, but found something else ({error}). "
+                    "Write keys as plain words and leave anchors out."
+                ) from error
             raise ConfigError(explain(cls, where, error)) from error
     return result
 

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy import ndarray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
-from .errors import SessionError
+from .config import STRICT
+from .errors import ConfigError, SessionError
 from .store import GroupSpec, Store, disk_errors
 
 Unit = tuple[int, ...]
@@ -26,11 +27,11 @@ Unit = tuple[int, ...]
 PROGRESS_TOPIC = "handpipe-progress"
 
 
-@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@settings(frozen=True, config=STRICT)
 class EngineSettings:
     """Where the work runs. None of this changes a result."""
 
-    workers: Annotated[int | None, Field(ge=0)] = None
+    workers: Annotated[int | None, Field(ge=0, le=1024)] = None
     """Worker processes; None is one per core, 0 runs everything in this process without Dask."""
     scheduler: str | None = None
     """Address of a running Dask scheduler (tcp://host:port); None starts a local cluster."""
@@ -100,6 +101,12 @@ def run_task(store: Store, group: str, task: Task, report: Callable[[Unit], None
     return len(todo)
 
 
+def compute(task: Task) -> list[tuple[Unit, Mapping[str, ndarray]]]:
+    """Every unit of a task, kept instead of written."""
+    limit_threads()
+    return list(task.run(task.units))
+
+
 def _report_to_scheduler(group: str) -> Callable[[Unit], None]:
     from distributed import get_worker
 
@@ -163,7 +170,11 @@ class Engine:
             why = differences(stored, plan.group.fingerprint)
             self.progress.say(f"{name}: computed again, " + ("; ".join(why[:3]) if why else "--force"))
         if not fresh or force:
+            # What is one unit is computed before the old result is let go: if it cannot be, the old one stays.
+            whole = self._compute(plan) if sum(len(task.units) for task in plan.tasks) == 1 else []
             store.create(plan.group)
+            for unit, blocks in whole:
+                store.write(name, unit, blocks)
         done = store.done(name)
         self.progress.start(
             name, sum(plan.weight.values()), sum(w for u, w in plan.weight.items() if done[u]), plan.noun
@@ -178,11 +189,20 @@ class Engine:
         store.finish(name, **plan.summarize(store))
         return True
 
+    @property
+    def _here(self) -> bool:
+        """Whether the work is done in this process."""
+        return self.options.workers == 0 and self.options.scheduler is None
+
+    def _compute(self, plan: Plan) -> list[tuple[Unit, Mapping[str, ndarray]]]:
+        (task,) = plan.tasks
+        return compute(task) if self._here else self.client().submit(compute, task, pure=False).result()
+
     def _run(self, store: Store, plan: Plan) -> None:
         name = plan.group.name
         done = store.done(name)
         tasks = [task for task in plan.tasks if any(not done[unit] for unit in task.units)]
-        if self.options.workers == 0 and self.options.scheduler is None:
+        if self._here:
             for task in tasks:
                 run_task(store, name, task, lambda unit: self.progress.advance(plan.weight[unit]))
             return
@@ -224,15 +244,22 @@ class Engine:
             "distributed.worker.memory.terminate": False,
             "distributed.worker.daemon": True,
         }
-        with disk_errors("Dask's scratch folder"):
-            self._exit.enter_context(dask.config.set(settings))  # type: ignore[attr-defined]
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=self.options.dashboard,
-                silence_logs=40,
-            )
+        self._exit.enter_context(dask.config.set(settings))  # type: ignore[attr-defined]
+        try:
+            with disk_errors("Dask's scratch folder"):
+                cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=self.options.dashboard,
+                    silence_logs=40,
+                )
+        except (RuntimeError, ValueError) as error:
+            reason = error.__cause__ or error
+            raise ConfigError(
+                f"--workers {workers} --dashboard {self.options.dashboard}: expected to start a local Dask cluster "
+                f"so, but it failed ({reason}). Correct the address, or use --workers 0 to do without."
+            ) from error
         self._exit.enter_context(cluster)
         return self._exit.enter_context(Client(cluster))
 

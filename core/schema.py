@@ -25,6 +25,11 @@ LABELS: Mapping[str, Sequence[str]] = {
 Columns = Mapping[str, tuple[str, str, Any, str, str]]
 """Array: (axes, dtype, fill, units, meaning)."""
 
+TIMELINE: Columns = {
+    "source_frame": ("view frame", "int64", -1, "1", "which frame of the view's clip belongs to the instant; -1 none"),
+    "time": ("view frame", "float64", NAN, "second", "when it was taken, since the first"),
+}
+
 BOARD: Columns = {
     "corners": ("view board_frame corner xy", "float32", NAN, "pixel", "detected board corners; NaN where not seen"),
 }
@@ -66,6 +71,18 @@ KEYPOINTS: Columns = {
     "sigma": ("frame hand joint", "float32", NAN, "metre", "standard error of the point"),
     "assignment": ("view frame hand", "int16", -1, "1", "which candidate was taken; -1 none"),
     "inlier": ("view frame hand joint", "bool", False, "1", "used (true) or rejected"),
+}
+
+SHAPE: Columns = {
+    "betas": ("hand beta", "float32", NAN, "1", "shape, one per subject and hand; NaN if the hand was never seen"),
+    "offsets": (
+        "hand joint xyz",
+        "float32",
+        NAN,
+        "metre",
+        "where the detector's landmarks lie from the model's joints, in the zero pose, carried by their bones",
+    ),
+    "noise": ("hand view", "float32", NAN, "pixel", "standard deviation of a view's detections about the keypoints"),
 }
 
 MANO: Columns = {

@@ -15,15 +15,18 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import zarr
 from numpy import ndarray
+from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
 from .errors import DiskError, StoreError
@@ -31,7 +34,9 @@ from .errors import DiskError, StoreError
 SCHEMA_VERSION = 1
 """Raised when a reader of the previous schema would misread the store."""
 
-DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG}
+DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+REMOVED = ".removed"
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class Store:
 
     def exists(self) -> bool:
         """Whether there is a Zarr group at the address. Raises StoreError for something that is not ours."""
+        self._check_address()
         try:
             root = self._root("r")
         except (FileNotFoundError, GroupNotFoundError):
@@ -128,6 +134,18 @@ class Store:
                 f"{found} by a newer handpipe ({root.attrs.get('handpipe_version')}). Update handpipe to read it."
             )
         return True
+
+    def _check_address(self) -> None:
+        try:
+            if self.local is None:
+                fsspec.get_filesystem_class(self.url.split("://")[0])
+            elif self.local.exists() and not self.local.is_dir():
+                raise NotADirectoryError("a file stands there")
+        except (NotADirectoryError, ValueError, ImportError) as error:
+            raise StoreError(
+                f"{self.url}: expected a folder, or an address that fsspec can open, but it is not ({error}). "
+                "Point `--store` elsewhere, or install what it takes (`pip install s3fs` for s3://)."
+            ) from error
 
     def open(self) -> None:
         """Make the store if it is not there; raise StoreError if it is not ours to write."""
@@ -169,7 +187,8 @@ class Store:
         root = self._root("r")
         if not group:
             return dict(root.attrs)
-        return dict(root[group].attrs) if group in root else {}
+        with self._damage(group):
+            return dict(root[group].attrs) if group in root else {}
 
     def set_attrs(self, group: str, /, **attrs: Any) -> None:
         """Change attributes of a group, made if it is not there; one atomic write."""
@@ -194,8 +213,17 @@ class Store:
         root = self._root("r+")
         if group in root:
             self.set_attrs(group, fingerprint=None, complete=False)
-            with disk_errors(self.url):
-                del root[group]
+        with disk_errors(self.url):
+            if self.local is None:
+                # The marks go before what they vouch for.
+                sync(root.store.delete_dir(f"{group}/_engine"))
+                sync(root.store.delete_dir(group))
+            elif (self.local / group).exists():
+                # Out of sight in one step; `clean` sweeps up what a kill leaves of it.
+                gone = self.local / f".{group}{REMOVED}"
+                shutil.rmtree(gone, ignore_errors=True)
+                (self.local / group).rename(gone)
+                shutil.rmtree(gone)
 
     def create(self, spec: GroupSpec) -> None:
         """Make the group's empty arrays, replacing what is there; its fingerprint is written last."""
@@ -268,21 +296,36 @@ class Store:
             zarr.consolidate_metadata(self.url)
 
     def _array(self, path: str, root: zarr.Group | None = None) -> zarr.Array:
-        array = (root or self._root("r"))[path]
+        with self._damage(path.split("/")[0]):
+            array = (root or self._root("r"))[path]
         assert isinstance(array, zarr.Array), path
         return array
+
+    @contextlib.contextmanager
+    def _damage(self, group: str) -> Iterator[None]:
+        """Turn metadata or chunks that cannot be read into one sentence."""
+        try:
+            yield
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise StoreError(
+                f"{self.url}: expected to read the group `{group}`, but it is damaged ({error}). "
+                f"Delete the folder {group} in it and run the same command: it is computed again."
+            ) from error
 
     def read(self, group: str, name: str, region: tuple[slice | int, ...] | slice | None = None) -> ndarray:
         """Values of an array, or of a region of it."""
         array = self._array(f"{group}/{name}")
-        return np.asarray(array[...] if region is None else array[region])
+        with self._damage(group):
+            return np.asarray(array[...] if region is None else array[region])
 
     def labels(self, group: str, dim: str) -> tuple[str, ...]:
         """The names along an axis."""
         return tuple(str(name) for name in self.read(group, dim))
 
     def clean(self) -> None:
-        """Remove what a killed writer left behind: temporary files that never got their name."""
+        """Remove what a killed writer left behind: files that never got their name, groups on their way out."""
         if self.local is not None and self.local.exists():
+            for gone in self.local.glob(f".*{REMOVED}"):
+                shutil.rmtree(gone)
             for partial in self.local.rglob("*.partial"):
                 partial.unlink(missing_ok=True)

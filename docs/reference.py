@@ -44,9 +44,10 @@ flags, in this order, key by key. A flag is the key's path with dots, underscore
 GROUPS: dict[str, tuple[Columns, str]] = {
     "board": (schema.BOARD, "the calibration board in every frame of its clips; attribute `board` describes it"),
     "cameras": (schema.CAMERAS, "the rig; attributes `source`, `without_calibration`, `board_px`, `board_mm`"),
+    "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (
         schema.DETECTIONS,
-        "what the detector found; coordinate `time_s (view, frame)`; attribute `hands_found`: share of images with 0, 1, "
+        "what the detector found; attribute `hands_found`: share of images with 0, 1, "
         "2, ... hands",
     ),
     "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),

@@ -5,7 +5,9 @@ All derivatives are exact. Steps are damped after Levenberg and Marquardt and ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -37,6 +39,14 @@ class Evidence:
 
     def take(self, frames: ndarray | slice) -> Evidence:
         return replace(self, points_m=self.points_m[frames], sigma_m=self.sigma_m[frames])
+
+    def without(self, covered: ndarray) -> Evidence:
+        """Less the (frame, 21) points that something else speaks for."""
+        return replace(
+            self,
+            points_m=np.where(covered[..., None], np.nan, self.points_m),
+            sigma_m=np.where(covered, np.nan, self.sigma_m),
+        )
 
     def cost(self, posed: Posed) -> ndarray:
         """(frame,)"""
@@ -73,8 +83,65 @@ def _linearise(
     return H, g, J, error
 
 
+class PointTerm(Protocol):
+    """A further cost of the landmarks' places."""
+
+    @property
+    def of_model(self) -> bool:
+        """Whether the landmarks are the model's own joints, without the learned offsets."""
+        ...
+
+    @property
+    def covers(self) -> ndarray:
+        """(frame, 21) bool: which landmarks it speaks for, instead of their points."""
+        ...
+
+    def take(self, frames: slice) -> PointTerm:
+        """The term of these frames."""
+        ...
+
+    def cost(self, points_m: ndarray) -> ndarray:
+        """(frame,) of (frame, 21, 3) landmarks."""
+        ...
+
+    def normal(self, points_m: ndarray) -> tuple[ndarray, ndarray]:
+        """Gradient (frame, 21, 3) and Gauss-Newton matrix, (frame, 21, 3, 3) or, coupled, (frame, 63, 63)."""
+        ...
+
+
+def _term_cost(hand: Landmarks, state: HandState, terms: Sequence[PointTerm]) -> float:
+    """Of all frames, a block at a time: the views' errors of a long window would fill the memory."""
+    total = 0.0
+    for start in range(0, len(state.transl), BLOCK) if terms else ():
+        block = slice(start, start + BLOCK)
+        part = state.take(block)
+        for of_model in (False, True):
+            chosen = [term for term in terms if term.of_model == of_model]
+            if chosen:
+                points = pose_landmarks(hand.bare if of_model else hand, part.R_root, part.angles, part.transl).points_m
+                total += sum(float(term.take(block).cost(points).sum()) for term in chosen)
+    return total
+
+
+def _add_term(H: ndarray, g: ndarray, hand: Landmarks, posed: Posed, term: PointTerm) -> None:
+    """Adds a term to the normal matrices (frame, 51, 51) and gradients (frame, 51) of a block, in place."""
+    slope, curve = term.normal(posed.points_m)
+    felt = np.flatnonzero(slope.any(axis=(1, 2)) | curve.reshape(len(curve), -1).any(axis=1))
+    if len(felt) == 0:
+        return
+    posed = Posed(*(getattr(posed, field.name)[felt] for field in fields(posed)))
+    J = pose_jacobian(hand, posed)
+    slope, curve = slope[felt].reshape(len(felt), 1, -1), curve[felt]
+    if curve.ndim == 4:
+        curved = (curve @ J.reshape(len(felt), NUM_JOINTS, 3, NUM_PARAMETERS)).reshape(J.shape)
+    else:
+        curved = curve @ J
+    H[felt] += J.transpose(0, 2, 1) @ curved
+    g[felt] += (slope @ J)[:, 0]
+
+
 def _normal_equations(
-    hand: Landmarks, state: HandState, evidence: Evidence, prior: PosePrior
+    hand: Landmarks, state: HandState, evidence: Evidence, prior: PosePrior, terms: Sequence[PointTerm] = ()
 ) -> tuple[ndarray, ndarray]:
     """Normal matrix (frame, 51, 51) and gradient (frame, 51), in blocks of frames that stay in the cache."""
     frames = len(state.transl)
@@ -84,6 +151,12 @@ def _normal_equations(
         part = state.take(block)
         posed = pose_landmarks(hand, part.R_root, part.angles, part.transl)
         H[block], g[block], _, _ = _linearise(hand, part, posed, evidence.take(block), prior)
+        for term in terms:
+            if term.of_model:
+                bare = pose_landmarks(hand.bare, part.R_root, part.angles, part.transl)
+                _add_term(H[block], g[block], hand.bare, bare, term.take(block))
+            else:
+                _add_term(H[block], g[block], hand, posed, term.take(block))
     return H, g
 
 
@@ -105,16 +178,13 @@ def fit_shape(
     state: HandState,
     evidence: Evidence,
     prior: PosePrior,
-    known: ndarray,
     settings: FittingSettings,
 ) -> Landmarks:
-    """The hand with the betas (and offsets) that explain its best-seen frames."""
-    chosen = _shape_frames(known, evidence, settings.shape_frames)
-    evidence, state = evidence.take(chosen), state.take(chosen)
+    """The hand with the betas (and offsets) that explain these frames."""
     width = NUM_BETAS + (3 * NUM_JOINTS if settings.landmark_offsets else 0)
     precision = np.ones(NUM_BETAS + 3 * NUM_JOINTS)
     precision[NUM_BETAS:] = settings.landmark_offset_sd_m**-2
-    precision *= max(1.0, len(chosen) / settings.shape_evidence_frames)
+    precision *= max(1.0, len(state.transl) / settings.shape_evidence_frames)
 
     def cost(h: Landmarks, s: HandState, p: Posed) -> float:
         shared = np.concatenate([h.betas, h.offsets_m.ravel()])
@@ -156,10 +226,19 @@ def fit_shape(
     return hand
 
 
-def _shape_frames(known: ndarray, evidence: Evidence, count: int) -> ndarray:
-    """At most `count` frames, evenly spread among those that see as many joints as the median frame or more."""
-    seen = np.isfinite(evidence.sigma_m).sum(axis=1)
-    good = np.flatnonzero(known & (seen >= np.median(seen[known])))
+def best_seen(sigma_m: ndarray, least: int, count: int) -> ndarray:
+    """At most `count` frames, evenly spread among those that see as many joints as the median frame or more.
+
+    Args:
+        sigma_m: (frame, 21) NaN where a joint is not seen.
+        least: joints without which a frame does not count at all.
+        count: of frames.
+    """
+    seen = np.isfinite(sigma_m).sum(axis=1)
+    enough = seen >= least
+    if not enough.any():
+        return np.empty(0, int)
+    good = np.flatnonzero(enough & (seen >= np.median(seen[enough])))
     return good[np.unique(np.linspace(0, len(good) - 1, min(count, len(good))).round().astype(int))]
 
 
@@ -206,17 +285,18 @@ def fit_sequence(
     prior: PosePrior,
     smoothness: Smoothness,
     max_iterations: int,
+    terms: Sequence[PointTerm] = (),
 ) -> HandState:
-    """Levenberg-Marquardt on all frames together."""
+    """Levenberg-Marquardt on all frames together; `terms` are added to the evidence."""
 
     def cost(s: HandState) -> float:
         posed = pose_landmarks(hand, s.R_root, s.angles, s.transl)
-        return float(_frame_costs(posed, s, evidence, prior).sum()) + smoothness.cost(s)
+        return float(_frame_costs(posed, s, evidence, prior).sum()) + smoothness.cost(s) + _term_cost(hand, s, terms)
 
     best, damping = cost(state), 1e-6
     band = np.empty((len(state.transl), NUM_PARAMETERS, BANDWIDTH + 1))
     for _ in range(max_iterations):
-        H, g = _normal_equations(hand, state, evidence, prior)
+        H, g = _normal_equations(hand, state, evidence, prior, terms)
         _, smooth_g, smooth_h = smoothness.normal(state)
         _damp(H, damping)
         trial = state.moved(-solve_banded(H, smooth_h, g + smooth_g, band))

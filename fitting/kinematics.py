@@ -7,7 +7,7 @@ matrix, moved by a small turn on its right. A step is ordered (transl 3, root tu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -60,6 +60,11 @@ class Landmarks:
     """(10,)"""
     offsets_m: ndarray
     """(21, 3) shift of each landmark in the zero pose; it moves with the landmark's bone."""
+
+    @cached_property
+    def bare(self) -> Landmarks:
+        """The model's own joints: without offsets."""
+        return replace(self, offsets_m=np.zeros_like(self.offsets_m))
 
     @cached_property
     def rest_joints(self) -> ndarray:

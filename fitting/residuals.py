@@ -5,7 +5,7 @@ Each term gives its cost and what Gauss-Newton needs: gradient, and the part of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy import ndarray
@@ -134,6 +134,25 @@ class Smoothness:
     """(17,) m/s for the wrist, then rad/s."""
     huber: float
     """Standard deviations."""
+    freedom: ndarray | None = None
+    """(frame - 2, 17) factors of the standard deviations of the accelerations; None is one everywhere."""
+
+    def adapted(self, state: HandState, share: float, span_s: float) -> Smoothness:
+        """With more freedom where the hand accelerates more than usual over a while.
+
+        What is fast for a moment is a jerk or noise, and Huber's business; what is fast for `span_s` is a fast motion,
+        and smoothing it would shrink it. There the standard deviation grows to `share` of the RMS acceleration.
+        """
+        steps = self.steps(state)
+        if len(steps) < 2:
+            return self
+        second = self.fps**2 * np.diff(steps, axis=0) / self.acceleration_sd[:, None]
+        reach = max(1, round(0.5 * span_s * self.fps))
+        total = np.cumsum(np.concatenate([np.zeros((1, 17)), np.sum(second**2, axis=-1)]), axis=0)
+        at = np.arange(len(second))
+        start, stop = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(second))
+        rms = np.sqrt((total[stop] - total[start]) / (stop - start)[:, None])
+        return replace(self, freedom=np.maximum(1.0, share * rms))
 
     def steps(self, state: HandState) -> ndarray:
         """(frame - 1, 17, 3) first differences; the root's are turns in its own frame."""
@@ -147,8 +166,12 @@ class Smoothness:
         """Cost, Huber weights (frame - 2, 17) of the second and weights (17,) of the first differences."""
         second = self.fps**2 * np.diff(steps, axis=0) / self.acceleration_sd[:, None]
         size = np.sqrt(np.sum(second**2, axis=-1))
+        if self.freedom is not None:
+            size = size / self.freedom
         share = np.minimum(1.0, self.huber / np.maximum(size, 1e-12))
         cost = np.sum(np.where(share < 1, self.huber * (size - 0.5 * self.huber), 0.5 * size**2))
+        if self.freedom is not None:
+            share = share / self.freedom**2
         first_weight = (self.fps / self.speed_sd) ** 2
         cost += 0.5 * np.sum(first_weight[:, None] * steps**2)
         return float(cost), share * (self.fps**2 / self.acceleration_sd) ** 2, first_weight

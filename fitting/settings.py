@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from ..core.config import STRICT
 from ..core.hands import NUM_JOINTS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@dataclass(frozen=True, config=STRICT)
 class FittingSettings:
     """How the hand model is fitted to keypoints."""
 
@@ -29,6 +30,9 @@ class FittingSettings:
     """rad/s^2 of each finger joint."""
     acceleration_huber: Positive = 1.25
     """Beyond this many standard deviations the cost of an acceleration grows linearly."""
+    fast_motion_share: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """Where the hand accelerates hard for a while, the standard deviation grows to this share of its acceleration there
+    (RMS over 0.3 s), so that fast motion keeps its speed; 0 smooths everything alike."""
     flexion_sd_rad: Positive = 1.5
     """Prior of bending, about a relaxed hand."""
     abduction_sd_rad: Positive = 0.4
@@ -44,9 +48,21 @@ class FittingSettings:
     shape_evidence_frames: Positive = 10.0
     """All those frames together weigh against the shape's prior, betas ~ N(0, 1), as much as this many: what a
     detector or the model gets wrong, it gets wrong in every frame."""
-    landmark_offsets: bool = False
+    landmark_offsets: bool = True
     """Also learn where each landmark lies in its bone's frame: detectors' landmarks are not exactly the joints."""
-    landmark_offset_sd_m: Positive = 0.003
+    landmark_offset_sd_m: Positive = 0.002
     """Prior of those offsets."""
+    reprojection: bool = True
+    """Fit the detections of every view in the end, where there are any, instead of the points made of them."""
+    reprojection_floor_px: Positive = 0.5
+    """A view's noise is measured, and never taken to be less than this."""
+    penetration_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
+    """Cost of the hands' flesh overlapping: this half of its squared depth in millimetres; 0 lets hands overlap."""
+    max_carried_sd_m: Annotated[float, Field(ge=0)] = 0.005
+    """A frame without observations is valid as long as smoothness carries the hand to within this standard error."""
+    window_frames: Annotated[int, Field(ge=16)] = 512
+    """Long sessions are fitted in windows of this many frames."""
+    window_overlap: Annotated[int, Field(ge=0)] = 64
+    """How many frames beyond its own a window takes into account, on either side."""
     max_iterations: Count = 20
     """Gauss-Newton steps in each of the three problems."""

@@ -1,23 +1,47 @@
-"""The `fit` stage: keypoints to MANO, one hand at a time, the whole session at once."""
+"""The `fit` stage: `shape` (what of each hand stays the same), then `mano` (both hands, window by window)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hand_model import HandModel
 from ..core.hands import HANDS
-from ..core.schema import MANO, group_spec
+from ..core.importing import imported
+from ..core.schema import MANO, SHAPE, group_spec, read_cameras
 from ..core.store import Store
-from .solver import FittingSettings, fit_hand
+from .gauss_newton import PointTerm, best_seen
+from .reprojection import reprojection_term, view_sigma_px
+from .settings import FittingSettings
+from .solver import HandShape, find_shape, fit_hands
 
-CODE = 1
+CODE = 2
 """Raised when the same input would give other numbers."""
+
+SHAPE_SETTINGS = (
+    "landmark_sigma_m",
+    "robust_scale",
+    "flexion_sd_rad",
+    "abduction_sd_rad",
+    "hinge_sd_rad",
+    "twist_sd_rad",
+    "min_observed_joints",
+    "shape_frames",
+    "shape_evidence_frames",
+    "landmark_offsets",
+    "landmark_offset_sd_m",
+    "reprojection",
+    "reprojection_floor_px",
+    "max_iterations",
+)
+"""Those that the shape depends on."""
 
 
 @cache
@@ -32,61 +56,205 @@ def _file(folder: str, side: str) -> Path:
 
 
 @dataclass(frozen=True)
-class FitHand:
-    """One hand of a session: one shape, and frames that lean on each other."""
+class _Inputs:
+    """Where a task finds what it works on."""
 
     store: Store
+    rig: Store
     options: FittingSettings
     model_folder: str | None
+
+    def models(self) -> list[HandModel]:
+        return [hand_model(self.model_folder, hand) for hand in range(len(HANDS))]
+
+    @property
+    def detections(self) -> bool:
+        """Whether the fit goes back to the detections: imported keypoints have none."""
+        return self.options.reprojection and not imported(self.store)
+
+    def keypoints(self, frames: slice) -> tuple[ndarray, ndarray]:
+        """Points (frame, hand, 21, 3) and sigma (frame, hand, 21)."""
+        points, sigma = (self.store.read("keypoints", name, frames) for name in ("points", "sigma"))
+        return points.astype(np.float64), sigma.astype(np.float64)
+
+    def detected_px(self, frames: slice) -> ndarray:
+        """(view, frame, hand, 21, 2) the candidate that was taken for each hand; NaN where there is none."""
+        region = (slice(None), frames)
+        assignment = self.store.read("keypoints", "assignment", region).astype(int)
+        found = self.store.read("detections", "points", region)
+        taken = np.take_along_axis(found, np.maximum(assignment, 0)[..., None, None], axis=2)
+        return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class FindShape:
+    """One hand's shape, from frames spread over the whole session, and how noisy its detections are there."""
+
+    inputs: _Inputs
     hand: int
-    fps: float
 
     @property
     def units(self) -> Sequence[Unit]:
         return [(self.hand,)]
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        points = self.store.read("keypoints", "points", (slice(None), self.hand)).astype(float)
-        sigma = self.store.read("keypoints", "sigma", (slice(None), self.hand)).astype(float)
-        fit = fit_hand(hand_model(self.model_folder, self.hand), points, sigma, self.fps, self.options)
-        yield (
-            todo[0],
-            {
-                "betas": fit.betas[None],
-                "global_orient": fit.global_orient[:, None],
-                "hand_pose": fit.hand_pose[:, None],
-                "transl": fit.transl[:, None],
-                "joints": fit.joints_m[:, None],
-                "residual": fit.residual_m[:, None],
-                "valid": fit.valid[:, None],
-            },
+        options, inputs = self.inputs.options, self.inputs
+        sigma = inputs.store.read("keypoints", "sigma", (slice(None), self.hand))
+        frames = best_seen(sigma, options.min_observed_joints, options.shape_frames)
+        read = [inputs.keypoints(slice(frame, frame + 1)) for frame in frames]
+        points = np.array([points[0, self.hand] for points, _ in read]).reshape(-1, 21, 3)
+        sigmas = np.array([sigma[0, self.hand] for _, sigma in read]).reshape(-1, 21)
+        shape = find_shape(inputs.models()[self.hand], points, sigmas, options) if len(frames) else None
+        blocks: dict[str, ndarray] = {
+            "betas": np.full((1, 10), np.nan) if shape is None else shape.betas[None],
+            "offsets": np.full((1, 21, 3), np.nan) if shape is None else shape.offsets_m[None],
+        }
+        if inputs.detections:
+            blocks["noise"] = self._noise_px(frames, points)[None]
+        yield todo[0], blocks
+
+    def _noise_px(self, frames: ndarray, points_m: ndarray) -> ndarray:
+        cameras = read_cameras(self.inputs.rig)
+        if len(frames) == 0:
+            return np.full(len(cameras), np.nan)
+        detected = [self.inputs.detected_px(slice(frame, frame + 1))[:, 0, self.hand] for frame in frames]
+        return view_sigma_px(cameras, np.stack(detected, axis=1), points_m, self.inputs.options.reprojection_floor_px)
+
+
+@dataclass(frozen=True)
+class FitWindow:
+    """Both hands in one window, with some frames around it that lend their support."""
+
+    inputs: _Inputs
+    fps: float
+    unit: Unit
+    frames: slice
+    around: slice
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        return [self.unit]
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        points, sigma = self.inputs.keypoints(self.around)
+        shapes = self._shapes()
+        for hand, shape in enumerate(shapes):
+            if shape is None:
+                points[:, hand] = np.nan
+        fits = fit_hands(
+            self.inputs.models(), points, sigma, self.fps, self.inputs.options, shapes, self._terms(points, shapes)
         )
+        own = slice(self.frames.start - self.around.start, self.frames.stop - self.around.start)
+        blocks = {
+            name: np.stack([getattr(fit, field)[own] for fit in fits], axis=1)
+            for name, field in (
+                ("global_orient", "global_orient"),
+                ("hand_pose", "hand_pose"),
+                ("transl", "transl"),
+                ("joints", "joints_m"),
+                ("residual", "residual_m"),
+                ("valid", "valid"),
+            )
+        }
+        betas = np.stack([np.zeros(10) if shape is None else shape.betas for shape in shapes])
+        yield self.unit, {**blocks, "betas": betas}
+
+    def _shapes(self) -> list[HandShape | None]:
+        betas, offsets = (self.inputs.store.read("shape", name).astype(np.float64) for name in ("betas", "offsets"))
+        return [HandShape(b, o) if np.isfinite(b).all() else None for b, o in zip(betas, offsets, strict=True)]
+
+    def _terms(self, points_m: ndarray, shapes: Sequence[HandShape | None]) -> list[PointTerm | None]:
+        if not self.inputs.detections:
+            return [None, None]
+        options, cameras = self.inputs.options, read_cameras(self.inputs.rig)
+        noise = self.inputs.store.read("shape", "noise").astype(np.float64)
+        detected = self.inputs.detected_px(self.around)
+        return [
+            None
+            if shape is None
+            else reprojection_term(
+                cameras, detected[:, :, hand], noise[hand], points_m[:, hand], options.landmark_sigma_m
+            )
+            for hand, shape in enumerate(shapes)
+        ]
 
 
-def plan(store: Store, options: FittingSettings, model_folder: str | None, chunk_frames: int) -> Plan:
-    """Fit both hands.
+def shape_plan(store: Store, rig: Store, options: FittingSettings, model_folder: str | None, chunk_frames: int) -> Plan:
+    """Find the shape of each hand.
 
     Args:
-        store: where `keypoints` is.
+        store: where `keypoints` is, and `detections` if there are any.
+        rig: where `cameras` is, if there are any.
         options: the solver's settings.
         model_folder: with MANO_LEFT.npz and MANO_RIGHT.npz; None for the procedural hand.
-        chunk_frames: unused: a hand is one unit.
+        chunk_frames: unused: the result depends on no chunking.
     """
     del chunk_frames
+    inputs = _Inputs(store, rig, options, model_folder)
+    columns, coords = dict(SHAPE), {}
+    sizes: dict[str, int] = {}
+    if inputs.detections:
+        views = rig.labels("cameras", "view")
+        sizes["view"], coords["view"] = len(views), (("view",), np.array(views, object))
+    else:
+        del columns["noise"]
+    models = [model.model_id for model in inputs.models()]
+    chosen = asdict(options)
+    group = group_spec(
+        "shape",
+        columns,
+        sizes=sizes,
+        unit={"hand": 1},
+        fingerprint={
+            "settings": {name: chosen[name] for name in SHAPE_SETTINGS},
+            "inputs": {**_observations(inputs), "hand_model": models},
+            "code": CODE,
+        },
+        attrs={"hand_model": models},
+        coords=coords,
+    )
+    return Plan(group, [FindShape(inputs, hand) for hand in range(len(HANDS))], {(0,): 1, (1,): 1}, "hands")
+
+
+def mano_plan(store: Store, rig: Store, options: FittingSettings, model_folder: str | None, chunk_frames: int) -> Plan:
+    """Fit both hands; arguments as for `shape_plan`.
+
+    Windows are a setting of the fit, not of the engine, so that the result does not depend on the chunking.
+    """
+    del chunk_frames
+    inputs = _Inputs(store, rig, options, model_folder)
     fps = store.attrs("keypoints")["fps"]
     frames = store.read("keypoints", "sigma").shape[0]
-    models = [hand_model(model_folder, hand).model_id for hand in range(len(HANDS))]
+    models = [model.model_id for model in inputs.models()]
+    window, overlap = min(options.window_frames, max(frames, 1)), options.window_overlap
     group = group_spec(
         "mano",
         MANO,
         sizes={"frame": frames},
-        unit={"hand": 1},
+        unit={"frame": window},
         fingerprint={
             "settings": {**asdict(options), "fps": fps},
-            "inputs": {"keypoints": store.digest_of("keypoints"), "hand_model": models},
+            "inputs": {"shape": store.digest_of("shape"), **_observations(inputs), "hand_model": models},
             "code": CODE,
         },
         attrs={"fps": fps, "hand_model": models},
     )
-    tasks = [FitHand(store, options, model_folder, hand, fps) for hand in range(len(HANDS))]
-    return Plan(group, tasks, {(hand,): frames for hand in range(len(HANDS))}, "frames")
+    tasks = []
+    for index, start in enumerate(range(0, frames, window)):
+        stop = min(start + window, frames)
+        around = slice(max(0, start - overlap), min(stop + overlap, frames))
+        tasks.append(FitWindow(inputs, fps, (index,), slice(start, stop), around))
+    weight = {task.unit: task.frames.stop - task.frames.start for task in tasks}
+    return Plan(group, tasks, weight, "frames")
+
+
+PLANS: Mapping[str, Callable[[Store, Store, FittingSettings, str | None, int], Plan]] = {
+    "shape": shape_plan,
+    "mano": mano_plan,
+}
+"""The stage's groups, in order."""
+
+
+def _observations(inputs: _Inputs) -> dict[str, Any]:
+    """What was observed. `keypoints` were made from these detections and cameras: its digest stands for theirs."""
+    return {"keypoints": inputs.store.digest_of("keypoints"), "detections": inputs.detections}

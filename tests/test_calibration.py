@@ -269,7 +269,7 @@ def test_a_camera_that_was_moved_is_left_out(scene):
 
 def test_no_board_anywhere_says_what_to_do(scene):
     rig, corners_px = scene
-    with pytest.raises(CalibrationError, match=r"found in none of the 8 views\. Check board: in session\.yaml"):
+    with pytest.raises(CalibrationError, match=r"found in none of the 8 views\. Check `board` in session\.yaml"):
         calibrate(BOARD, np.full_like(corners_px, np.nan), rig.names, rig.size_px)
 
 

@@ -34,6 +34,9 @@ def test_later_layers_win_key_by_key(tmp_path):
         ("sessions: {x: {synthesise: {}}}", r"unknown key 'sessions\.x\.synthesise'\. Known keys: path, synthesize\."),
         ("board: {marker_m: 0.09}", "marker_m .* must be smaller than square_m"),
         ("fps: [30]", "'fps': .*valid number"),
+        ("fps: .inf", "expected names, finite numbers"),
+        ("2020-01-01: 3", "expected names, finite numbers"),
+        ("board: &b {columns: *b}", "expected names, finite numbers"),
     ],
 )
 def test_wrong_settings_name_the_file_and_the_key(tmp_path, text, message):
@@ -48,8 +51,13 @@ def test_yaml_that_is_none(tmp_path):
         layer(tmp_path, "a: [1,\n")
     with pytest.raises(ConfigError, match="expected settings as `key: value` lines, but found a list"):
         layer(tmp_path, "- a\n- b\n")
-    with pytest.raises(ConfigError, match="expected a YAML file with settings, but there is none"):
+    with pytest.raises(ConfigError, match=r"expected a YAML file with settings, but it cannot be read \(No such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_key_may_be_given_once(tmp_path):
+    with pytest.raises(ConfigError, match="the key 'fps' is given twice"):
+        layer(tmp_path, "fps: 5\nboard: {}\nfps: 7\n")
 
 
 def test_yaml_tags_are_refused(tmp_path):
@@ -77,7 +85,9 @@ def test_session_yaml_stands_between_defaults_and_flags(tmp_path):
     assert (command.settings.board.columns, command.settings.fps, command.settings.engine.workers) == (4, 12.0, 3)
 
 
-@pytest.mark.parametrize("flags", [["--workers", "-2"], ["--board.columns", "1"], ["--fitting.robust-scale", "0"]])
+@pytest.mark.parametrize(
+    "flags", [["--workers", "-2"], ["--board.columns", "1"], ["--fitting.robust-scale", "0"], ["--fps", "inf"]]
+)
 def test_a_flag_out_of_range_is_a_sentence(flags):
     config, _ = load_config(None, None)
     with pytest.raises((ConfigError, SystemExit)) as caught:

@@ -16,7 +16,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 def random_motion(rng):
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = Rotation.random(random_state=rng).as_matrix(), rng.normal(size=3)
+    T[:3, :3], T[:3, 3] = Rotation.from_quat(rng.normal(size=4)).as_matrix(), rng.normal(size=3)
     return T
 
 

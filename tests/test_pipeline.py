@@ -137,7 +137,7 @@ def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, t
     status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
     assert status == 0
     assert figures["frames"] == 2
-    assert figures["computed"] == ["detections", "groups", "tracks", "keypoints", "mano"]
+    assert figures["computed"] == ["timeline", "detections", "groups", "tracks", "keypoints", "shape", "mano"]
     assert contents(root / "session.zarr") == before
     whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
     pruned = xr.open_zarr(root / "session-prune-2.zarr", group="detections").points.values
@@ -145,7 +145,7 @@ def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, t
 
 
 def test_stages_run_what_they_need(tiny, capsys):
-    assert run(capsys, "detect", tiny, *RUN)[1]["computed"] == ["detections"]
+    assert run(capsys, "detect", tiny, *RUN)[1]["computed"] == ["timeline", "detections"]
     assert run(capsys, "triangulate", tiny, *RUN)[1]["computed"] == [
         "board",
         "cameras",
@@ -154,8 +154,8 @@ def test_stages_run_what_they_need(tiny, capsys):
         "keypoints",
     ]
     assert run(capsys, "run", tiny, *RUN, "--until", "triangulate")[1]["computed"] == []
-    assert run(capsys, "fit", tiny, *RUN)[1]["computed"] == ["mano"]
-    assert run(capsys, "fit", tiny, *RUN, "--force")[1]["computed"] == ["mano"]
+    assert run(capsys, "fit", tiny, *RUN)[1]["computed"] == ["shape", "mano"]
+    assert run(capsys, "fit", tiny, *RUN, "--force")[1]["computed"] == ["shape", "mano"]
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_store(done, tiny):
@@ -262,6 +262,89 @@ def test_a_full_disk(tiny, tmp_path, capsys):
         assert run(capsys, "detect", tiny, *RUN, "--store", disk / "s.zarr")[0] == 0
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_calibration_counts_as_ours_only_where_it_was_made(done, tmp_path, capsys):
+    """Results thrown away: calibrated again. Copied to another recording: taken as it is."""
+    root = shutil.copytree(done, tmp_path / "tiny")
+    shutil.rmtree(root / "session.zarr")
+    assert run(capsys, "calibrate", root, *RUN)[1]["calibration_source"] == "board"
+    (root / "calibration" / "c0.mp4").unlink()
+    shutil.rmtree(root / "session.zarr")
+    assert (
+        run(capsys, "calibrate", root, *RUN, "--capture.dead-views", "0.2")[1]["calibration_source"] == "cameras.toml"
+    )
+
+
+def test_a_supplied_calibration_for_another_image_size(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    with (root / "cameras.toml").open("a") as file:
+        file.write("# mine\n")
+    assert run(capsys, "calibrate", root, *RUN)[0] == 0
+    before = contents(root / "session.zarr")
+    shutil.rmtree(root / "calibration")
+    for clip in (root / "videos").iterdir():
+        write(clip, frames=8, fps=5.0, size=(240, 192))
+    assert "480x384" in wrong(capsys, "calibrate", root, *RUN)
+    now = contents(root / "session.zarr")
+    assert {k: v for k, v in now.items() if k.startswith("cameras/")} == {
+        k: v for k, v in before.items() if k.startswith("cameras/")
+    }
+
+
+def test_a_wrong_board_does_not_cost_the_calibration(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    toml = (root / "cameras.toml").read_bytes()
+    before = xr.open_zarr(root / "session.zarr", group="cameras").load()
+    assert "board" in wrong(capsys, "run", root, *RUN, "--board.columns", "12")
+    assert xr.open_zarr(root / "session.zarr", group="cameras", consolidated=False).load().equals(before)
+    assert (root / "cameras.toml").read_bytes() == toml
+
+
+def test_another_rate_recomputes_what_depends_on_time_only(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    status, figures, _ = run(capsys, "run", root, *RUN, "--fps", "6")
+    assert status == 0
+    assert not {"board", "cameras", "detections", "groups"} & set(figures["computed"])
+    assert {"timeline", "tracks", "mano"} <= set(figures["computed"])
+    assert xr.open_zarr(root / "session.zarr", group="mano").attrs["fps"] == 6
+
+
+def test_a_dead_camera_and_timestamps(done, tmp_path, capsys):
+    root = shutil.copytree(done, tmp_path / "tiny")
+    rows = [f"{i},{cam},{i},{i / 5}" for i in range(8) for cam in range(8)]
+    (root / "timestamps.csv").write_text("\n".join(["sync_index,cam_id,frame_index,frame_time", *rows]) + "\n")
+    (root / "videos" / "c3.mp4").write_bytes(b"")
+    status, figures, err = run(capsys, "detect", root, *RUN, "--capture.dead-views", "0.2")
+    assert status == 0
+    assert list(figures["left_out"]) == ["c3"]
+    assert "warning: left out:" in err
+
+
+def test_real_clips_are_never_filmed_over(tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    precious = write(tmp_path / "videos" / "c0.mp4", frames=2)
+    before = precious.read_bytes()
+    assert "clips that handpipe did not make" in wrong(capsys, "synthesize", tmp_path, "--views", "2")
+    assert precious.read_bytes() == before
+
+
+def test_a_film_is_made_whole_again_and_an_old_one_goes(tmp_path, capsys):
+    small = ["--frames", "1", "--board-frames", "1", "--width", "64", "--height", "64", "--workers", "0", "--json"]
+    assert run(capsys, "synthesize", tmp_path, "--views", "3", *small)[0] == 0
+    (tmp_path / "videos" / "c1.mp4").unlink()
+    assert run(capsys, "synthesize", tmp_path, "--views", "3", *small)[1]["computed"] != []
+    assert (tmp_path / "videos" / "c1.mp4").exists()
+    assert run(capsys, "synthesize", tmp_path, "--views", "2", *small)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "videos").iterdir()) == ["c0.mp4", "c1.mp4"]
+
+
+def test_what_the_system_refuses_is_a_sentence(tiny, capsys):
+    (tiny / "session.yaml").mkdir()
+    assert "session.yaml: expected a YAML file with settings, but it cannot be read" in wrong(capsys, "run", tiny, *RUN)
+    (tiny / "session.yaml").rmdir()
+    (tiny / "cameras.toml").mkdir()
+    assert "cameras.toml" in wrong(capsys, "run", tiny, *RUN)
 
 
 def test_debug_shows_the_traceback(tmp_path):

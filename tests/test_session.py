@@ -140,18 +140,49 @@ def test_timestamps_may_name_the_views(tmp_path):
     [
         ([(0, 5, 0, 0.0)], "expected cam_id to name a clip .* found '5'"),
         ([(0, 0, 0, 0.0)], "expected rows for every clip, but found none for cam_1"),
-        ([(0, 0, "x", 0.0)], "line 2: expected three whole numbers"),
+        ([(0, 0, "x", 0.0)], "line 2: expected sync_index and frame_index as whole numbers"),
         (
             [(0, 0, 0, 0.0), (0, 1, 9, 0.0)],
             "to stay below the 3 frames of clip cam_1, but found 9",
         ),
-        ([(0, 0, 1, 0.0), (1, 0, 0, 0.1), (0, 1, 0, 0.0)], "frame_index of cam_0 to grow"),
+        ([(0, 0, 1, 0.0), (1, 0, 0, 0.1), (0, 1, 0, 0.0)], "frame_index and frame_time of cam_0 to grow"),
+        ([(0, 0, -5, 0.0), (0, 1, 0, 0.0)], "line 2: expected sync_index and frame_index as whole numbers from 0 on"),
+        ([(0, 0, 0, "nan"), (0, 1, 0, 0.0)], "a time in seconds, but found"),
+        ([(0, 0, 0, 0.0), (0, 0, 1, 0.0), (0, 1, 0, 0.0)], "one frame for camera 0 at sync_index 0, but found 0 and 1"),
+        ([(0, 0, 0, 5.0), (1, 0, 1, 4.0), (0, 1, 0, 5.0)], "frame_time of cam_0 to grow"),
+        ([(0, 0, 0, 0.0), (900, 1, 1, 9.0)], "expected sync_index to count instants, but 2 rows spread it over 901"),
         ([], "expected at least one row"),
     ],
 )
 def test_timestamps_that_do_not_fit(tmp_path, rows, message):
     with pytest.raises(SessionError, match=message):
         read_timestamps(csv(tmp_path / "t.csv", rows), {"cam_0": 3, "cam_1": 3})
+
+
+def test_a_gap_in_sync_index_is_an_instant_without_pictures(tmp_path):
+    rows = [(sync, cam, sync, sync / 10) for sync in (0, 2) for cam in range(2)]
+    timeline = read_timestamps(csv(tmp_path / "t.csv", rows), {"cam_0": 3, "cam_1": 3})
+    assert timeline.source_frame.tolist() == [[0, -1, 2], [0, -1, 2]]
+
+
+def test_rows_of_a_camera_that_is_left_out_do_not_matter(tmp_path):
+    path = csv(tmp_path / "t.csv", [(0, 0, 0, 0.0), (0, 1, 0, 0.0), (0, 2, 99, 0.0)])
+    assert read_timestamps(path, {"cam_0": 1, "cam_1": 1}, ["cam_2"]).source_frame.tolist() == [[0], [0]]
+    with pytest.raises(SessionError, match="found '2'"):
+        read_timestamps(path, {"cam_0": 1, "cam_1": 1})
+
+
+def test_the_rate_is_the_timestamps(make):
+    root = make(["cam_0", "cam_1"])
+    csv(root / "timestamps.csv", [(i, c, i, i / 12) for c in range(2) for i in range(4)])
+    assert read_session(root, OPTIONS).fps == pytest.approx(12)
+    assert read_session(root, OPTIONS, fps=25.0).fps == 25
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(SessionError, match="expected a text file with one row per frame"):
+        read_timestamps(tmp_path / "t.csv", {"cam_0": 1})
 
 
 def test_timestamps_without_the_columns(tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from toy_stage import execute
 
 from handpipe.core.errors import DiskError, StoreError
 from handpipe.core.schema import KEYPOINTS, MANO, group_spec
@@ -75,14 +78,64 @@ def test_opens_in_xarray_with_named_dimensions_and_no_warning(store, recwarn):
     assert not [w for w in recwarn if "onsolidated" in str(w.message)]
 
 
-def test_a_group_half_removed_has_no_fingerprint(store, monkeypatch):
+KILLED_AT = """
+import sys; sys.path.insert(0, {tests!r})
+from pathlib import Path
+from toy_stage import Store, execute
+store = Store({url!r}); store.open(); store.clean()
+changes = 0
+def count(event, args):
+    global changes
+    if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"):
+        changes += 1
+        if changes == {nth}:
+            os.kill(os.getpid(), signal.SIGKILL)
+import os, signal
+sys.addaudithook(count)
+execute(store, Path({log!r}), workers=0, chunk=8, factor=2.0)
+"""
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5, 6, 8, 12, 20, 28, 36])
+def test_killed_while_an_old_result_goes_the_new_one_is_still_right(tmp_path, nth):
+    """SIGKILL before the n-th change of the file system, while a stale group is removed and computed anew."""
+    log = tmp_path / "log"
+    log.touch()
+    store, whole = Store(str(tmp_path / "s.zarr")), Store(str(tmp_path / "whole.zarr"))
+    for each, factor in ((store, 1.0), (whole, 2.0)):
+        each.open()
+        execute(each, log, chunk=8, factor=factor)
+    code = KILLED_AT.format(tests=str(Path(__file__).parent), url=store.url, nth=nth, log=str(log))
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    store.clean()
+    execute(store, log, chunk=8, factor=2.0)
+    np.testing.assert_array_equal(store.read("squares", "points"), whole.read("squares", "points"))
+    assert {p.name for p in Path(store.url).iterdir()} == {p.name for p in Path(whole.url).iterdir()}
+
+
+def test_damage_is_named_with_what_to_do(store):
     store.create(keypoints_spec())
-    store.finish("keypoints")
-    monkeypatch.setattr(zarr.Group, "__delitem__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        store.create(keypoints_spec(frames=5))
-    assert store.fingerprint("keypoints") is None
-    assert not store.complete("keypoints")
+    store.write("keypoints", (0,), blocks(4, 1.0))
+    (chunk,) = (store.local / "keypoints" / "sigma" / "c").rglob("0/0/0")
+    chunk.write_bytes(b"garbage")
+    with pytest.raises(StoreError, match=r"the group `keypoints`, but it is damaged .* Delete the folder keypoints"):
+        store.read("keypoints", "sigma")
+    (store.local / "keypoints" / "zarr.json").write_text("{")
+    with pytest.raises(StoreError, match="the group `keypoints`, but it is damaged"):
+        store.attrs("keypoints")
+
+
+def test_a_group_whose_metadata_is_gone_is_made_anew(store):
+    store.create(keypoints_spec())
+    (store.local / "keypoints" / "zarr.json").unlink()
+    store.create(keypoints_spec())
+    assert store.fingerprint("keypoints") == {"code": 1}
+
+
+@pytest.mark.parametrize("url", ["/dev/null", "nosuchprotocol://x/y.zarr"])
+def test_a_place_that_cannot_be_a_store(url):
+    with pytest.raises(StoreError, match=r"expected a folder, or an address that fsspec can open"):
+        Store(url).open()
 
 
 def test_a_store_of_a_newer_schema_is_refused_and_untouched(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -56,6 +59,24 @@ def test_duplicated_and_dropped_frames(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(VideoError, match=r"c1\.mp4: expected a clip, but there is no such file"):
         probe(tmp_path / "c1.mp4")
+
+
+def test_a_folder_with_the_name_of_a_clip(tmp_path):
+    (tmp_path / "c1.mp4").mkdir()
+    with pytest.raises(VideoError, match=r"c1\.mp4: expected a clip, but found something that is no file"):
+        probe(tmp_path / "c1.mp4")
+
+
+def test_a_name_that_cannot_be_read(tmp_path):
+    write(tmp_path / "c1.mp4", frames=1).rename(os.fsdecode(os.fsencode(tmp_path) + b"/c\xff1.mp4"))
+    with pytest.raises(VideoError, match="expected clips with readable names"):
+        find_clips(tmp_path)
+
+
+def test_a_colon_in_a_relative_path(tmp_path, monkeypatch):
+    (tmp_path / "10:00").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert probe(write(Path("10:00/c1.mp4"), frames=2)).frames == 2
 
 
 def test_an_empty_file(tmp_path):

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy import ndarray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
+from ..core.config import STRICT
 from ..core.engine import Plan, Unit
 from ..core.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec, read_cameras
 from ..core.store import Store
@@ -23,7 +24,7 @@ CODE = 1
 """Raised when the same input would give other numbers."""
 
 
-@settings(frozen=True, config=ConfigDict(extra="forbid", strict=True))
+@settings(frozen=True, config=STRICT)
 class TriangulationSettings:
     """How points are made of detections."""
 
@@ -204,7 +205,7 @@ def _plan_over_frames(
 
 
 def _length(store: Store) -> tuple[float, tuple[int, int]]:
-    return store.attrs("detections")["fps"], store.read("detections", "time_s").shape
+    return store.attrs("timeline")["fps"], store.read("timeline", "source_frame").shape
 
 
 def _fingerprints(store: Store, *groups: str) -> dict[str, Any]:

@@ -1,0 +1,213 @@
+"""What `handpipe import` writes: sessions of keypoints without clips, and hand models as npz. Whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from .errors import ConfigError, SessionError
+from .hands import HANDS
+from .keypoint_bvh import Mirror, read_bvh
+from .keypoint_npz import read_keypoints
+from .keypoints import Keypoints, check_hands, mirrored, swapped
+from .mano_pickle import read_mano_hands
+from .schema import KEYPOINTS, group_spec
+from .store import Store, disk_errors
+
+Imported = tuple[dict[str, Any], list[str]]
+"""Figures for a program, and lines for a person."""
+
+CODE = 1
+"""Raised when the same files would give other numbers."""
+
+CHUNK_FRAMES = 1024
+"""Frames per chunk of an imported session."""
+
+
+def data_folder() -> Path:
+    """Where a user's own data for handpipe lies: $XDG_DATA_HOME/handpipe, or ~/.local/share/handpipe."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "handpipe"
+
+
+def import_mano(files: Sequence[Path], folder: Path) -> Imported:
+    """The official pickles to MANO_LEFT.npz and MANO_RIGHT.npz.
+
+    Args:
+        files: one or both, in any order.
+        folder: where they go.
+
+    Raises:
+        ModelError: as `read_mano_hands` raises it; nothing is written then.
+    """
+    hands, said = read_mano_hands(files)
+    written = write_models(hands, folder)
+    said += [f"{path}: written" for path in written]
+    missing = [hand for hand in HANDS if hand not in hands and not (folder / f"MANO_{hand.upper()}.npz").exists()]
+    if missing:
+        said.append(
+            f"warning: {folder} has no {missing[0]} hand yet; a fit needs both: import MANO_{missing[0].upper()}.pkl"
+        )
+    else:
+        said.append(f"to use them: `hand_model: {folder}` in session.yaml or pipeline.yaml, or --hand-model {folder}")
+    return {"hand_model": str(folder), "written": [str(path) for path in written]}, said
+
+
+def import_bvh(
+    files: Sequence[Path], root: Path, fps: float | None, unit_m: float | None, mirror: Mirror, sigma_m: float
+) -> Imported:
+    """Left and right BVH motion to a session; arguments as for `read_bvh`, raises SessionError."""
+    _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
+    keypoints, said = read_bvh(files, sigma_m, fps, unit_m, mirror)
+    where = ", ".join(dict.fromkeys(str(path) for path in files))
+    check_hands(keypoints, where, swap="give the files in the other order", mirror="use --mirror yes")
+    settings = {"fps": fps, "unit_m": unit_m, "mirror": mirror, "sigma_m": sigma_m}
+    return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), said)
+
+
+def import_keypoints(
+    file: Path, root: Path, fps: float | None, unit_m: float, swap_hands: bool, mirror: bool, sigma_m: float
+) -> Imported:
+    """An npz of keypoints to a session; arguments as for `read_keypoints`, raises SessionError."""
+    _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
+    keypoints = read_keypoints(file, sigma_m, fps, unit_m)
+    if swap_hands:
+        keypoints = swapped(keypoints)
+    if mirror:
+        keypoints = mirrored(keypoints)
+    check_hands(keypoints, str(file), swap="use --swap-hands", mirror="use --mirror")
+    settings = {"fps": fps, "unit_m": unit_m, "swap_hands": swap_hands, "mirror": mirror, "sigma_m": sigma_m}
+    return _report(root, keypoints, settings, {"keypoints": file}, [])
+
+
+def _check_numbers(**options: float | None) -> None:
+    for name, value in options.items():
+        if value is not None and not 0 < value < np.inf:
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: expected a number above zero, but got {value:g}. Correct it."
+            )
+
+
+def _report(
+    root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path], said: list[str]
+) -> Imported:
+    written = write_session(root, keypoints, settings, files)
+    seen = np.isfinite(keypoints.points_m[..., 0]).any(axis=-1).mean(axis=0)
+    shares = {hand: float(share) for hand, share in zip(HANDS, seen, strict=True)}
+    frames = len(keypoints.points_m)
+    figures = {"session": str(root), "frames": frames, "fps": keypoints.fps, "frames_with_hand": shares}
+    there = ", ".join(f"{hand} hand in {100 * share:.1f} %" for hand, share in shares.items())
+    state = "imported" if written else "up to date"
+    return (
+        {**figures, "computed": ["keypoints"] if written else []},
+        [*said, f"{root}: {state}: {frames} frames at {keypoints.fps:g} fps, {there}; next: `handpipe fit {root}`"],
+    )
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _must_be_folder(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise SessionError(f"{path}: expected a folder, or nothing yet, but found a file. Choose another place.")
+
+
+def write_models(hands: Mapping[str, Mapping[str, ndarray]], folder: Path) -> list[Path]:
+    """MANO_LEFT.npz and MANO_RIGHT.npz, as far as they are given. Returns their paths."""
+    written = []
+    _must_be_folder(folder)
+    with disk_errors(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for side, arrays in sorted(hands.items()):
+            path = folder / f"MANO_{side.upper()}.npz"
+            partial = folder / f".{path.name}.{os.getpid()}.partial"
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+            partial.replace(path)
+            written.append(path)
+    return written
+
+
+def write_session(root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path]) -> bool:
+    """A session folder with `session.zarr`, which holds `keypoints` and nothing else. Returns False if it is there.
+
+    It is written under another name and renamed at the end.
+
+    Args:
+        root: the session's folder.
+        keypoints: checked.
+        settings: how the files were read; with their content, what the numbers are computed from.
+        files: what the keypoints came from, by role.
+
+    Raises:
+        SessionError: the folder holds a session with clips, or a store that was not imported.
+        DiskError: it cannot be written.
+    """
+    _must_be_folder(root)
+    store = Store(str(root / "session.zarr"))
+    if (root / "videos").exists() or (store.exists() and not imported(store)):
+        raise SessionError(
+            f"{root}: expected a new folder, or one made by `handpipe import`, but it holds a filmed session. "
+            "Choose another folder."
+        )
+    fingerprint = {
+        "settings": dict(settings),
+        "inputs": {role: content_hash(path) for role, path in files.items()},
+        "code": CODE,
+    }
+    if store.fingerprint("keypoints") == fingerprint:
+        return False
+    partial, old = root / ".session.zarr.partial", root / ".session.zarr.old"
+    with disk_errors(str(root)), store.lock() if store.exists() else nullcontext():
+        root.mkdir(parents=True, exist_ok=True)
+        for left_behind in (partial, old):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        _write(Store(str(partial)), keypoints, fingerprint, {role: path.name for role, path in files.items()})
+        final = root / "session.zarr"
+        if final.exists():
+            final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    return True
+
+
+def _write(store: Store, keypoints: Keypoints, fingerprint: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    frames = len(keypoints.points_m)
+    spec = group_spec(
+        "keypoints",
+        KEYPOINTS,
+        sizes={"view": 0, "frame": frames},
+        unit={"frame": min(CHUNK_FRAMES, frames)},
+        fingerprint=fingerprint,
+        attrs={"fps": keypoints.fps, "imported": dict(names), "reprojection_px": None},
+        coords={"view": (("view",), np.array([], object))},
+    )
+    store.open()
+    store.create(spec)
+    for unit, start in enumerate(range(0, frames, CHUNK_FRAMES)):
+        part = slice(start, start + CHUNK_FRAMES)
+        points = keypoints.points_m[part]
+        blocks = {
+            "points": points,
+            "sigma": keypoints.sigma_m[part],
+            "assignment": np.empty((0, *points.shape[:2]), np.int16),
+            "inlier": np.empty((0, *points.shape[:3]), bool),
+        }
+        store.write("keypoints", (unit,), blocks)
+    store.finish("keypoints")
+    store.consolidate()
+
+
+def imported(store: Store) -> bool:
+    """Whether the store's keypoints came from `handpipe import`."""
+    return store.complete("keypoints") and "imported" in store.attrs("keypoints")
