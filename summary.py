@@ -108,7 +108,8 @@ def _mean(values: ndarray) -> float | None:
 
 def rows(figures: Mapping[str, Any]) -> dict[str, str]:
     """The same for a table: what a person wants to read, in order."""
-    out = {"frames": f"{figures['frames']} at {figures['fps']:g} fps, {figures['views']} views"}
+    source = f"{figures['views']} views" if figures["views"] else "imported keypoints"
+    out = {"frames": f"{figures['frames']} at {figures['fps']:.4g} fps, {source}"}
     if figures["left_out"]:
         out["left out"] = ", ".join(figures["left_out"])
     if "views_calibrated" in figures:
@@ -122,7 +123,8 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
         out["images with 0 / 1 / 2 hands"] = " / ".join(f"{100 * share:.1f} %" for share in shares)
     if "frames_with_hand" in figures:
         out["frames with a hand"] = _per_hand(figures["frames_with_hand"])
-        out["reprojection"] = _number(figures["reprojection_px"], "px median of used joints")
+        if figures["reprojection_px"] is not None:
+            out["reprojection"] = f"{figures['reprojection_px']:.2f} px median of used joints"
     if "residual_mm" in figures:
         out["frames valid"] = _per_hand(figures["frames_valid"])
         out["fit residual"] = _number(figures["residual_mm"], "mm mean")

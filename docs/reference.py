@@ -47,8 +47,7 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (
         schema.DETECTIONS,
-        "what the detector found; attribute `hands_found`: share of images with 0, 1, "
-        "2, ... hands",
+        "what the detector found; attribute `hands_found`: share of images with 0, 1, 2, ... hands",
     ),
     "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),

@@ -17,7 +17,8 @@ PURE = (
     *("core.hands", "core.cameras", "core.geometry", "core.anatomy", "core.procedural_hand", "core.motion"),
     *("core.hand_model", "capture.rig", "triangulation.dlt", "triangulation.robust", "triangulation.grouping"),
     *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
-    "fitting.kinematics",
+    *("fitting.kinematics", "fitting.gauss_newton", "fitting.reprojection", "fitting.contact", "core.bvh"),
+    "core.keypoints",
 )
 """Ring 1: arrays in, arrays out."""
 
