@@ -52,10 +52,10 @@ def fit_with_torch(
         out = hand(
             betas=betas.expand(frames, 10), global_orient=orient, hand_pose=pose, transl=0.1 * shift, return_verts=True
         )
-        inner = MANO_JOINT >= 0
+        inner = np.flatnonzero(MANO_JOINT >= 0).tolist()
         every = torch.empty(frames, 21, 3)
-        every[:, inner] = out.joints[:, MANO_JOINT[inner]]
-        every[:, TIPS] = out.vertices[:, MANO_TIP_VERTEX]
+        every[:, inner] = out.joints[:, MANO_JOINT[inner].tolist()]
+        every[:, TIPS.tolist()] = out.vertices[:, MANO_TIP_VERTEX.tolist()]
         return every
 
     def cost() -> torch.Tensor:

@@ -248,10 +248,10 @@ def session(folder: Path) -> list[Figure]:
             errors = error_mm(transform(T_truth_world, store.read("mano", "joints").astype(float)), reference)
             kept = store.read("mano", "valid")
             name = f"session, {'with' if offsets else 'no'} offsets, {'with' if reprojection else 'no'} 2D term"
-            rows.append(Figure(name, errors[kept].mean(), "mm", 6 if offsets and reprojection else None))
+            rows.append(Figure(name, float(errors[kept].mean()), "mm", 6 if offsets and reprojection else None))
             rows.append(Figure(name + ", p95", float(np.percentile(errors[kept], 95)), "mm"))
             if offsets and reprojection:
-                rows.append(Figure("session, frames valid", 100 * kept.mean(), "%"))
+                rows.append(Figure("session, frames valid", 100 * float(kept.mean()), "%"))
     return rows
 
 

@@ -52,6 +52,7 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
     "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),
+    "shape": (schema.SHAPE, "what is constant over the session: the hands' shape and the detector's habits"),
     "mano": (schema.MANO, "the fitted hands; attribute `hand_model`: ids of the left and right model"),
 }
 

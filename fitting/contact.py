@@ -109,6 +109,10 @@ class StayBeside:
         centers = self.spheres.centers(points_m)[self.frame, self.sphere]
         return np.maximum(0.0, self.limit_m - np.sum(self.normal_out * centers, axis=-1)) / UNIT_M
 
+    def deepest_m(self, points_m: ndarray) -> float:
+        """The farthest any sphere of (frame, 21, 3) joints is beyond its plane, metres."""
+        return float(self._depth(points_m).max(initial=0.0)) * UNIT_M
+
     def cost(self, points_m: ndarray) -> ndarray:
         """(frame,) of (frame, 21, 3) joints."""
         depth = self._depth(points_m)
@@ -122,6 +126,8 @@ class StayBeside:
         inside = np.flatnonzero(depth > 0)
         rows = self.spheres.place[self.sphere[inside], :, None] * -self.normal_out[inside, None] / UNIT_M
         rows = rows.reshape(len(inside), 3 * NUM_JOINTS)
+        if len(inside) == 0:
+            return slope.reshape(-1, NUM_JOINTS, 3), curve
         felt, start = np.unique(self.frame[inside], return_index=True)
         for frame, one, depths in zip(felt, np.split(rows, start[1:]), np.split(depth[inside], start[1:]), strict=True):
             slope[frame] = self.weight * depths @ one

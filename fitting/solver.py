@@ -31,9 +31,11 @@ FAST_SPAN_S = 0.3
 """Over this long, hard acceleration is taken for fast motion."""
 FINGER_M = 0.07
 """What a rotation moves a fingertip by, metres per radian, roughly."""
-CONTACT_ROUNDS = 3
+CONTACT_ROUNDS = 2
 """How often the planes between two hands are drawn."""
-CONTACT_ITERATIONS = 5
+CONTACT_ENOUGH_M = 2e-4
+"""Hands that overlap by less than twice this are left alone."""
+CONTACT_ITERATIONS = 3
 """Gauss-Newton steps between two drawings."""
 
 
@@ -209,7 +211,7 @@ def _separate(left: _Track, right: _Track, settings: FittingSettings) -> list[_T
     spheres = fill(left.hand), fill(right.hand)
     for _ in range(CONTACT_ROUNDS):
         sides = planes(spheres, (left.joints_m(), right.joints_m()), settings.penetration_weight)
-        if sides is None:
+        if sides is None or sides[0].deepest_m(left.joints_m()) < CONTACT_ENOUGH_M:
             break
         left, right = left.solved(CONTACT_ITERATIONS, sides[0]), right.solved(CONTACT_ITERATIONS, sides[1])
     return [left, right]

@@ -1,5 +1,6 @@
 """What is fitted beyond points: detections in every view, hands that cannot overlap, fast motion, gaps, windows."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -152,6 +153,9 @@ def test_contact_gradient_is_the_derivative():
     whole = term.normal(points)[1]
     np.testing.assert_array_equal(term.take(slice(1, 4)).normal(points[1:])[1], whole[1:])
     np.testing.assert_array_equal(term.take(slice(1, 4)).cost(points[1:]), term.cost(points)[1:])
+    for clear in (replace(term, limit_m=-np.ones(6)), term.take(slice(2, 3))):
+        assert not clear.cost(points[: clear.frames]).any()
+        assert not clear.normal(points[: clear.frames])[1].any()
 
 
 @pytest.mark.parametrize("side", HANDS)
