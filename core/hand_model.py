@@ -132,7 +132,14 @@ class HandModel:
                 f"{path}: expected an .npz with MANO's arrays, but it cannot be read ({error}). "
                 "It may be truncated; make it again with `handpipe import mano`."
             ) from error
-        return cls.from_arrays(side, arrays, where=str(path))
+        model = cls.from_arrays(side, arrays, where=str(path))
+        found = side_of(model.rest_joints)
+        if found != side:
+            raise ModelError(
+                f"{path}: expected a {side} hand, but its thumb is on a {found} hand's side. "
+                "Make the files again with `handpipe import mano`."
+            )
+        return model
 
     @classmethod
     def procedural(cls, side: Literal["left", "right"]) -> HandModel:
@@ -215,6 +222,13 @@ class HandModel:
                 flat_hand_mean=True,
                 batch_size=batch_size,
             )
+
+
+def side_of(rest_joints_m: ndarray) -> Literal["left", "right"]:
+    """Which hand (16, 3) joints of MANO's template are: its thumb toward +z and its palm facing -y, a right hand's
+    fingers go along -x."""
+    knuckles = rest_joints_m[[1, 4, 7, 10]].mean(axis=0)
+    return "right" if knuckles[0] < rest_joints_m[0, 0] else "left"
 
 
 def rotation_from_axis_angle(axis_angle: ndarray) -> ndarray:

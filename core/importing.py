@@ -18,7 +18,7 @@ from .hands import HANDS
 from .keypoint_bvh import Mirror, read_bvh
 from .keypoint_npz import read_keypoints
 from .keypoints import Keypoints, check_hands, mirrored, swapped
-from .mano_pickle import read_mano_hands
+from .mano_hands import read_mano_hands
 from .schema import KEYPOINTS, group_spec
 from .store import Store, disk_errors
 

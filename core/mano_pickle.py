@@ -11,15 +11,14 @@ import io
 import pickle
 import pickletools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
 from .errors import ModelError
-from .hand_model import HandModel
 
 MAX_BYTES = 64 * 2**20
 """An official file has 4 MB."""
@@ -286,77 +285,3 @@ def _from_sparse(matrix: _Sparse, depth: int) -> ndarray:
     out = np.zeros((outer_size, inner_size))
     np.add.at(out, (np.repeat(np.arange(outer_size), counts), inner), values)
     return out if matrix.rows else out.T
-
-
-# ---- which hand, and the left one's shapes -----------------------------------------------------------------------
-
-
-def side_of(rest_joints_m: ndarray) -> Literal["left", "right"]:
-    """Which hand (16, 3) joints of MANO's template are: its thumb toward +z and its palm facing -y, a right hand's
-    fingers go along -x."""
-    knuckles = rest_joints_m[[1, 4, 7, 10]].mean(axis=0)
-    return "right" if knuckles[0] < rest_joints_m[0, 0] else "left"
-
-
-def mend_left(left: Mapping[str, ndarray], right: Mapping[str, ndarray] | None) -> tuple[dict[str, ndarray], str]:
-    """The left hand with shape directions that are its own.
-
-    The official left hand's `shapedirs` are the right's in y and z but not mirrored in x (smplx issue 48): a larger
-    beta makes it shorter where it should get longer.
-
-    Args:
-        left: its arrays.
-        right: the right hand's, to compare with; None to judge by the left alone: its first shape, size, must
-            stretch x like y and z.
-
-    Returns:
-        The arrays, and what was found and done in one clause.
-    """
-    if right is not None:
-        same = np.abs(left["shapedirs"][:, 0] - right["shapedirs"][:, 0]).sum()
-        mirrored = np.abs(left["shapedirs"][:, 0] + right["shapedirs"][:, 0]).sum()
-        wrong, by = bool(same < mirrored), "compared with the right hand"
-    else:
-        centered = left["v_template"] - left["v_template"].mean(axis=0)
-        growth = np.einsum("vi,vi->i", centered, left["shapedirs"][:, :, 0])
-        wrong, by = bool(growth[0] * (growth[1] + growth[2]) < 0), "judged by the left hand alone"
-    if not wrong:
-        return dict(left), f"left hand: shape directions are right as they are ({by})"
-    shapedirs = left["shapedirs"] * np.array([-1.0, 1.0, 1.0])[:, None]
-    return {**left, "shapedirs": shapedirs}, f"left hand: x of its shape directions mirrored ({by})"
-
-
-def read_mano_hands(paths: Sequence[Path]) -> tuple[dict[str, dict[str, ndarray]], list[str]]:
-    """Both official hands, or one of them, ready to be kept as npz.
-
-    Args:
-        paths: one or two files, in any order.
-
-    Returns:
-        The arrays by side, and what there is to say about them.
-
-    Raises:
-        ModelError: as `read_mano_pickle`; a file is not the hand its name says; two files are the same hand.
-    """
-    hands: dict[str, dict[str, ndarray]] = {}
-    came_from: dict[str, Path] = {}
-    for path in paths:
-        arrays = read_mano_pickle(path)
-        side = side_of(HandModel.from_arrays("right", arrays, where=str(path)).rest_joints)
-        other = "left" if side == "right" else "right"
-        if other in path.stem.lower() and side not in path.stem.lower():
-            raise ModelError(
-                f"{path}: expected a {other} hand, as the name says, but its thumb is on a {side} hand's side. "
-                "Rename the file, or download it again."
-            )
-        if side in hands:
-            raise ModelError(
-                f"{path}: expected one left and one right hand, but this and {came_from[side]} are both {side} hands. "
-                "Give MANO_RIGHT.pkl and MANO_LEFT.pkl."
-            )
-        hands[side], came_from[side] = arrays, path
-    said = []
-    if "left" in hands:
-        hands["left"], note = mend_left(hands["left"], hands.get("right"))
-        said.append(note)
-    return hands, said

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.interpolate import CubicSpline
 
 from handpipe.core.hand_model import HandModel, rotation_from_axis_angle
-from handpipe.core.hands import NUM_JOINTS
+from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, NUM_JOINTS, TIPS
 from handpipe.core.procedural_hand import joint_frames, random_pose
 from handpipe.fitting.gauss_newton import BANDWIDTH, solve_banded
 from handpipe.fitting.kinematics import (
@@ -118,6 +118,44 @@ def test_shape_jacobian_is_the_derivative(model):
 
     J = shape_jacobian(hand, pose_landmarks(hand, state.R_root, state.angles, state.transl))
     np.testing.assert_allclose(J, numeric(changed, 73), atol=1e-8)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_gradients_agree_with_smplx_autograd(side):
+    """The slope of a random weighing of the 21 joints by every parameter: ours analytic, smplx's by PyTorch."""
+    import torch
+
+    model = HandModel.procedural(side)
+    hand, state = landmarks_of(model, 3)
+    hand = replace(hand, offsets_m=np.zeros((NUM_JOINTS, 3)))
+    weights = np.random.default_rng(4).standard_normal((4, NUM_JOINTS, 3))
+    orient = axis_angle_from_rotation(state.R_root)
+    pose = (state.angles[:, :, None] @ hand.frames).reshape(4, 45)
+    values = {
+        "betas": np.tile(hand.betas, (4, 1)),
+        "global_orient": orient,
+        "hand_pose": pose,
+        "transl": state.transl,
+    }
+    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+    out = model.to_smplx(batch_size=4).double()(**tensors)
+    joints = torch.cat([out.joints[:, MANO_JOINT[MANO_JOINT >= 0]], out.vertices[:, MANO_TIP_VERTEX]], dim=1)
+    order = np.concatenate([np.flatnonzero(MANO_JOINT >= 0), TIPS])
+    (joints * torch.tensor(weights[:, order])).sum().backward()
+
+    posed = pose_landmarks(hand, state.R_root, state.angles, state.transl)
+    by_pose = np.einsum("fi,fij->fj", weights.reshape(4, 63), pose_jacobian(hand, posed))
+    by_shape = np.einsum("fi,fij->fj", weights.reshape(4, 63), shape_jacobian(hand, posed))[:, :10]
+    by_angle = by_pose[:, 6:].reshape(4, 15, 3)
+    ours = {
+        "betas": by_shape,
+        "global_orient": (by_pose[:, None, 3:6] @ right_jacobian(orient))[:, 0],
+        "hand_pose": (by_angle[:, :, None] @ np.linalg.inv(hand.frames).swapaxes(-1, -2)).reshape(4, 45),
+        "transl": by_pose[:, :3],
+    }
+    for name, tensor in tensors.items():
+        assert tensor.grad is not None
+        np.testing.assert_allclose(ours[name], tensor.grad.numpy(), atol=1e-5, err_msg=name)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

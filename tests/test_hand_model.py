@@ -146,9 +146,19 @@ def test_identity_is_of_the_content():
 
 
 def test_file_round_trip(tmp_path):
-    np.savez(tmp_path / "hand.npz", **mano_shaped_noise(0))
+    arrays: dict[str, Any] = procedural_hand("right")
+    np.savez(tmp_path / "hand.npz", **arrays)
     loaded = HandModel.load(tmp_path / "hand.npz", "right")
-    assert loaded.model_id == HandModel.from_arrays("right", mano_shaped_noise(0)).model_id
+    assert loaded.model_id == HandModel.from_arrays("right", arrays).model_id
+
+
+def test_the_other_hand_is_noticed(tmp_path):
+    arrays: dict[str, Any] = procedural_hand("right")
+    np.savez(tmp_path / "MANO_LEFT.npz", **arrays)
+    with pytest.raises(
+        ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on a right hand's side"
+    ):
+        HandModel.load(tmp_path / "MANO_LEFT.npz", "left")
 
 
 def test_official_root_parent_is_accepted():

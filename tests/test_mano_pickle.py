@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from handpipe.cli import main
 from handpipe.core.errors import ModelError
 from handpipe.core.hand_model import HandModel
-from handpipe.core.mano_pickle import KEEP, mend_left, read_mano_hands, read_mano_pickle
+from handpipe.core.mano_hands import mend_left, read_mano_hands
+from handpipe.core.mano_pickle import KEEP, read_mano_pickle
 from handpipe.core.procedural_hand import procedural_hand
 
 
