@@ -48,7 +48,7 @@ class Fitted:
 def fit_sequence(folder: Path, out: Path, landmark_offsets: bool) -> Fitted:
     """Import and fit one sequence, `leftHand.bvh` and `rightHand.bvh` in a folder."""
     config, _ = load_config(None, None)
-    fitting = replace(config.fitting, landmark_offsets=landmark_offsets)
+    fitting = replace(config.fitting, landmark_offsets=landmark_offsets or None)
     config = replace(config, fitting=fitting, engine=EngineSettings(workers=0))
     start = time.perf_counter()
     import_bvh((folder / "leftHand.bvh", folder / "rightHand.bvh"), out, None, None, "auto", 0.001)

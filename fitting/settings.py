@@ -48,8 +48,9 @@ class FittingSettings:
     shape_evidence_frames: Positive = 10.0
     """All those frames together weigh against the shape's prior, betas ~ N(0, 1), as much as this many: what a
     detector or the model gets wrong, it gets wrong in every frame."""
-    landmark_offsets: bool = True
-    """Also learn where each landmark lies in its bone's frame: detectors' landmarks are not exactly the joints."""
+    landmark_offsets: bool | None = None
+    """Also learn where each landmark lies in its bone's frame: detectors' landmarks are not exactly the joints.
+    None does so for detected keypoints, and takes imported ones for the joints they say they are."""
     landmark_offset_sd_m: Positive = 0.002
     """Prior of those offsets."""
     reprojection: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,13 @@ class FitWindow:
         ]
 
 
+def _decided(store: Store, options: FittingSettings) -> FittingSettings:
+    """What the user left open, decided by where the keypoints are from."""
+    if options.landmark_offsets is not None:
+        return options
+    return replace(options, landmark_offsets=not imported(store))
+
+
 def shape_plan(store: Store, rig: Store, options: FittingSettings, model_folder: str | None, chunk_frames: int) -> Plan:
     """Find the shape of each hand.
 
@@ -190,6 +197,7 @@ def shape_plan(store: Store, rig: Store, options: FittingSettings, model_folder:
         chunk_frames: unused: the result depends on no chunking.
     """
     del chunk_frames
+    options = _decided(store, options)
     inputs = _Inputs(store, rig, options, model_folder)
     columns, coords = dict(SHAPE), {}
     sizes: dict[str, int] = {}
@@ -222,6 +230,7 @@ def mano_plan(store: Store, rig: Store, options: FittingSettings, model_folder: 
     Windows are a setting of the fit, not of the engine, so that the result does not depend on the chunking.
     """
     del chunk_frames
+    options = _decided(store, options)
     inputs = _Inputs(store, rig, options, model_folder)
     fps = store.attrs("keypoints")["fps"]
     frames = store.read("keypoints", "sigma").shape[0]

@@ -329,6 +329,9 @@ def test_one_hand_alone_is_fitted_and_the_other_never_valid(truth, tmp_path, cap
     file = save(tmp_path / "right.npz", right=truth[:, 1], fps=30)
     assert run(capsys, "import", "keypoints", file, tmp_path / "out")[0] == 0
     status, figures, _ = run(capsys, "fit", tmp_path / "out", *FIT)
+    fingerprint = Store(str(tmp_path / "out" / "session.zarr")).fingerprint("shape")
+    assert fingerprint is not None
+    assert fingerprint["settings"]["landmark_offsets"] is False, "imported joints are taken for what they say they are"
     assert status == 0
     assert figures["frames_valid"] == {"left": 0.0, "right": 1.0}
 

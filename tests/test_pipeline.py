@@ -20,7 +20,7 @@ import zarr
 from test_video import write
 
 from handpipe.cli import main
-from handpipe.core.store import SCHEMA_VERSION
+from handpipe.core.store import SCHEMA_VERSION, Store
 
 RUN = ["--workers", "0", "--chunk-frames", "2", "--json"]
 
@@ -63,6 +63,9 @@ def test_the_summary_is_right_about_everything(done, capsys):
     assert truth["camera_center_mm"]["max"] < 2
     assert truth["triangulated_joint_mm"]["mean"] < 10
     assert truth["fitted_joint_mm"]["mean"] < 10
+    fingerprint = Store(str(done / "session.zarr")).fingerprint("shape")
+    assert fingerprint is not None
+    assert fingerprint["settings"]["landmark_offsets"] is True, "a detector's landmarks are not quite the joints"
 
 
 def test_everything_opens_in_xarray(done, recwarn):
