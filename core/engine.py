@@ -26,6 +26,9 @@ Unit = tuple[int, ...]
 
 PROGRESS_TOPIC = "handpipe-progress"
 
+KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
+"""Dask makes its workers give freed memory back at once. Here every image would be page faults anew."""
+
 
 @settings(frozen=True, config=STRICT)
 class EngineSettings:
@@ -240,9 +243,13 @@ class Engine:
         # Workers are spawned with these, before they import anything that reads them.
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
         settings = {
-            "distributed.nanny.pre-spawn-environ": {**threads, "MALLOC_TRIM_THRESHOLD_": "65536"},
+            "distributed.nanny.pre-spawn-environ": {**threads, **KEEP_MEMORY},
             "distributed.worker.memory.terminate": False,
             "distributed.worker.daemon": True,
+            # What watches the workers runs on the cores they work on: 50 and 100 times a second is more than helps.
+            "distributed.worker.profile.enabled": False,
+            "distributed.admin.tick.interval": "500ms",
+            "distributed.admin.system-monitor.interval": "2s",
         }
         self._exit.enter_context(dask.config.set(settings))  # type: ignore[attr-defined]
         try:
