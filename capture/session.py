@@ -56,11 +56,6 @@ class Session:
     def views(self) -> tuple[str, ...]:
         return tuple(clip.view for clip in self.clips)
 
-    @property
-    def board_in_clips(self) -> bool:
-        """Whether the board is looked for in the same clips as the hands."""
-        return all(clip.path.parent == self.clips[0].path.parent for clip in self.board_clips.values())
-
     def first(self, frames: int | None) -> Session:
         """The session as if it were only this many frames long; the board's clips stay whole."""
         return self if frames is None else replace(self, timeline=self.timeline.first(frames))

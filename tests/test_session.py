@@ -39,7 +39,7 @@ def test_views_in_natural_order_all_frames_simultaneous(make):
     assert session.views == ("c1", "c2", "c10")
     assert session.timeline.source_frame.tolist() == [[0, 1, 2, 3]] * 3
     assert session.timeline.time_s[0].tolist() == pytest.approx([0, 1 / 30, 2 / 30, 3 / 30])
-    assert session.board_in_clips
+    assert list(session.board_clips.values()) == list(session.clips)
     assert session.first(2).timeline.frames == 2
     assert session.first(2).board_timeline.frames == 4
 
