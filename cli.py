@@ -24,7 +24,8 @@ from .core.engine import Engine, EngineSettings
 from .core.errors import ConfigError, HandpipeError
 from .core.importing import data_folder, import_bvh, import_keypoints, import_mano
 from .core.keypoint_bvh import Mirror
-from .pipeline import STAGES, Config, Job, Stage, load_config, run
+from .generation.settings import SamplingSettings, TrainingSettings
+from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
 from .summary import rows, summarize
 
@@ -187,6 +188,58 @@ class Import:
     ]
 
 
+@dataclass(frozen=True)
+class TrainDiffusion:
+    """A diffusion model of two-hand motion, from fitted sessions."""
+
+    settings: Annotated[TrainingSettings, arg(name="")]
+    sources: Positional[tuple[str, ...]] = ("capture-session", "procedural")
+    """Sessions, Zarr stores with a `mano` group, `procedural` or `procedural:N`: so many clips of made-up motion."""
+    out: Annotated[Path, arg(metavar="FOLDER")] = Path("checkpoint")
+    """The checkpoint's folder; a training that was stopped goes on there."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    force: bool = False
+    """Start anew, whatever is in the folder."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Two-hand motion from a checkpoint: free, between keyframes, along wrist trajectories."""
+
+    checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
+    """A folder that `handpipe train-diffusion` wrote."""
+    out: Annotated[Positional[Path], arg(metavar="OUT.zarr")]
+    """The store that is made: group `mano`, with an axis `sample` in front."""
+    settings: Annotated[SamplingSettings, arg(name="")]
+    count: int = 1
+    """Motions to draw."""
+    seed: int = 0
+    """The same seed gives the same motions."""
+    frames: Annotated[int | None, arg(metavar="N")] = None
+    """Length; by default what the model was trained on."""
+    keyframes: Annotated[str | None, arg(metavar="FILE")] = None
+    """Poses to go through: an npz or a Zarr store, or frames of a session, as in SESSION:0,30,59."""
+    trajectory: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Wrist positions to go through: a CSV file with frame,hand,x,y,z, or an npz."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    force: bool = False
+    """Replace other motion that is there."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -221,6 +274,11 @@ def _dispatch(argv: list[str]) -> int:
         return _synthesize(command)
     if isinstance(command, Import):
         return _import(command.what)
+    if isinstance(command, TrainDiffusion | Generate):
+        if command.config is not None:
+            config, _ = load_config(command.config, None)
+            command = _parse(argv, config)
+        return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
     if command.config is not None or command.session:
         # The flags stand over session.yaml: parse again, now with its values as the defaults.
         config, _ = load_config(command.config, command.session)
@@ -236,6 +294,17 @@ def _parse(argv: list[str], config: Config) -> Any:
         tyro.conf.subcommand("synthesize", default=Synthesize(tyro.MISSING, SynthesisSettings(), config.engine)),
     ]
     commands |= Annotated[Import, tyro.conf.subcommand("import")]
+    commands |= Annotated[
+        TrainDiffusion,
+        tyro.conf.subcommand("train-diffusion", default=TrainDiffusion(config.training, hand_model=config.hand_model)),
+    ]
+    commands |= Annotated[
+        Generate,
+        tyro.conf.subcommand(
+            "generate",
+            default=Generate(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model),
+        ),
+    ]
     for name, cls in SESSION_COMMANDS.items():
         commands |= Annotated[cls, tyro.conf.subcommand(name, default=cls(tyro.MISSING, config))]
     try:
@@ -264,6 +333,43 @@ def _synthesize(command: Synthesize) -> int:
         computed = synthesize(command.out, command.settings, engine, force=command.force)
     if command.json:
         print(json.dumps({"session": str(command.out), "computed": list(computed)}, indent=1))
+    return DONE
+
+
+def _train(command: TrainDiffusion, config: Config) -> int:
+    # PyTorch, diffusers and their kin take seconds to load: only who trains waits for them.
+    from .generation.training import train
+
+    screen = Screen()
+    for name in command.sources:
+        if name in config.sessions:
+            run(Job(name, config, STAGES), screen)
+    names = [str(session_folder(config, name)) for name in command.sources]
+    figures = train(names, command.settings, command.hand_model, command.out, screen, force=command.force)
+    return _said(command, figures, screen, f"next: `handpipe generate {command.out} OUT.zarr`")
+
+
+def _generate(command: Generate) -> int:
+    from .generation.generate import Request, generate
+
+    screen = Screen()
+    request = Request(command.count, command.seed, command.frames, command.keyframes, command.trajectory)
+    figures = generate(
+        command.checkpoint,
+        command.out,
+        request,
+        command.settings,
+        command.hand_model,
+        screen,
+        force=command.force,
+    )
+    return _said(command, figures, screen, f"{command.out}: {figures['samples']} x {figures['frames']} frames")
+
+
+def _said(command: TrainDiffusion | Generate, figures: dict[str, Any], screen: Screen, line: str) -> int:
+    screen.say(line)
+    if command.json:
+        print(json.dumps(figures, indent=1))
     return DONE
 
 

@@ -17,9 +17,9 @@ from pydantic.dataclasses import dataclass as settings
 from .calibration import stage as calibration_stage
 from .calibration.stage import CalibrationSettings
 from .capture import detect as detect_stage
+from .capture import import2d
 from .capture import synthesize as synthesize_stage
-from .capture.detector import DetectionSettings
-from .capture.mediapipe_model import resolve
+from .capture.detector import DetectionSettings, find_detector
 from .capture.session import CaptureSettings, Session, content_hashes, read_session
 from .capture.synthesize import SynthesisSettings
 from .capture.timeline import regular
@@ -31,6 +31,7 @@ from .core.importing import imported
 from .core.store import Store
 from .fitting import stage as fitting_stage
 from .fitting.stage import FittingSettings
+from .generation.settings import SamplingSettings, TrainingSettings
 from .triangulation import stage as triangulation_stage
 from .triangulation.stage import TriangulationSettings
 
@@ -73,6 +74,8 @@ class Config:
     detection: DetectionSettings = DetectionSettings()
     triangulation: TriangulationSettings = TriangulationSettings()
     fitting: FittingSettings = FittingSettings()
+    training: Annotated[TrainingSettings, tyro.conf.Suppress] = TrainingSettings()
+    sampling: Annotated[SamplingSettings, tyro.conf.Suppress] = SamplingSettings()
     engine: Annotated[EngineSettings, tyro.conf.arg(name="")] = EngineSettings()
 
 
@@ -156,6 +159,12 @@ def run(job: Job, progress: Progress) -> Done:
             each.clean()
         work = _Work(config, session.first(job.prune), store, rig, engine, progress)
         wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)} if session.clips else {"fit"}
+        if "detect" in wanted:
+            # What cannot work is said before the calibration takes its time.
+            if import2d.imported(rig) and "detect" not in job.force:
+                import2d.check_session(session, rig)
+            else:
+                find_detector(config.detection.detector)
         computed: list[str] = []
         for stage in STAGES:
             if stage in wanted:
@@ -178,8 +187,20 @@ def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
 
 
 def _without_clips(job: Job, root: Path, store: Store) -> Session | None:
-    """The session when its keypoints were imported: only `fit` has something to do. None for a filmed one."""
-    if (root / "videos").exists() or not imported(store):
+    """The session when its keypoints were imported, and only `fit` has something to do, or its detections were.
+
+    None for a filmed one.
+    """
+    if (root / "videos").exists():
+        return None
+    if import2d.imported(store):
+        if "detect" in job.force:
+            raise SessionError(
+                f"{root}: expected clips to detect hands in, but this session has imported detections and no clips. "
+                "Leave out --force, or import others with `handpipe import keypoints2d`."
+            )
+        return import2d.stored_session(root, store, job.config.fps)
+    if not imported(store):
         return None
     fps = float(store.attrs("keypoints")["fps"])
     if "fit" not in job.stages or job.prune is not None:
@@ -239,10 +260,17 @@ class _Work:
         return done
 
     def _detect(self, force: bool) -> list[str]:
-        options = self.config.detection
-        clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in self.session.clips}
-        hashes = content_hashes(self.store, {**clips, "model": resolve(options.model)})
         timeline = detect_stage.timeline_plan(self.session)
+        if import2d.imported(self.rig) and not force:
+            done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
+            if self.store != self.rig:
+                plan = partial(import2d.copy_plan, self.session, self.rig)
+                done += ["detections"] * self.engine.execute(self.store, plan)
+            return done
+        options = self.config.detection
+        files = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in self.session.clips}
+        model = find_detector(options.detector).model(options)
+        hashes = content_hashes(self.store, files if model is None else {**files, "model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
         plan = partial(detect_stage.plan, self.session, options, hashes)
         return done + ["detections"] * self.engine.execute(self.store, plan, force=force)

@@ -32,5 +32,9 @@ class ModelError(HandpipeError, ValueError):
     """A hand model or detector model file is missing or is not what it should be."""
 
 
+class GenerationError(HandpipeError, ValueError):
+    """Motion to learn from, a checkpoint, keyframes or a trajectory cannot be used."""
+
+
 class DiskError(HandpipeError, OSError):
     """The disk is full or cannot be written."""

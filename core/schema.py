@@ -95,6 +95,13 @@ MANO: Columns = {
     "valid": ("frame hand", "bool", False, "1", "whether the frame is supported by observations"),
 }
 
+GENERATED: Columns = {
+    array: (f"sample {axes}", dtype, fill, units, meaning)
+    for array, (axes, dtype, fill, units, meaning) in MANO.items()
+    if array != "residual"
+}
+"""Generated motion: what the fit writes, many times over; nothing was observed, so nothing is left over."""
+
 
 def group_spec(
     name: str,

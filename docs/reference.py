@@ -54,6 +54,10 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),
     "shape": (schema.SHAPE, "what is constant over the session: the hands' shape and the detector's habits"),
     "mano": (schema.MANO, "the fitted hands; attribute `hand_model`: ids of the left and right model"),
+    "mano (generated)": (
+        schema.GENERATED,
+        "the group `mano` of what `handpipe generate` writes; attributes `hand_model`, `checkpoint`, `keyframes`",
+    ),
 }
 
 

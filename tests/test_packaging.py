@@ -11,12 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FOLDERS = ("core", "capture", "calibration", "triangulation", "fitting")
+FOLDERS = ("core", "capture", "calibration", "triangulation", "fitting", "generation")
 
 
 def modules() -> list[str]:
     """Every module of the tree, by its import name."""
-    files = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).glob("*.py"))]
+    files = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
     names = [".".join(("handpipe", *path.relative_to(ROOT).with_suffix("").parts)) for path in files]
     return sorted(name.removesuffix(".__init__") for name in names)
 
@@ -34,7 +34,7 @@ def test_the_wheel_has_every_module_and_the_settings_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     expected = {f"handpipe/{path.relative_to(ROOT)}" for path in ROOT.glob("*.py")} | {"handpipe/pipeline.yaml"}
-    expected |= {f"handpipe/{p.relative_to(ROOT)}" for folder in FOLDERS for p in (ROOT / folder).glob("*.py")}
+    expected |= {f"handpipe/{p.relative_to(ROOT)}" for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")}
     assert set(names) == expected
 
 

@@ -1,0 +1,193 @@
+"""Generation judged on real motion: ManipNet's hands, models trained on five sequences, tested on the sixth.
+
+    python benchmarks/generation.py [--folder DIR] [--checkpoints DIR] [--steps N] [--seeds N] [--only PART ...]
+        [--given CHECKPOINT ...] [--test NAME] [--quick] [--json FILE]
+
+The test sequence is `cup1`: the shortest one in which the hands touch. HandDiffuse, the baselines MDM and InterGen, and
+HandDiffuse without its Interaction Loss have the same data, steps, batch and (within 10 %) parameters, and are trained
+by what `handpipe train-diffusion` calls, two at a time on one thread each. Every number is a mean over the seeds of the
+training (in `controls`: the worst), unless it says otherwise.
+
+- inbetween: LaFAN1's protocol (Harvey et al. 2020): 10 frames of context, a gap, one target frame; mean joint error
+  over the gap. Judged are motions at temperature 0, the most typical ones. `gap 30 keyframes` has no context. The
+  prior alone is the Gaussian process without a network.
+- controls: how exactly keyframes and paths are met, and whether they show.
+- free: motion without controls, with the hands of the training windows; Frechet distance (FID) and diversity in the
+  code of an autoencoder that is trained on the training split. The FID of other real windows of the same sequences
+  says how low it can be; they overlap the first ones, so it says too little.
+- speed: the samplers against the full chain of 1000 steps, for the model of the first seed; fewer samples than in
+  `free`, so FIDs are higher and do not compare with those there.
+- interaction: gaps of 30 frames in which the true hands touch (2 cm), with and without the Interaction Loss; precision
+  and recall of the frames in which they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from _generation_figures import BASELINES, FIGURES, MODELS, OURS, WITHOUT, Results, training
+from _generation_subject import Scene, Subject, prepare
+from _generation_tasks import controls, free, inbetween, interaction, speed
+from _report import report
+from manipnet import DATA, fit_sequence
+
+from handpipe.core.store import Store
+from handpipe.generation import checkpoint as checkpoints
+from handpipe.generation.settings import LossWeights, TrainingSettings
+from handpipe.generation.training import train
+from handpipe.screen import Screen
+
+PARTS: Mapping[str, Callable[[Subject, int], dict[str, float]]] = {
+    "speed": speed,
+    "inbetween": inbetween,
+    "controls": controls,
+    "free": free,
+    "interaction": interaction,
+}
+"""The slowest first: the other process does the rest meanwhile."""
+
+SKIPPED: Mapping[str, tuple[str, ...]] = {
+    "speed": (*BASELINES, WITHOUT),
+    "inbetween": (WITHOUT,),
+    "controls": (WITHOUT,),
+    "interaction": BASELINES,
+}
+"""Models that a part is not about."""
+
+PROCESSES = 2
+EVALUATOR_STEPS = 500
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training."""
+
+    model: str
+    seed: int
+    folder: Path
+
+    @classmethod
+    def given(cls, folder: Path) -> Run:
+        """Of a checkpoint that is there, by what it says of itself."""
+        settings = checkpoints.load(folder).config["settings"]
+        without = settings["loss"]["contact"] == settings["loss"]["shape"] == 0
+        return cls(WITHOUT if without else settings["denoiser"], settings["seed"], folder)
+
+    def settings(self, steps: int) -> TrainingSettings:
+        loss = LossWeights(contact=0.0, shape=0.0) if self.model == WITHOUT else LossWeights()
+        denoiser: Any = OURS if self.model == WITHOUT else self.model
+        return TrainingSettings(denoiser=denoiser, steps=steps, seed=self.seed, loss=loss)
+
+
+def trained(run: Run, scene: Scene, steps: int) -> dict[str, float]:
+    """Seconds it took, unless some of it was there."""
+    there = (run.folder / "config.json").exists()
+    start = time.perf_counter()
+    train(scene.learnt, run.settings(steps), None, run.folder, Screen())
+    return {} if there else {"training/seconds": time.perf_counter() - start}
+
+
+def judged(run: Run, scene: Scene, part: str) -> dict[str, float]:
+    """The numbers of one part for one checkpoint."""
+    subject = Subject.of(run.folder, scene)
+    found = {f"{part}/{name}": value for name, value in PARTS[part](subject, run.seed).items()}
+    return found | {"training/parameters": float(sum(w.numel() for w in subject.loaded.checkpoint.weights.values()))}
+
+
+def in_processes(jobs: Sequence[tuple[Any, ...]]) -> list[tuple[str, dict[str, float]]]:
+    """Call every (function, run, ...), two at a time on one thread each; the model's name and what was returned."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, context, torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(*job) for job in jobs]
+        for number, future in enumerate(as_completed(futures)):
+            work, run, *_ = jobs[futures.index(future)]
+            numbers = ", ".join(f"{name} {value:.4g}" for name, value in future.result().items())
+            print(f"{number + 1} of {len(jobs)}: {work.__name__} {run.folder.name}: {numbers}", file=sys.stderr)
+        return [(job[1].model, future.result()) for job, future in zip(jobs, futures, strict=True)]
+
+
+def fitted_sessions(data: Path, out: Path) -> list[str]:
+    """Names of the sequences, each fitted in a folder of its name; those that are there are taken as they are."""
+    if not data.is_file():
+        sys.exit(f"{data}: expected ManipNet's BVH files, but there is no such file. Say where with --data.")
+    with tempfile.TemporaryDirectory() as temporary:
+        with tarfile.open(data) as archive:
+            archive.extractall(temporary, filter="data")
+        folders = sorted(path.parent for path in Path(temporary).rglob("leftHand.bvh"))
+        for folder in folders:
+            store = Store(str(out / folder.name / "session.zarr"))
+            if not (store.exists() and store.complete("mano")):
+                print(f"fit: {folder.name}", file=sys.stderr)
+                fit_sequence(folder, out / folder.name, False)
+    return [folder.name for folder in folders]
+
+
+def measure(options: argparse.Namespace, temporary: Path) -> tuple[str, Results]:
+    """Fit, train and judge. Returns a title and all numbers."""
+    sessions = options.folder or temporary / "sessions"
+    names = fitted_sessions(options.data, sessions)
+    if options.test not in names:
+        sys.exit(f"--test: expected one of {', '.join(names)}, but got {options.test}.")
+    learnt = tuple(str(sessions / name) for name in names if name != options.test)
+    few = {"stride": 60, "samples": 64, "chain_samples": 8} if options.quick else {}
+    scene = Scene(learnt, str(sessions / options.test), temporary / "real.pt", **few)
+    rows = []
+    if options.given:
+        runs = [Run.given(folder) for folder in options.given]
+    else:
+        out = options.checkpoints or temporary / "checkpoints"
+        seeds = range(1 if options.quick else options.seeds)
+        runs = [
+            Run(model, seed, out / f"{model.replace(', ', '-').replace(' ', '-')}-{seed}")
+            for seed in seeds
+            for model in MODELS
+        ]
+        rows += in_processes([(trained, run, scene, options.steps) for run in runs])
+    if {"free", "speed"} & set(options.only):
+        print("evaluator", file=sys.stderr)
+        prepare(scene, EVALUATOR_STEPS)
+    first = min(run.seed for run in runs)
+    jobs = [
+        (judged, run, scene, part)
+        for part in PARTS
+        for run in runs
+        if part in options.only and run.model not in SKIPPED.get(part, ()) and (part != "speed" or run.seed == first)
+    ]
+    rows += in_processes(jobs)
+    return f"generation: {len(runs)} models, tested on {options.test}", Results(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="ManipNet's BVH files, packed")
+    parser.add_argument("--folder", type=Path, help="where the fitted sessions go; a temporary folder by default")
+    parser.add_argument("--checkpoints", type=Path, help="where the models go (with --folder); temporary by default")
+    parser.add_argument("--given", type=Path, nargs="+", help="judge these checkpoints, and train none")
+    parser.add_argument("--test", default="cup1", help="the sequence that is not trained on")
+    parser.add_argument("--steps", type=int, default=1200, help="of every training")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of every model")
+    parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="parts to measure")
+    parser.add_argument("--quick", action="store_true", help="one seed, few windows: to try")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    if options.checkpoints and not options.folder:
+        parser.error("--checkpoints: expected --folder too, as models are trained on the sessions there")
+    with tempfile.TemporaryDirectory() as temporary:
+        title, results = measure(options, Path(temporary))
+    measured = [part for part in FIGURES if part in options.only]
+    report(title, [*training(results), *(row for part in measured for row in FIGURES[part](results))], options.json)
+
+
+if __name__ == "__main__":
+    main()
