@@ -73,13 +73,13 @@ def inbetween(results: Results) -> list[Figure]:
         slerp = results.real(f"inbetween/{gap}/slerp")
         found.append(Figure(f"{title}: SLERP and linear", slerp, "mm"))
         found.append(Figure(f"{title}: prior alone", results.real(f"inbetween/{gap}/prior"), "mm"))
-        for way, words in (("typical", ""), ("drawn", ", temperature 1")):
+        for way, words in (("expected", ""), ("drawn", ", drawn")):
             name = f"inbetween/{gap}/{way}"
             measured = results.that_have(name)
             found += [Figure(f"{title}: {model}{words}", results.mean(model, name), "mm") for model in measured]
         if OURS not in results.models:
             continue
-        name = f"inbetween/{gap}/typical"
+        name = f"inbetween/{gap}/expected"
         ours, worst = results.mean(OURS, name), float(results.of(OURS, name).max())
         limit = 15.0 if gap == str(HARD_GAP) else None
         found.append(Figure(f"{title}: {OURS} below SLERP", below(ours, slerp), "%", limit, "higher"))
@@ -176,14 +176,14 @@ def interaction(results: Results) -> list[Figure]:
         "depth": ("mm mean", "lower"),
     }
     models = [model for model in (OURS, WITHOUT) if model in results.models]
-    for way, words in (("typical", ""), ("drawn", ", temperature 1")):
+    for way, words in (("expected", ""), ("drawn", ", drawn")):
         for measure, (unit, better) in measures.items():
             name = f"interaction/{measure}/{way}"
             title = f"{'penetration' if measure == 'depth' else f'contact {measure}'}{words}"
             found += [Figure(f"{title}: {model}", results.mean(model, name), unit) for model in models]
             if len(models) == 2:
                 gain = results.of(OURS, name) - results.of(WITHOUT, name)
-                limit = 0.0 if way == "typical" else None
+                limit = 0.0 if way == "expected" else None
                 found.append(Figure(f"{title}: what the loss adds", float(gain.mean()), unit, limit, better))
                 worst = float(gain.min() if better == "higher" else gain.max())
                 found.append(Figure("  worst seed", worst, unit))

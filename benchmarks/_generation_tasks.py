@@ -28,12 +28,12 @@ from handpipe.generation.motion import Motion
 from handpipe.generation.sampling import SamplingOptions
 
 HARD_GAP = 30
-"""Also measured with a single keyframe on either side, at temperature 1, and judged by its contacts."""
+"""Also measured with a single keyframe on either side, drawn, and judged by its contacts."""
 DRAWS = 4
-"""Motions drawn for each gap at temperature 1."""
+"""Motions drawn for each gap."""
 KEYFRAMES_APART = 15
 
-TYPICAL = SamplingOptions(temperature=0.0)
+EXPECTED = SamplingOptions.expected()
 DRAWN = SamplingOptions()
 
 PATHS = ("path_dense", "path_sparse")
@@ -91,8 +91,8 @@ class Gap:
 def inbetween(subject: Subject, seed: int) -> dict[str, float]:
     """Mean joint error over the gaps, mm, by how the gap was filled.
 
-    Names are `gap/way`: gaps 15, 30, 60 and `30 keyframes` (no context); ways slerp, prior, typical (temperature 0)
-    and, for gaps of 30 frames, drawn (temperature 1, mean over draws).
+    Names are `gap/way`: gaps 15, 30, 60 and `30 keyframes` (no context); ways slerp, prior, expected
+    and, for gaps of 30 frames, drawn (mean over draws).
     """
     found = {"windows": float(len(subject.truth.betas))}
     prior = subject.prior_alone()
@@ -100,8 +100,8 @@ def inbetween(subject: Subject, seed: int) -> dict[str, float]:
     for name, gap in gaps.items():
         controls = gap.controls(subject)
         found[f"{name}/slerp"] = gap.error_mm(subject, gap.slerp(subject))
-        found[f"{name}/prior"] = gap.error_mm(subject, prior.draw(controls, TYPICAL, seed))
-        found[f"{name}/typical"] = gap.error_mm(subject, subject.draw(controls, TYPICAL, seed))
+        found[f"{name}/prior"] = gap.error_mm(subject, prior.draw(controls, EXPECTED, seed))
+        found[f"{name}/expected"] = gap.error_mm(subject, subject.draw(controls, EXPECTED, seed))
         if gap.frames == HARD_GAP:
             drawn = [subject.draw(controls, DRAWN, seed * DRAWS + number) for number in range(DRAWS)]
             found[f"{name}/drawn"] = sum(gap.error_mm(subject, motion) for motion in drawn) / DRAWS
@@ -109,7 +109,7 @@ def inbetween(subject: Subject, seed: int) -> dict[str, float]:
 
 
 def controls(subject: Subject, seed: int) -> dict[str, float]:
-    """Obedience and seams, on every test window at temperature 1.
+    """Obedience and seams, on every test window, drawn.
 
     Errors are the worst over all windows, of the motion as a store holds it (MANO parameters in float32): `keyframes`
     of whole frames (1 to 20 anywhere, a start, the ends, one of two hands), `paths` of wrist positions. Seams are the
@@ -219,7 +219,7 @@ def interaction(subject: Subject, seed: int) -> dict[str, float]:
     found = {"windows": float(len(truth)), "depth/real": penetration(gap.true_joints_m(subject)).mean_mm}
     ways: Mapping[str, Callable[[], list[Motion]]] = {
         "slerp": lambda: [gap.slerp(subject)],
-        "typical": lambda: [subject.draw(gap.controls(subject), TYPICAL, seed)],
+        "expected": lambda: [subject.draw(gap.controls(subject), EXPECTED, seed)],
         "drawn": lambda: [subject.draw(gap.controls(subject), DRAWN, seed * DRAWS + n) for n in range(DRAWS)],
     }
     for way, motions in ways.items():

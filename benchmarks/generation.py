@@ -9,7 +9,7 @@ by what `handpipe train-diffusion` calls, two at a time on one thread each. Ever
 training (in `controls`: the worst), unless it says otherwise.
 
 - inbetween: LaFAN1's protocol (Harvey et al. 2020): 10 frames of context, a gap, one target frame; mean joint error
-  over the gap. Judged are motions at temperature 0, the most typical ones. `gap 30 keyframes` has no context. The
+  over the gap. Judged are expected motions (`--expected`). `gap 30 keyframes` has no context. The
   prior alone is the Gaussian process without a network.
 - controls: how exactly keyframes and paths are met, and whether they show.
 - free: motion without controls, with the hands of the training windows; Frechet distance (FID) and diversity in the

@@ -129,7 +129,7 @@ def sample(
         t = torch.full(noise.shape[:1], timestep, device=noise.device)
         x0 = denoise(x_t, t)
         if refine is not None:
-            x0 = refine(x0, i / max(len(timesteps) - 1, 1))
+            x0 = refine(x0, i / (len(timesteps) - 1) if len(timesteps) > 1 else 1.0)
         if i < len(timesteps) - 1:
             # The last step would take all noise away, which leaves x0; taken as it is, it is exact to the bit.
             x_t = scheduler.step(x0, timestep, x_t, return_dict=False, **draws)[0]

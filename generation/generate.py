@@ -172,12 +172,7 @@ def generate(
                 f"{out}: expected nothing there yet, but found other motion. Use --force to replace it."
             )
     controls = _controls(loaded, request, length, keyframes, trajectory)
-    options = SamplingOptions(
-        SamplerSettings(settings.sampler, settings.steps or STEPS[settings.sampler]),
-        settings.temperature,
-        settings.context,
-        settings.clearance,
-    )
+    options = _options(settings)
     windows = len(window_starts(length, loaded.window, options.context))
     batches = -(-request.count // settings.batch)
     progress.start("generate", windows * options.sampler.steps * batches, 0, "steps")
@@ -200,6 +195,13 @@ def generate(
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _write(out, arrays, fingerprint, loaded, keyframes)
     return {"out": str(out), "samples": request.count, "frames": length, "computed": True}
+
+
+def _options(settings: SamplingSettings) -> SamplingOptions:
+    if settings.expected:
+        return SamplingOptions.expected(settings.context, settings.clearance)
+    sampler = SamplerSettings(settings.sampler, settings.steps or STEPS[settings.sampler])
+    return SamplingOptions(sampler, settings.temperature, settings.context, settings.clearance)
 
 
 def _device(settings: SamplingSettings) -> torch.device:

@@ -1,10 +1,10 @@
 """What is known of motion before any network: a Gaussian process over time, conditioned exactly on what is observed.
 
-Every channel of packed, normalised motion is taken as a stationary Gaussian process whose temporal correlation, one for
-each channel group, is measured from training data by the variogram (Matheron 1963) and fitted with kernels (Rasmussen &
-Williams 2006, chapters 2 and 4). Conditioned on the observed entries it has a mean, `base`, that meets them, and a
-covariance that is zero there; from a noisy x_t = alpha x0 + sigma eps it gives the exact posterior of x0 (the Wiener
-filter).
+Every channel of packed, normalised motion is taken as a stationary Gaussian process (Rasmussen & Williams 2006, chapter
+2) whose temporal correlation, one for each channel group, is that of the training data (statistics.py); the level and
+the variance of a recording are its own, told by what is observed of it. Conditioned on the observed entries it has a
+mean, `base`, that meets them, and a covariance that is zero there; from a noisy x_t = alpha x0 + sigma eps it gives the
+exact posterior of x0 (the Wiener filter).
 
 Shapes: packed motion x is (batch, frame, hand, channel). Smooth kernels are nearly singular, so whatever is factored is
 factored in float64; what is handed out is float32. Nothing here is differentiated, and autocast does not reach it.

@@ -27,11 +27,16 @@ class SamplingOptions:
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     temperature: float = 1.0
-    """Scale of the noise at the start: 1 draws a motion, 0 gives the most typical one."""
+    """Scale of the noise at the start: 1 draws a motion, less one nearer to the typical."""
     context: int = 10
     """Frames that a window shares with the one before it."""
     clearance: float = 0.0
     """Strength of the guidance against penetration; 0 is off."""
+
+    @classmethod
+    def expected(cls, context: int = 10, clearance: float = 0.0) -> SamplingOptions:
+        """For the mean of all that the model would draw: what it predicts where nothing but noise is left."""
+        return cls(SamplerSettings("ddim", 1), 0.0, context, clearance)
 
 
 def window_starts(length: int, window: int, context: int) -> list[int]:

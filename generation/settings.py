@@ -81,7 +81,9 @@ class SamplingSettings:
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Denoising steps; None is 15 for dpm, 50 for ddim, 1000 for ddpm."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """Scale of the noise at the start: 1 draws a motion, 0 gives the most typical one."""
+    """Scale of the noise at the start: 1 draws a motion, less one nearer to the typical."""
+    expected: bool = False
+    """The mean of all that the model would draw, in one step, in place of a drawn motion: the best single guess."""
     context: Annotated[int, Field(ge=1, le=64)] = 10
     """Frames that a window of a long motion shares with the one before it."""
     clearance: NotNegative = 0.0

@@ -1,7 +1,7 @@
 """What training data say of packed motion: each channel's mean and spread, and how values are correlated over time.
 
 The temporal correlation, one for each channel group, is measured by the variogram (Matheron 1963); what was measured is
-fitted with kernels, so that a Gaussian process can have it (prior.py).
+fitted with kernels (Rasmussen & Williams 2006, chapter 4), so that a Gaussian process can have it (prior.py).
 
 Shapes: packed motion x is (..., frame, hand, channel).
 """
