@@ -183,7 +183,7 @@ def interaction(results: Results) -> list[Figure]:
             found += [Figure(f"{title}: {model}", results.mean(model, name), unit) for model in models]
             if len(models) == 2:
                 gain = results.of(OURS, name) - results.of(WITHOUT, name)
-                limit = 0.0 if way == "expected" else None
+                limit = 0.0 if way == "drawn" else None
                 found.append(Figure(f"{title}: what the loss adds", float(gain.mean()), unit, limit, better))
                 worst = float(gain.min() if better == "higher" else gain.max())
                 found.append(Figure("  worst seed", worst, unit))

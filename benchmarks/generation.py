@@ -18,7 +18,7 @@ training (in `controls`: the worst), unless it says otherwise.
 - speed: the samplers against the full chain of 1000 steps, for the model of the first seed; fewer samples than in
   `free`, so FIDs are higher and do not compare with those there.
 - interaction: gaps of 30 frames in which the true hands touch (2 cm), with and without the Interaction Loss; precision
-  and recall of the frames in which they do.
+  and recall of the frames in which they do. Judged are drawn motions: the expected one is all but the prior.
 """
 
 from __future__ import annotations
