@@ -18,12 +18,14 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
+from .capture.import2d import Reading, import_keypoints2d
 from .capture.synthesize import SynthesisSettings, synthesize
 from .core.config import explain
 from .core.engine import Engine, EngineSettings
 from .core.errors import ConfigError, HandpipeError
 from .core.importing import data_folder, import_bvh, import_keypoints, import_mano
 from .core.keypoint_bvh import Mirror
+from .core.store import Store
 from .generation.settings import SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
@@ -177,13 +179,35 @@ class ImportKeypoints:
 
 
 @dataclass(frozen=True)
+class ImportKeypoints2d:
+    """Another detector's 2D hands to the detections of a session: OpenPose, MMPose, COCO-WholeBody or npz."""
+
+    session: Positional[str]
+    """A session folder, with clips or with only cameras.toml, or the name of a session in pipeline.yaml."""
+    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...")]
+    """Files, or folders of files. A folder or the beginning of a file's name says the view."""
+    reading: Annotated[Reading, arg(name="")]
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Frames per second, where there are no clips."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    store: str | None = None
+    """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Import:
     """Hand models and keypoints from elsewhere."""
 
     what: Annotated[
         Annotated[ImportMano, tyro.conf.subcommand("mano")]
         | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
-        | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")],
+        | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
+        | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")],
         arg(name=""),
     ]
 
@@ -373,7 +397,7 @@ def _said(command: TrainDiffusion | Generate, figures: dict[str, Any], screen: S
     return DONE
 
 
-def _import(what: ImportMano | ImportBvh | ImportKeypoints) -> int:
+def _import(what: ImportMano | ImportBvh | ImportKeypoints | ImportKeypoints2d) -> int:
     screen = Screen()
     match what:
         case ImportMano(one, other):
@@ -385,6 +409,12 @@ def _import(what: ImportMano | ImportBvh | ImportKeypoints) -> int:
             figures, said = import_keypoints(
                 file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m
             )
+        case ImportKeypoints2d(session, paths, reading):
+            config, _ = load_config(what.config, session)
+            root = session_folder(config, session)
+            store = Store((what.store or str(root / "session.zarr")).rstrip("/"))
+            fps = what.fps or config.fps
+            figures, said = import_keypoints2d(root, paths, reading, config.capture, fps, store)
     for line in said:
         screen.say(line)
     if what.json:

@@ -197,7 +197,7 @@ def _without_clips(job: Job, root: Path, store: Store) -> Session | None:
         if "detect" in job.force:
             raise SessionError(
                 f"{root}: expected clips to detect hands in, but this session has imported detections and no clips. "
-                "Leave out --force, or import others with `handpipe import keypoints2d`."
+                "Leave out --force, use it with `triangulate` or `fit`, or import other detections."
             )
         return import2d.stored_session(root, store, job.config.fps)
     if not imported(store):

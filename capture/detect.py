@@ -11,10 +11,11 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.engine import Plan, Unit
+from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
 from ..core.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.store import Store
-from .detector import Candidates, DetectionSettings, make_detector
+from .detector import Candidates, DetectionSettings, find_detector, make_detector
 from .frames import ViewFrames, view_frames
 from .session import Session
 
@@ -63,6 +64,8 @@ class DetectView:
 
     frames: ViewFrames
     options: DetectionSettings
+    version: str
+    """Of the detector, as the fingerprint has it."""
 
     @property
     def units(self) -> Sequence[Unit]:
@@ -70,6 +73,12 @@ class DetectView:
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         detector = make_detector(self.options)
+        here = find_detector(self.options.detector).version
+        if here != self.version:
+            raise ConfigError(
+                f"detector '{self.options.detector}': expected {self.version} on every worker, but found {here}. "
+                "Install the same there."
+            )
         for unit, found in self.frames.look(todo, detector.detect):
             yield unit, self._blocks(found)
 
@@ -94,10 +103,14 @@ def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str]
         options: the detector's settings.
         hashes: SHA-256 of each view's clip, and of the detector's model as `model`.
         chunk_frames: frames per unit.
+
+    Raises:
+        ConfigError, ModelError: as `find_detector` raises them.
     """
+    version = find_detector(options.detector).version
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
-    tasks = [DetectView(view, options) for view in view_frames(session.clips, session.timeline, chunk)]
+    tasks = [DetectView(view, options, version) for view in view_frames(session.clips, session.timeline, chunk)]
     group = group_spec(
         GROUP,
         DETECTIONS,
@@ -106,7 +119,7 @@ def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str]
         fingerprint={
             # The model counts by its content, among the inputs, wherever it lies.
             "settings": {**asdict(options), "model": None},
-            "inputs": {**hashes, "timeline": session.timeline.digest()},
+            "inputs": {**hashes, "detector": version, "timeline": session.timeline.digest()},
             "code": CODE,
         },
         attrs={},

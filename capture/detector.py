@@ -1,4 +1,4 @@
-"""2D hand detectors: one small protocol, and MediaPipe behind it."""
+"""2D hand detectors: one small protocol, found by name among the installed packages, and MediaPipe behind it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal, Protocol
+from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -17,9 +20,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from ..core.config import STRICT
-from ..core.errors import ModelError
+from ..core.errors import ConfigError, ModelError
 from ..core.hands import NUM_JOINTS
 from .mediapipe_model import resolve
+
+ENTRY_POINTS = "handpipe.detectors"
+"""The group in which a package announces its detectors: `name = "module:Class"`."""
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -28,10 +34,10 @@ Confidence = Annotated[float, Field(ge=0, le=1)]
 class DetectionSettings:
     """How hands are found in an image."""
 
-    detector: Literal["mediapipe"] = "mediapipe"
-    """Which detector finds them."""
+    detector: str = "mediapipe"
+    """Which detector finds them: a name that an installed package registers in the group `handpipe.detectors`."""
     model: str | None = None
-    """Path of a .task bundle; None is the standard model."""
+    """Path of the detector's model; for MediaPipe a .task bundle. None is its standard model."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 2
     """Hands looked for in each image."""
     min_detection: Confidence = 0.3
@@ -45,7 +51,7 @@ class Candidates:
     """The hands found in one image, best first."""
 
     points_px: ndarray
-    """(candidate, joint, 2) float32 pixels; pixel (0, 0) is the centre of the first pixel."""
+    """(candidate, joint, 2) float32 pixels; pixel (0, 0) is the centre of the first pixel; NaN for a missing joint."""
     score: ndarray
     """(candidate,) float32 confidence."""
     right: ndarray
@@ -53,18 +59,88 @@ class Candidates:
 
 
 class Detector(Protocol):
-    """Anything that finds hands in an image."""
+    """Anything that finds hands in an image.
+
+    Its class is called with `DetectionSettings`, once in each worker process. An image's result must depend on the
+    image alone: chunks may be computed in any order. Two static methods may say what else the results depend on:
+    `version() -> str` where the version of the package that registers it does not, and `model(options) -> Path` where
+    the detector has a model file even if `detection.model` names none.
+    """
 
     def detect(self, image_bgr: ndarray) -> Candidates:
         """Find hands in a (height, width, 3) uint8 image."""
         ...
 
 
+@dataclass(frozen=True)
+class InstalledDetector:
+    """A detector as the installed packages offer it."""
+
+    name: str
+    version: str
+    """Package and version: results of another one count as other results."""
+    make: Callable[[DetectionSettings], Detector]
+
+    def model(self, options: DetectionSettings) -> Path | None:
+        """The file of its model, if it has one. Raises ModelError when the configured one is not there."""
+        find = getattr(self.make, "model", None)
+        if find is not None:
+            return Path(find(options))
+        path = None if options.model is None else Path(options.model).expanduser()
+        if path is not None and not path.is_file():
+            raise ModelError(
+                f"{path}: expected the model of the detector '{self.name}', but there is no such file. "
+                "Correct `model` under `detection`."
+            )
+        return path
+
+
+def find_detector(name: str) -> InstalledDetector:
+    """The installed detector of that name.
+
+    Raises:
+        ConfigError: no package, or more than one, registers the name.
+        ModelError: the package that does cannot be imported.
+    """
+    offers = entry_points(group=ENTRY_POINTS)
+    found = [offer for offer in offers if offer.name == name]
+    if len(found) != 1:
+        what = "none" if not found else " and ".join(sorted(_package(offer) for offer in found))
+        known = ", ".join(sorted({offer.name for offer in offers})) or "none: install handpipe again, it brings one"
+        raise ConfigError(
+            f"'detection.detector': expected the name of one installed detector ({known}), but {what} registers "
+            f"'{name}' in the entry-point group {ENTRY_POINTS}. Correct the name, or install the package that has it."
+        )
+    try:
+        made_by = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"detector '{name}' of {_package(found[0])}: expected {found[0].value} to be its class, but it cannot be "
+            f"imported ({error}). Install what it needs, or use another detector."
+        ) from error
+    say = getattr(made_by, "version", None)
+    return InstalledDetector(name, _package(found[0]) if say is None else str(say()), made_by)
+
+
+def _package(offer: EntryPoint) -> str:
+    return "an unknown package" if offer.dist is None else f"{offer.dist.name} {offer.dist.version}"
+
+
 class MediaPipeDetector:
     """MediaPipe's HandLandmarker on single images: no tracking, so that an image's result depends on it alone."""
 
+    @staticmethod
+    def version() -> str:
+        """MediaPipe's: handpipe's own says little of what is found."""
+        return f"mediapipe {version_of('mediapipe')}"
+
+    @staticmethod
+    def model(options: DetectionSettings) -> Path:
+        """The bundle; built if it is not there. Raises ModelError."""
+        return resolve(options.model)
+
     def __init__(self, options: DetectionSettings) -> None:
-        path = resolve(options.model)
+        path = self.model(options)
         with _quiet():
             from mediapipe.tasks.python import BaseOptions, vision
 
@@ -106,8 +182,56 @@ class MediaPipeDetector:
 
 @cache
 def make_detector(options: DetectionSettings) -> Detector:
-    """The detector of these settings; one for each process."""
-    return MediaPipeDetector(options)
+    """The detector of these settings, its results checked; one for each process. Raises as `find_detector` does."""
+    installed = find_detector(options.detector)
+    return CheckedDetector(f"detector '{installed.name}' ({installed.version})", installed.make(options))
+
+
+@dataclass(frozen=True)
+class CheckedDetector:
+    """A detector of whose results one can be sure: nothing else ever reaches the store."""
+
+    name: str
+    """For messages."""
+    detector: Detector
+
+    def detect(self, image_bgr: ndarray) -> Candidates:
+        """Find hands in a (height, width, 3) uint8 image. Raises ModelError when the result cannot be hands in it."""
+        found = self.detector.detect(image_bgr)
+        height, width = image_bgr.shape[:2]
+        complaint = complaint_about(found, np.array([width, height]))
+        if complaint is not None:
+            raise ModelError(f"{self.name}: {complaint} in an image of {width}x{height}. Mend it, or use another one.")
+        return found
+
+
+def complaint_about(found: Any, size_px: ndarray) -> str | None:
+    """What is wrong with a detector's result, as `expected ..., but got ...`; None when nothing is.
+
+    Args:
+        found: what should be `Candidates`.
+        size_px: width and height of the image.
+    """
+    if not isinstance(found, Candidates):
+        return f"expected handpipe's Candidates, but got {type(found).__name__}"
+    arrays = {name: np.asarray(getattr(found, name)) for name in ("points_px", "score", "right")}
+    points, score = arrays["points_px"], arrays["score"]
+    for name, array in arrays.items():
+        shape = (len(score) if score.ndim else 0, *((NUM_JOINTS, 2) if name == "points_px" else ()))
+        if array.dtype.kind != "f" or array.shape != shape:
+            return f"expected floats of shape {shape} in {name}, but got {array.dtype} of shape {array.shape}"
+        if name != "points_px" and not ((array >= 0) & (array <= 1)).all():
+            return f"expected {name} between 0 and 1, but got {array[~((array >= 0) & (array <= 1))][0]:g}"
+    seen = np.asarray(np.isfinite(points).all(axis=-1))
+    if (np.isnan(points).all(axis=-1) == seen).any() or not seen.any(axis=-1).all():
+        return "expected candidates with joints in pixels, NaN in x and y where one is missing, but got other NaN"
+    for hand in (hand[known] for hand, known in zip(points, seen, strict=True)):
+        if np.abs(hand).max() <= 2 < size_px.min() / 8 and len(hand) > 1:
+            return "expected joints in pixels, but got a hand within two pixels of the corner, as if normalised to 0..1"
+        middle = np.median(hand, axis=0)
+        if (np.abs(middle - size_px / 2) > 1.5 * size_px).any():
+            return f"expected joints in pixels, but got a hand about ({middle[0]:.0f}, {middle[1]:.0f}), far outside,"
+    return None
 
 
 @contextlib.contextmanager

@@ -18,15 +18,21 @@ from .dlt import ROWS, centered, normal_matrices, normal_table, pad_rows, rowwis
 NOISE_PX = 2.0
 """Standard deviation per axis that a good detection is expected to have, before its residuals are known."""
 UNCONFIRMED_M = 0.02
-"""Added to the standard error of a point that rests on two views: any two rays nearly meet somewhere, and no third
-view says that this is the place."""
+"""Added at least to the standard error of a point that rests on two views: any two rays nearly meet somewhere, and no
+third view says that this is the place."""
 
 _HYPOTHESES = 28
 _SCORE_GATE = 6.0  # Standard deviations at which a vote saturates; wide, for a two-view point is itself noisy.
 _FINAL_GATE = 3.5
 _ANNEAL = (6.0, 4.5, 3.5, 3.0)  # Geman-McClure scale of each iteration, in standard deviations.
 _PRIOR_FREEDOM = 4.0  # Degrees of freedom that the expected noise counts for in a point's own noise estimate.
-_OUTLIER_COST = 8.0  # What one saturated vote weighs in -2 log-likelihood, when hypotheses are compared.
+_OUTLIER_COST = 8.0
+"""What a saturated vote weighs in -2 log-likelihood, when another place shares a view with the answer: wrong
+detections seldom meet by chance."""
+_RIVAL_COST = 3.0
+"""The same where it shares none: views that are wrong together (the other hand, a neighbouring finger) do meet, and
+are to be expected about a fifth as often as right ones."""
+_HAND_M = 0.2  # Errors that exceed a hand's length say no more than that the place within the hand is unknown.
 _BLOCK_ELEMENTS = 500_000
 
 
@@ -125,37 +131,40 @@ def _block(rig: _Rig, xy: ndarray, weight: ndarray, noise: ndarray) -> tuple[nda
     start, pairs = _two_view_points(rig, xy, weight > 0)
     cost = _votes(rig, start, xy, weight, noise)
     best = np.argmin(cost, axis=1)
-    points = np.take_along_axis(start, best[:, None, None], axis=1)[:, 0]
-    points, inlier, diagonal, scale = _refine(rig, points, xy, weight, noise)
-    variance = scale**2 * diagonal.sum(-1)
-    variance += _ambiguity(points, inlier, start, pairs, cost - _votes(rig, points[:, None], xy, weight, noise))
-    support = inlier.sum(-1)
-    variance += np.where(support == 2, UNCONFIRMED_M**2, 0.0)
-    bad = (support < 2) | ~np.isfinite(points).all(-1)
+    points = start[:, np.arange(len(xy)), best].T
+    points, inlier, diagonal, error = _refine(rig, points, xy, weight, noise)
+    variance = _noise(noise, error, weight, inlier) ** 2 * diagonal.sum(-1)
+    variance += _ambiguity(points, inlier, start, pairs, cost - _votes(rig, points.T[..., None], xy, weight, noise))
+    variance += _unconfirmed(noise, error, weight, inlier)
+    bad = (inlier.sum(-1) < 2) | ~np.isfinite(points).all(-1)
     points[bad], variance[bad], inlier[bad] = np.nan, np.nan, False
     return points, np.sqrt(variance), inlier
 
 
 def _two_view_points(rig: _Rig, xy: ndarray, seen: ndarray) -> tuple[ndarray, ndarray]:
-    """Midpoint of the rays of each hypothesis's two views: (n, hypothesis, 3), and the (n, hypothesis, 2) views."""
-    ranked = np.argsort(~seen, axis=1, kind="stable")
+    """Midpoint of the rays of each hypothesis's two views: (3, n, hypothesis), and the (2, n, hypothesis) views."""
+    # Ranked by what they see, so that neither the order of the views nor a view without weight changes the pairs.
+    ranked = np.argsort(np.where(seen, xy[..., 0], np.inf), axis=1)
     pairs = rig.pairs[seen.sum(1)]
-    i, j = (np.take_along_axis(ranked, pairs[..., k], axis=1) for k in (0, 1))
-    R = rig.P[:, :, :3]
-    # Written out: a fixed order of additions, whatever the batch.
-    ray = R[:, 0] * xy[..., :1] + R[:, 1] * xy[..., 1:] + R[:, 2]
-    row = np.arange(len(xy))[:, None]
-    ray_i, ray_j, base = ray[row, i], ray[row, j], rig.centers[j] - rig.centers[i]
+    first = np.arange(0, seen.size, seen.shape[1])[:, None]
+    i, j = (ranked.take(first + pairs[..., k]) for k in (0, 1))
+    # Coordinates lead, so that every step below runs over one long stretch of memory. The products are written out: a
+    # fixed order of additions, whatever the batch.
+    R = rig.P[:, :, :3].transpose(1, 2, 0)[:, :, None]
+    ray = (R[0] * xy[..., 0] + R[1] * xy[..., 1] + R[2]).reshape(3, -1)
+    ray_i, ray_j = (ray.take(first + k, axis=1) for k in (i, j))
+    center_i, center_j = (rig.centers.T.take(k, axis=1) for k in (i, j))
+    base = center_j - center_i
     ii, jj, ij = _dot(ray_i, ray_i), _dot(ray_j, ray_j), _dot(ray_i, ray_j)
     bi, bj = _dot(base, ray_i), _dot(base, ray_j)
     det = ii * jj - ij * ij
     along_i, along_j = (jj * bi - ij * bj) / det, (ij * bi - ii * bj) / det
-    middle = 0.5 * (rig.centers[i] + rig.centers[j] + along_i[..., None] * ray_i + along_j[..., None] * ray_j)
-    return middle, np.stack([i, j], axis=-1)
+    middle = 0.5 * (center_i + center_j + along_i * ray_i + along_j * ray_j)
+    return middle, np.stack([i, j])
 
 
 def _dot(a: ndarray, b: ndarray) -> ndarray:
-    return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _camera_points(rig: _Rig, points: ndarray, dtype: type) -> tuple[ndarray, ndarray, ndarray]:
@@ -167,10 +176,10 @@ def _camera_points(rig: _Rig, points: ndarray, dtype: type) -> tuple[ndarray, nd
 
 def _votes(rig: _Rig, start: ndarray, xy: ndarray, weight: ndarray, noise: ndarray) -> ndarray:
     """(n, hypothesis) truncated squared reprojection errors, summed over the views; each counts 0 to its weight."""
-    n, hypotheses, _ = start.shape
+    _, n, hypotheses = start.shape
     # Hypotheses lead, so that every step below runs over one long stretch of memory. Single precision halves the time
     # of what is only a comparison.
-    points = start.transpose(1, 0, 2).reshape(-1, 3)
+    points = start.transpose(2, 1, 0).reshape(-1, 3)
     x, y, z = (a.reshape(hypotheses, n, -1) for a in _camera_points(rig, points, np.float32))
     seen_x, seen_y = (xy[..., k].astype(np.float32) for k in (0, 1))
     gate2 = ((rig.focal / (_SCORE_GATE * noise[:, None])) ** 2).astype(np.float32)
@@ -205,20 +214,20 @@ def _refine(
     CVIU 1997), so that the solution is that of the reprojection error.
 
     Returns:
-        points (n, 3), inlier (n, view), the diagonal of the unit covariance (n, 3) in m²/px², the noise (n,) in px.
+        points (n, 3), inlier (n, view), the diagonal of the unit covariance (n, 3) in m²/px², and the squared
+        reprojection error (n, view) in px².
     """
-    scale = noise
-    for gate in _ANNEAL:
-        error, depth = _residuals(rig, points, xy)
-        robust = 1 / (1 + error / (gate * scale[:, None]) ** 2) ** 2
-        points, _ = _least_squares(rig, xy, weight * robust, depth)
-        error, _ = _residuals(rig, points, xy)
-        scale = _noise(noise, error, weight, error < (gate * scale[:, None]) ** 2)
+    scale, seen = noise, weight > 0
     error, depth = _residuals(rig, points, xy)
-    inlier = (error < (_FINAL_GATE * scale[:, None]) ** 2) & (weight > 0)
+    for gate in _ANNEAL:
+        gate2 = (gate * scale[:, None]) ** 2
+        points, _ = _least_squares(rig, xy, weight / (1 + error / gate2) ** 2, depth)
+        error, depth = _residuals(rig, points, xy)
+        scale = _noise(noise, error, weight, seen & (error < gate2))
+    inlier = seen & (error < (_FINAL_GATE * scale[:, None]) ** 2)
     points, diagonal = _least_squares(rig, xy, weight * inlier, depth)
     error, _ = _residuals(rig, points, xy)
-    return points, inlier, diagonal, _noise(noise, error, weight, inlier)
+    return points, inlier, diagonal, error
 
 
 def _least_squares(rig: _Rig, xy: ndarray, weight: ndarray, depth: ndarray) -> tuple[ndarray, ndarray]:
@@ -228,10 +237,9 @@ def _least_squares(rig: _Rig, xy: ndarray, weight: ndarray, depth: ndarray) -> t
 
 def _noise(expected: ndarray, error: ndarray, weight: ndarray, inlier: ndarray) -> ndarray:
     """(n,) standard deviation per axis, pixels: of its residuals, with the expected noise as a few more."""
-    used = np.where(inlier & (weight > 0), weight, 0.0)
-    squares = np.where(used > 0, used * error, 0.0).sum(-1)
+    squares = np.where(inlier, weight * error, 0.0).sum(-1)
     # Two numbers per view, less the three of the point.
-    freedom = np.maximum(2 * used.sum(-1) - 3, 0)
+    freedom = np.maximum(2 * (weight * inlier).sum(-1) - 3, 0)
     variance = (_PRIOR_FREEDOM * expected**2 + squares) / (_PRIOR_FREEDOM + freedom)
     return np.clip(np.sqrt(variance), 0.5 * expected, 3 * expected)
 
@@ -239,13 +247,26 @@ def _noise(expected: ndarray, error: ndarray, weight: ndarray, inlier: ndarray) 
 def _ambiguity(points: ndarray, inlier: ndarray, start: ndarray, pairs: ndarray, excess: ndarray) -> ndarray:
     """(n,) variance because another place explains the views nearly as well: its odds times its distance squared.
 
-    Only hypotheses from views that the solution rejects count: the others are noisy copies of the solution.
+    Only hypotheses with a view that the solution rejects count: the others are noisy copies of the solution.
     `excess` (n, hypothesis) is how much more of the votes each hypothesis loses.
     """
-    odds = np.exp(-0.5 * _OUTLIER_COST * np.maximum(excess, 0.0))
-    row = np.arange(len(points))[:, None]
-    rival = ~(inlier[row, pairs[..., 0]] & inlier[row, pairs[..., 1]])
-    distance2 = ((start - points[:, None]) ** 2).sum(-1)
-    # A rival farther than a hand is long says no more than that the place within the hand is unknown.
+    first = np.arange(0, inlier.size, inlier.shape[1])[:, None]
+    one, other = inlier.take(first + pairs)
+    rival = ~(one & other)
+    odds = np.exp(-0.5 * np.where(one | other, _OUTLIER_COST, _RIVAL_COST) * np.maximum(excess, 0.0))
+    away = start - points.T[..., None]
+    distance2 = _dot(away, away)
     rival &= np.isfinite(excess) & np.isfinite(distance2)
-    return np.where(rival, odds * np.minimum(distance2, 0.2**2), 0.0).max(-1)
+    return np.where(rival, odds * np.minimum(distance2, _HAND_M**2), 0.0).max(-1)
+
+
+def _unconfirmed(expected: ndarray, error: ndarray, weight: ndarray, inlier: ndarray) -> ndarray:
+    """(n,) variance of points that rest on two views, because the two may be of different things.
+
+    Two right detections miss each other by the noise, wrong ones by any amount: the odds of a mistake grow with the
+    likelihood ratio exp(χ²/2). And where other views have been rejected, there is more that may be wrong.
+    """
+    chi2 = np.where(inlier, weight * error, 0.0).sum(-1) / expected**2
+    rejected = ((weight > 0) & ~inlier).sum(-1)
+    variance = UNCONFIRMED_M**2 * (1 + rejected) * np.exp(0.5 * np.minimum(chi2, 100.0))
+    return np.where(inlier.sum(-1) == 2, np.minimum(variance, _HAND_M**2), 0.0)

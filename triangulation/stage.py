@@ -20,7 +20,7 @@ from .assignment import labelled_members, predict_hands, recover_hands, triangul
 from .grouping import HandGroups, group_hands
 from .tracking import track_hands
 
-CODE = 1
+CODE = 2
 """Raised when the same input would give other numbers."""
 
 

@@ -1,0 +1,392 @@
+"""Robust triangulation against its peers, on a simulated rig where the truth is known.
+
+    python benchmarks/triangulation.py [--only accuracy sigma speed growth] [--json FILE]
+
+The rig: cameras on a dome (elevation -20 to 80 degrees) at 0.9 to 1.1 m from two hands that approach, touch, cross and
+part; images of 1920x1080, focal length 1500 px, 1.5 px of Gaussian noise per axis. Of the wrong detections a third is
+another joint of the same hand, a third the same joint of the other hand, and a third lies anywhere in the image.
+The peers get the same numbers in the same run. pycolmap is optional: `pip install pycolmap`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from _report import Figure, report
+from numpy import ndarray
+from rich.console import Console
+from rich.table import Table
+
+from handpipe.capture.rig import GOLDEN_ANGLE, look_at
+from handpipe.core.engine import limit_threads
+from handpipe.core.hand_model import HandModel
+from handpipe.core.hands import HANDS
+from handpipe.core.motion import two_hand_motion
+from handpipe.triangulation.dlt import triangulate_dlt
+from handpipe.triangulation.robust import triangulate_robust
+
+FOCAL_PX = 1500.0
+"""A common lens (65 degrees across), and the one at which least squares over the true inliers reaches 0.31 mm at 50
+views, as the figures to reach imply: they are median distances in space, not errors per axis."""
+SIZE_PX = np.array([1920, 1080])
+DISTANCE_M = (0.9, 1.1)
+NOISE_PX = 1.5
+ELEVATION_RAD = np.deg2rad([-20.0, 80.0])
+POINTS = 8400
+FEW_POINTS = 840
+"""For a peer that takes seconds for what the others do in a blink."""
+GATE_PX = 4 * NOISE_PX
+"""What pycolmap is told to take for an inlier."""
+IRLS_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Simulated detections, and what is true of them."""
+
+    P_cam_world: ndarray
+    """(view, 3, 4)"""
+    truth_m: ndarray
+    """(n, 3)"""
+    xy: ndarray
+    """(n, view, 2) undistorted normalised."""
+    weight: ndarray
+    """(n, view) 0 where missing."""
+    right: ndarray
+    """(n, view) bool, not an outlier."""
+
+    @property
+    def focal_px(self) -> ndarray:
+        return np.full(len(self.P_cam_world), FOCAL_PX)
+
+    def first(self, n: int) -> Scene:
+        return Scene(self.P_cam_world, self.truth_m[:n], self.xy[:n], self.weight[:n], self.right[:n])
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method made of a scene."""
+
+    points_m: ndarray
+    cpu_s: float
+    sigma_m: ndarray | None = None
+
+
+def dome(views: int) -> ndarray:
+    """(view, 3, 4) cameras spread like the seeds of a sunflower, looking at the hands."""
+    low, high = np.sin(ELEVATION_RAD)
+    up = low + (high - low) * (np.arange(views) + 0.5) / views
+    out, azimuth = np.sqrt(1 - up**2), np.arange(views) * GOLDEN_ANGLE
+    direction = np.stack([out * np.cos(azimuth), out * np.sin(azimuth), up], axis=1)
+    distance = np.random.default_rng(views).uniform(*DISTANCE_M, views)
+    return np.stack([look_at(center, np.zeros(3))[:3] for center in direction * distance[:, None]])
+
+
+def hands(points: int) -> ndarray:
+    """(frame, hand, 21, 3) joints of the procedural motion, at least so many points; half a cycle per second."""
+    frames = -(-points // 42)
+    motion = two_hand_motion(frames, 30.0, 0)
+    models = [HandModel.procedural(side) for side in HANDS]
+    joints = [
+        models[h].joints(motion.betas[h], motion.global_orient[:, h], motion.hand_pose[:, h], motion.transl[:, h])
+        for h in range(len(HANDS))
+    ]
+    return np.stack(joints, axis=1)
+
+
+def scene(views: int, missing: float, outliers: float, points: int = POINTS, seed: int = 0) -> Scene:
+    """Detections of `points` joints in random order."""
+    rng = np.random.default_rng(seed)
+    P, joints = dome(views), hands(points)
+    clean = project(P, joints)
+    kind = rng.random(clean.shape[:-1]) / max(outliers, 1e-9)
+    wrong = kind < 1
+    # Another joint of the hand, the joint of the other hand, anything: a third each.
+    joint = (np.arange(21)[:, None] + rng.integers(1, 21, wrong.shape)) % 21
+    false = (
+        np.take_along_axis(clean, joint[..., None], axis=2),
+        clean[:, ::-1],
+        rng.uniform(-SIZE_PX / 2, SIZE_PX / 2, clean.shape) / FOCAL_PX,
+    )
+    xy = clean.copy()
+    for k, positions in enumerate(false):
+        part = wrong & (kind >= k / 3) & (kind < (k + 1) / 3)
+        xy[part] = positions[part]
+    xy += rng.normal(0, NOISE_PX / FOCAL_PX, xy.shape)
+    weight = (rng.random(wrong.shape) >= missing).astype(float)
+    order = rng.permutation(wrong[..., 0].size)[:points]
+    truth_m, xy, weight, right = (a.reshape(-1, *a.shape[3:])[order] for a in (joints, xy, weight, ~wrong))
+    return Scene(P, truth_m, xy, weight, right)
+
+
+def project(P_cam_world: ndarray, points_m: ndarray) -> ndarray:
+    """(..., view, 2) normalised image coordinates of (..., 3) points."""
+    cam = np.einsum("vij,...j->...vi", P_cam_world[:, :, :3], points_m) + P_cam_world[:, :, 3]
+    return cam[..., :2] / cam[..., 2:]
+
+
+# ---- methods -----------------------------------------------------------------------------------------------------
+
+
+def ours(scene: Scene) -> Result:
+    """The robust triangulation, told nothing of the noise."""
+    start = time.process_time()
+    robust = triangulate_robust(scene.P_cam_world, scene.xy, scene.weight, scene.focal_px)
+    return Result(robust.points_m, time.process_time() - start, robust.sigma_m)
+
+
+def dlt(scene: Scene) -> Result:
+    start = time.process_time()
+    return Result(triangulate_dlt(scene.P_cam_world, scene.xy, scene.weight), time.process_time() - start)
+
+
+def irls(scene: Scene) -> Result:
+    """Reweighted least squares from the linear solution, with Cauchy's weights: what needs no hypotheses."""
+    start = time.process_time()
+    points = triangulate_dlt(scene.P_cam_world, scene.xy, scene.weight)
+    for _ in range(IRLS_STEPS):
+        error2 = ((project(scene.P_cam_world, points) - scene.xy) ** 2).sum(-1) * FOCAL_PX**2
+        robust = 1 / (1 + error2 / (2 * NOISE_PX) ** 2)
+        points = triangulate_dlt(scene.P_cam_world, scene.xy, scene.weight * robust)
+    return Result(points, time.process_time() - start)
+
+
+def oracle(scene: Scene) -> Result:
+    """Least squares of the reprojection error over the detections that are right: nothing can do better."""
+    start = time.process_time()
+    weight = scene.weight * scene.right
+    points = triangulate_dlt(scene.P_cam_world, scene.xy, weight)
+    for _ in range(2):
+        depth = points @ scene.P_cam_world[:, 2, :3].T + scene.P_cam_world[:, 2, 3]
+        in_px = np.where(np.isfinite(depth), weight / depth**2, 0.0)
+        points = triangulate_dlt(scene.P_cam_world, scene.xy, in_px)
+    return Result(points, time.process_time() - start)
+
+
+def lo_ransac(scene: Scene) -> Result:
+    """pycolmap's LO-RANSAC, told the noise: an inlier is within four standard deviations."""
+    import pycolmap
+
+    camera = pycolmap.Camera(model="SIMPLE_PINHOLE", width=SIZE_PX[0], height=SIZE_PX[1], params=[FOCAL_PX, 0, 0])
+    poses = [pycolmap.Rigid3d(P) for P in scene.P_cam_world]
+    options = pycolmap.EstimateTriangulationOptions()
+    options.residual_type = pycolmap.TriangulationResidualType.REPROJECTION_ERROR
+    options.ransac.max_error = GATE_PX
+    options.ransac.random_seed = 0
+    seen = [np.flatnonzero(w) for w in scene.weight]
+    given = [(FOCAL_PX * xy[v], [poses[i] for i in v], [camera] * len(v)) for xy, v in zip(scene.xy, seen, strict=True)]
+    start = time.process_time()
+    found = [pycolmap.estimate_triangulation(*each, options) if len(each[1]) > 1 else None for each in given]
+    cpu_s = time.process_time() - start
+    return Result(np.array([np.full(3, np.nan) if f is None else f["xyz"] for f in found]), cpu_s)
+
+
+def anipose(scene: Scene) -> Result:
+    """aniposelib's linear triangulation, the only one of its methods that ends at 50 views."""
+    import cv2
+    from aniposelib.cameras import Camera, CameraGroup
+
+    group = CameraGroup(
+        [Camera(matrix=np.eye(3), rvec=cv2.Rodrigues(P[:, :3])[0].ravel(), tvec=P[:, 3]) for P in scene.P_cam_world]
+    )
+    seen = np.where(scene.weight[..., None] > 0, scene.xy, np.nan).swapaxes(0, 1).copy()
+    group.triangulate(seen, undistort=False)  # It compiles itself for every number of points.
+    start = time.process_time()
+    return Result(np.asarray(group.triangulate(seen, undistort=False)), time.process_time() - start)
+
+
+US, LO_RANSAC, ORACLE = "handpipe, robust", "pycolmap, LO-RANSAC", "oracle: only the right ones"
+METHODS: Mapping[str, tuple[Callable[[Scene], Result], str | None, int]] = {
+    US: (ours, None, POINTS),
+    "handpipe, plain DLT": (dlt, None, POINTS),
+    "IRLS alone": (irls, None, POINTS),
+    LO_RANSAC: (lo_ransac, "pycolmap", POINTS),
+    "aniposelib, DLT": (anipose, "aniposelib", FEW_POINTS),
+    ORACLE: (oracle, None, POINTS),
+}
+"""Name: function, the package it needs, points it is given."""
+
+LEVELS = {
+    "50 views, 30 % missing, none wrong": (50, 0.3, 0.0),
+    "50 views, 30 % missing, 20 % wrong": (50, 0.3, 0.2),
+    "50 views, 30 % missing, 40 % wrong": (50, 0.3, 0.4),
+    "10 views, 40 % wrong": (10, 0.0, 0.4),
+    "4 views, 10 % wrong": (4, 0.0, 0.1),
+    "4 views, 20 % missing, 10 % wrong": (4, 0.2, 0.1),
+}
+"""Name: views, share missing, share wrong."""
+
+HARD = [
+    *((50, 0.3, 0.5), (20, 0.3, 0.4), (10, 0.3, 0.4), (10, 0.3, 0.2), (8, 0.3, 0.3), (6, 0.2, 0.2), (5, 0.0, 0.2)),
+    *((4, 0.3, 0.2), (4, 0.0, 0.0), (3, 0.0, 0.1), (2, 0.0, 0.1), (2, 0.0, 0.0)),
+]
+"""Views, share missing, share wrong, for `sigma`."""
+OFF_M, DROPPED_M = 0.01, 0.05
+"""An error no noise explains; the pipeline's default for `max_sigma_m`."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of one method on one scene, over the points it gives."""
+
+    median_mm: float
+    axis_mm: float
+    """Median of the error along one axis."""
+    p95_mm: float
+    none: float
+    """Share of the points that it leaves out."""
+    beyond: float
+    """Share with an error over three of its own standard errors; NaN where it states none."""
+    points_s: float
+
+    @classmethod
+    def of(cls, result: Result, truth_m: ndarray) -> Errors:
+        off_mm: ndarray = 1e3 * (result.points_m - truth_m)
+        given: ndarray = np.all(np.isfinite(off_mm), axis=-1)
+        off_mm = off_mm[given]
+        error = np.linalg.norm(off_mm, axis=-1)
+        beyond = np.nan if result.sigma_m is None else float((error > 3e3 * result.sigma_m[given]).mean())
+        median, p95 = (float(p) for p in np.percentile(error, [50, 95]))
+        speed = len(given) / result.cpu_s
+        return cls(median, float(np.median(np.abs(off_mm))), p95, 1 - float(given.mean()), beyond, speed)
+
+
+def accuracy() -> list[Figure]:
+    """Every method on every level; limits on ours."""
+    table = Table(title=f"errors in mm; {NOISE_PX} px noise, {FOCAL_PX:.0f} px focal length, 1 m", title_justify="left")
+    for column in ("", "median", "per axis", "p95", "no answer", "> 3 sigma", "points/s"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    rows = []
+    for level, (views, missing, wrong) in LEVELS.items():
+        whole = scene(views, missing, wrong)
+        table.add_row(f"[bold]{level}", *[""] * 6)
+        results = {}
+        for name, (method, _, points) in available().items():
+            part = whole.first(points)
+            results[name] = method(part)
+            e = Errors.of(results[name], part.truth_m)
+            cells = [f"{v:.3g}" for v in (e.median_mm, e.axis_mm, e.p95_mm)]
+            beyond = "" if np.isnan(e.beyond) else f"{100 * e.beyond:.2f} %"
+            table.add_row(f"  {name}", *cells, f"{100 * e.none:.2f} %", beyond, f"{e.points_s:.0f}")
+        rows += _held(level, whole.truth_m, results)
+    Console(width=110).print(table)
+    return rows
+
+
+def available() -> Mapping[str, tuple[Callable[[Scene], Result], str | None, int]]:
+    return {
+        name: method
+        for name, method in METHODS.items()
+        if method[1] is None or importlib.util.find_spec(method[1]) is not None
+    }
+
+
+LIMITS_MM = {
+    "50 views, 30 % missing, none wrong": ("median_mm", 0.36),
+    "50 views, 30 % missing, 20 % wrong": ("median_mm", 0.40),
+    "50 views, 30 % missing, 40 % wrong": ("median_mm", 0.45),
+    "10 views, 40 % wrong": ("p95_mm", 5.0),
+}
+
+
+def _held(level: str, truth_m: ndarray, results: Mapping[str, Result]) -> list[Figure]:
+    us = Errors.of(results[US], truth_m)
+    rows = [Figure(f"{level}: errors over 3 sigma", 100 * us.beyond, "%", 1.0)]
+    if level in LIMITS_MM:
+        which, limit = LIMITS_MM[level]
+        name = {"median_mm": "median error", "p95_mm": "error, p95"}[which]
+        rows.append(Figure(f"{level}: {name}", getattr(us, which), "mm", limit))
+    for name, said in ((ORACLE, "the oracle's"), (LO_RANSAC, "LO-RANSAC's")):
+        if name not in results:
+            continue
+        # Where both have an answer: each leaves out some of the hard ones.
+        both = np.isfinite(results[name].points_m + results[US].points_m).all(-1)
+        ours, theirs = (
+            Errors.of(replace(results[n], points_m=results[n].points_m[both], sigma_m=None), truth_m[both])
+            for n in (US, name)
+        )
+        limit = 1.0 if name == LO_RANSAC and level.startswith("4 views") else None
+        rows.append(Figure(f"{level}: median, to {said}", ours.median_mm / theirs.median_mm, "times", limit))
+        rows.append(Figure(f"{level}: p95, to {said}", ours.p95_mm / theirs.p95_mm, "times", limit))
+    return rows
+
+
+def sigma() -> list[Figure]:
+    """Whether the standard error says what is uncertain, down to two views and up to half of what they see wrong."""
+    table = Table(title="ours: what the standard error says", title_justify="left")
+    for column in ("", "no answer", "> 10 mm off", "> 3 sigma", "sigma, median", "right, but sigma > 50 mm"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    worst = 0.0
+    for views, missing, wrong in HARD:
+        part = scene(views, missing, wrong)
+        result = ours(part)
+        assert result.sigma_m is not None
+        error, sigma_m = np.linalg.norm(result.points_m - part.truth_m, axis=-1), result.sigma_m
+        given = np.isfinite(error)
+        error, sigma_m = error[given], sigma_m[given]
+        off = error > OFF_M
+        shares = (~given, off, error > 3 * sigma_m)
+        cells = [f"{100 * share.mean():.2f} %" for share in shares]
+        row = f"{views} views, {100 * missing:.0f} % missing, {100 * wrong:.0f} % wrong"
+        dropped = f"{100 * (sigma_m[~off] > DROPPED_M).mean():.1f} %"
+        table.add_row(row, *cells, f"{1e3 * np.median(sigma_m):.2f} mm", dropped)
+        worst = max(worst, 100 * float((error > 3 * sigma_m).mean()))
+    Console(width=110).print(table)
+    return [Figure("errors over 3 sigma, worst of these rows", worst, "%", 1.0)]
+
+
+def speed() -> list[Figure]:
+    """Points per second of CPU time, the best of three runs; one thread."""
+    whole = scene(50, 0.3, 0.2)
+
+    def best(method: Callable[[Scene], Result]) -> float:
+        return 1e-3 * len(whole.truth_m) / min(method(whole).cpu_s for _ in range(3))
+
+    return [
+        Figure("robust, 50 views", best(ours), "thousand points/s", 30, "higher"),
+        Figure("plain weighted DLT, 50 views", best(dlt), "thousand points/s", 100, "higher"),
+    ]
+
+
+def growth() -> list[Figure]:
+    """CPU time over the number of views; linear where the time per point and view stays the same."""
+    table = Table(title="growth with the views: 30 % missing, 20 % wrong", title_justify="left")
+    for column in ("views", "points/s", "µs per point and view"):
+        table.add_column(column, justify="right")
+    cost = {}
+    for views in (4, 8, 16, 25, 50, 100, 200):
+        part = scene(views, 0.3, 0.2, points=max(640, POINTS * 8 // views // 64 * 64 if views > 8 else POINTS))
+        cpu_s = min(ours(part).cpu_s for _ in range(3))
+        cost[views] = 1e6 * cpu_s / len(part.truth_m) / views
+        table.add_row(str(views), f"{len(part.truth_m) / cpu_s:.0f}", f"{cost[views]:.3f}")
+    Console(width=110).print(table)
+    return [Figure("time per point and view, 200 views to 25", cost[200] / cost[25], "times", 1.2)]
+
+
+PARTS: Mapping[str, Callable[[], list[Figure]]] = {
+    "accuracy": accuracy,
+    "sigma": sigma,
+    "speed": speed,
+    "growth": growth,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    limit_threads()
+    for name in METHODS.keys() - available().keys():
+        print(f"{name}: not measured, {METHODS[name][1]} is not installed. Run `pip install {METHODS[name][1]}`.")
+    report("robust triangulation", [row for part in options.only for row in PARTS[part]()], options.json)
+
+
+if __name__ == "__main__":
+    main()
