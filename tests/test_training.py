@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,10 @@ from handpipe.generation.settings import TrainingSettings
 from handpipe.generation.sources import hand_models
 from handpipe.generation.training import train
 
-BRIEF = {"batch": 4, "window": 24, "save_every": 2, "log_every": 2}
+
+def brief(**settings: Any) -> TrainingSettings:
+    """A training of seconds."""
+    return TrainingSettings(**{"batch": 4, "window": 24, "save_every": 2, "log_every": 2, **settings})
 
 
 class Silent:
@@ -63,13 +67,13 @@ def everything(folder: Path) -> dict[str, torch.Tensor]:
 def whole(tmp_path_factory) -> Path:
     """A short training that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "checkpoint"
-    train(["procedural:2"], TrainingSettings(steps=7, **BRIEF), None, folder, Silent())
+    train(["procedural:2"], brief(steps=7), None, folder, Silent())
     return folder
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 6])
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(whole, tmp_path, stop_at):
-    settings = TrainingSettings(steps=7, **BRIEF)
+    settings = brief(steps=7)
     with pytest.raises(KeyboardInterrupt):
         train(["procedural:2"], settings, None, tmp_path, Silent(stop_at))
     again = Silent()
@@ -104,7 +108,7 @@ def test_the_command_killed_at_a_random_moment_resumes_to_the_same_bits(tmp_path
 
 
 def test_another_seed_is_another_training(whole, tmp_path):
-    train(["procedural:2"], TrainingSettings(steps=7, seed=1, **BRIEF), None, tmp_path, Silent())
+    train(["procedural:2"], brief(steps=7, seed=1), None, tmp_path, Silent())
     expected, found = everything(whole), everything(tmp_path)
     assert not all(torch.equal(expected[name], found[name]) for name in expected)
 
@@ -112,25 +116,23 @@ def test_another_seed_is_another_training(whole, tmp_path):
 def test_a_folder_with_another_training_is_not_overwritten(whole):
     before = everything(whole)
     with pytest.raises(GenerationError, match=r"other settings \(steps 7, now steps 9\).*--force"):
-        train(["procedural:2"], TrainingSettings(steps=9, **BRIEF), None, whole, Silent())
+        train(["procedural:2"], brief(steps=9), None, whole, Silent())
     with pytest.raises(GenerationError, match="other sources"):
-        train(["procedural:3"], TrainingSettings(steps=7, **BRIEF), None, whole, Silent())
+        train(["procedural:3"], brief(steps=7), None, whole, Silent())
     after = everything(whole)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_finished_training_is_up_to_date(whole):
     progress = Silent()
-    assert train(["procedural:2"], TrainingSettings(steps=7, **BRIEF), None, whole, progress)["computed"] is False
+    assert train(["procedural:2"], brief(steps=7), None, whole, progress)["computed"] is False
     assert "up to date" in progress.said[0]
 
 
 @pytest.mark.parametrize("denoiser", ["handdiffuse", "mdm", "intergen"])
 @pytest.mark.parametrize("representation", ["global", "local"])
 def test_every_denoiser_trains_in_both_representations(tmp_path, denoiser, representation):
-    settings = TrainingSettings(
-        steps=2, denoiser=denoiser, representation=representation, held_out=("procedural/1",), **BRIEF
-    )
+    settings = brief(steps=2, denoiser=denoiser, representation=representation, held_out=("procedural/1",))
     figures = train(["procedural:2"], settings, None, tmp_path, Silent())
     assert set(figures["loss"]) == set(figures["held_out_loss"])
     assert all(np.isfinite(value) for value in figures["held_out_loss"].values())
