@@ -187,7 +187,7 @@ def one_clip_store(folder: Path, frames: int) -> Path:
 def test_one_clip_is_learnt_by_heart(tmp_path):
     """With a single window to learn from, the network soon knows far more of it than the prior can."""
     clip = one_clip_store(tmp_path / "clip.zarr", frames=32)
-    settings = TrainingSettings(steps=250, batch=8, window=32, mirror=False, learning_rate=3e-3, ema_decay=0.95)
+    settings = TrainingSettings(steps=500, batch=16, window=32, mirror=False, learning_rate=3e-3, ema_decay=0.95)
     train([str(clip)], settings, None, tmp_path / "checkpoint", Silent())
     loaded = load_model(tmp_path / "checkpoint", None, torch.device("cpu"))
     model = loaded.model
