@@ -5,7 +5,7 @@
 The rig: cameras on a dome (elevation -20 to 80 degrees) at 0.9 to 1.1 m from two hands that approach, touch, cross and
 part; images of 1920x1080, focal length 1500 px, 1.5 px of Gaussian noise per axis. Of the wrong detections a third is
 another joint of the same hand, a third the same joint of the other hand, and a third lies anywhere in the image.
-The peers get the same numbers in the same run. pycolmap is optional: `pip install pycolmap`.
+The peers get the same numbers in the same run; pycolmap comes with `pip install -e '.[test]'`.
 """
 
 from __future__ import annotations
