@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,7 @@ from _generation_figures import BASELINES, FIGURES, MODELS, OURS, WITHOUT, Resul
 from _generation_subject import Scene, Subject, prepare
 from _generation_tasks import controls, free, inbetween, interaction, speed
 from _report import report
-from manipnet import DATA, fit_sequence
+from manipnet import DATA, fit_sequence, unpacked
 
 from handpipe.core.store import Store
 from handpipe.generation import checkpoint as checkpoints
@@ -119,12 +118,8 @@ def in_processes(jobs: Sequence[tuple[Any, ...]]) -> list[tuple[str, dict[str, f
 
 def fitted_sessions(data: Path, out: Path) -> list[str]:
     """Names of the sequences, each fitted in a folder of its name; those that are there are taken as they are."""
-    if not data.is_file():
-        sys.exit(f"{data}: expected ManipNet's BVH files, but there is no such file. Say where with --data.")
     with tempfile.TemporaryDirectory() as temporary:
-        with tarfile.open(data) as archive:
-            archive.extractall(temporary, filter="data")
-        folders = sorted(path.parent for path in Path(temporary).rglob("leftHand.bvh"))
+        folders = unpacked(data, Path(temporary))
         for folder in folders:
             store = Store(str(out / folder.name / "session.zarr"))
             if not (store.exists() and store.complete("mano")):

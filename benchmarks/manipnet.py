@@ -45,6 +45,21 @@ class Fitted:
     """Import and fit."""
 
 
+def unpacked(data: Path, out: Path) -> list[Path]:
+    """One folder per sequence, with its `leftHand.bvh` and `rightHand.bvh`."""
+    if not data.is_file():
+        sys.exit(f"{data}: expected ManipNet's BVH files, but there is no such file. Say where with --data.")
+    with tarfile.open(data) as archive:
+        for member in archive:
+            # Not `extractall`, whose guard against bad names Python 3.11 got in its fourth release only.
+            sequence, name = Path("..", member.name).parts[-2:]
+            content = archive.extractfile(member)
+            if content and sequence != ".." and name in ("leftHand.bvh", "rightHand.bvh"):
+                (out / sequence).mkdir(exist_ok=True)
+                (out / sequence / name).write_bytes(content.read())
+    return sorted(path for path in out.iterdir() if path.is_dir())
+
+
 def fit_sequence(folder: Path, out: Path, landmark_offsets: bool) -> Fitted:
     """Import and fit one sequence, `leftHand.bvh` and `rightHand.bvh` in a folder."""
     config, _ = load_config(None, None)
@@ -103,12 +118,8 @@ def main() -> None:
     parser.add_argument("--landmark-offsets", action="store_true", help="also learn where each joint lies in its bone")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
-    if not options.data.is_file():
-        sys.exit(f"{options.data}: expected ManipNet's BVH files, but there is no such file. Say where with --data.")
     with tempfile.TemporaryDirectory() as temporary:
-        with tarfile.open(options.data) as archive:
-            archive.extractall(temporary, filter="data")
-        folders = sorted(path.parent for path in Path(temporary).rglob("leftHand.bvh"))
+        folders = unpacked(options.data, Path(temporary))
         out = options.folder or Path(temporary) / "sessions"
         fitted = [fit_sequence(folder, out / folder.name, options.landmark_offsets) for folder in folders]
     report("ManipNet: real two-hand motion, BVH to MANO", figures(fitted), options.json)

@@ -273,10 +273,14 @@ def manipnet(tmp_path_factory):
     if not archive.is_file():
         pytest.skip(f"the real motion capture is not at {archive}")
     folder = tmp_path_factory.mktemp("manipnet")
+    files = {side: folder / f"{side}Hand.bvh" for side in ("left", "right")}
     with tarfile.open(archive) as tar:
-        members = [m for m in tar.getmembers() if "/cup1/" in m.name and m.name.endswith("Hand.bvh")]
-        tar.extractall(folder, members=members, filter="data")
-    return {path.stem.removesuffix("Hand"): path for path in folder.rglob("*.bvh")}
+        for path in files.values():
+            member = next(m for m in tar if m.name.endswith(f"cup1/{path.name}"))
+            content = tar.extractfile(member)
+            assert content is not None
+            path.write_bytes(content.read())
+    return files
 
 
 def test_real_motion_capture_becomes_mano(manipnet, tmp_path, capsys):
