@@ -17,9 +17,10 @@ from pydantic.dataclasses import dataclass as settings
 from .calibration import stage as calibration_stage
 from .calibration.stage import CalibrationSettings
 from .capture import detect as detect_stage
-from .capture import import2d
+from .capture import import2d, second_look
 from .capture import synthesize as synthesize_stage
 from .capture.detector import DetectionSettings, find_detector
+from .capture.second_look import SecondLookSettings
 from .capture.session import CaptureSettings, Session, content_hashes, read_session
 from .capture.synthesize import SynthesisSettings
 from .capture.timeline import regular
@@ -72,6 +73,7 @@ class Config:
     capture: CaptureSettings = CaptureSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     detection: DetectionSettings = DetectionSettings()
+    second_look: SecondLookSettings = SecondLookSettings()
     triangulation: TriangulationSettings = TriangulationSettings()
     fitting: FittingSettings = FittingSettings()
     training: Annotated[TrainingSettings, tyro.conf.Suppress] = TrainingSettings()
@@ -278,10 +280,16 @@ class _Work:
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
         done = []
-        for group, plan in triangulation_stage.PLANS.items():
+        for group, plan in triangulation_stage.IDENTITY_PLANS.items():
             make = partial(plan, self.store, self.rig, options)
             done += [group] * self.engine.execute(self.store, make, force=force)
-        return done
+        again = self.config.second_look.enabled and not import2d.imported(self.rig)
+        if again:
+            detection, look = self.config.detection, self.config.second_look
+            make = partial(second_look.plan, self.session, self.store, self.rig, detection, look)
+            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force)
+        make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
+        return done + ["keypoints"] * self.engine.execute(self.store, make, force=force)
 
     def _fit(self, force: bool) -> list[str]:
         done = []

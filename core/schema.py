@@ -54,6 +54,24 @@ DETECTIONS: Columns = {
     "right": ("view frame candidate", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
+SECOND_LOOK: Columns = {
+    "points": (
+        "view frame hand joint xy",
+        "float32",
+        NAN,
+        "pixel",
+        "what a crop about the hand's expected place showed; NaN where nothing was found, or it was not looked for",
+    ),
+    "score": (
+        "view frame hand",
+        "float32",
+        NAN,
+        "1",
+        "confidence; 0 where nothing was found, NaN where not looked for",
+    ),
+    "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
+}
+
 GROUPS: Columns = {
     "member": ("view frame slot", "int16", -1, "1", "candidate of this view that belongs to the slot's hand; -1 none"),
     "points": ("frame slot joint xyz", "float32", NAN, "metre", "the slot's hand in the world"),
@@ -69,7 +87,13 @@ TRACKS: Columns = {
 KEYPOINTS: Columns = {
     "points": ("frame hand joint xyz", "float32", NAN, "metre", "joints in the world; NaN where not seen"),
     "sigma": ("frame hand joint", "float32", NAN, "metre", "standard error of the point"),
-    "assignment": ("view frame hand", "int16", -1, "1", "which candidate was taken; -1 none"),
+    "assignment": (
+        "view frame hand",
+        "int16",
+        -1,
+        "1",
+        "which candidate was taken, -1 none; after those of `detections` come those of `second_look`: left, right",
+    ),
     "inlier": ("view frame hand joint", "bool", False, "1", "used (true) or rejected"),
 }
 
@@ -166,3 +190,26 @@ def read_cameras(store: Store) -> Cameras:
     return Cameras(
         store.labels("cameras", "view"), arrays["K"], arrays["distortion"], arrays["T_cam_world"], arrays["size"]
     )
+
+
+def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str, ndarray]:
+    """`points`, `score` and `right` of every candidate, as `assignment` counts them: (view, frame, candidate, ...).
+
+    Args:
+        store: where `detections` is.
+        frames: which.
+        second_look: whether the candidates of `second_look` follow, one for each hand.
+    """
+    groups = ("detections", "second_look") if second_look else ("detections",)
+    region = (slice(None), frames)
+    return {name: np.concatenate([store.read(group, name, region) for group in groups], axis=2) for name in DETECTIONS}
+
+
+def read_taken_px(store: Store, frames: slice) -> ndarray:
+    """(view, frame, hand, joint, 2) float64 pixels of the candidate that was taken for each hand; NaN where none."""
+    assignment = store.read("keypoints", "assignment", (slice(None), frames)).astype(int)
+    detected = store.read("detections", "points", (slice(None), frames))
+    if assignment.max(initial=-1) >= detected.shape[2]:
+        detected = read_candidates(store, frames, second_look=True)["points"]
+    taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
+    return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)

@@ -51,6 +51,10 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     ),
     "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
+    "second_look": (
+        schema.SECOND_LOOK,
+        "what crops showed of hands that a view had missed; attributes `looks_per_image`, `found`: share of the looks",
+    ),
     "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),
     "shape": (schema.SHAPE, "what is constant over the session: the hands' shape and the detector's habits"),
     "mano": (schema.MANO, "the fitted hands; attribute `hand_model`: ids of the left and right model"),

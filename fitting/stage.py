@@ -15,7 +15,7 @@ from ..core.engine import Plan, Unit
 from ..core.hand_model import HandModel
 from ..core.hands import HANDS
 from ..core.importing import imported
-from ..core.schema import MANO, SHAPE, group_spec, read_cameras
+from ..core.schema import MANO, SHAPE, group_spec, read_cameras, read_taken_px
 from ..core.store import Store
 from .gauss_newton import PointTerm, best_seen
 from .reprojection import reprojection_term, view_sigma_px
@@ -79,11 +79,7 @@ class _Inputs:
 
     def detected_px(self, frames: slice) -> ndarray:
         """(view, frame, hand, 21, 2) the candidate that was taken for each hand; NaN where there is none."""
-        region = (slice(None), frames)
-        assignment = self.store.read("keypoints", "assignment", region).astype(int)
-        found = self.store.read("detections", "points", region)
-        taken = np.take_along_axis(found, np.maximum(assignment, 0)[..., None, None], axis=2)
-        return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)
+        return read_taken_px(self.store, frames)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_chunks_and_workers_do_not_change_a_bit(done, tiny, capsys):
     """
     status, _, _ = run(capsys, "run", tiny, "--workers", "2", "--chunk-frames", "5", "--json")
     assert status == 0
-    for group in ("board", "cameras", "detections", "groups", "tracks", "keypoints", "mano"):
+    for group in ("board", "cameras", "detections", "groups", "tracks", "second_look", "keypoints", "mano"):
         one = xr.open_zarr(done / "session.zarr", group=group).load()
         two = xr.open_zarr(tiny / "session.zarr", group=group).load()
         assert one.equals(two), group
@@ -140,7 +140,8 @@ def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, t
     status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
     assert status == 0
     assert figures["frames"] == 2
-    assert figures["computed"] == ["timeline", "detections", "groups", "tracks", "keypoints", "shape", "mano"]
+    identity = ["groups", "tracks", "second_look", "keypoints"]
+    assert figures["computed"] == ["timeline", "detections", *identity, "shape", "mano"]
     assert contents(root / "session.zarr") == before
     whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
     pruned = xr.open_zarr(root / "session-prune-2.zarr", group="detections").points.values
@@ -154,11 +155,13 @@ def test_stages_run_what_they_need(tiny, capsys):
         "cameras",
         "groups",
         "tracks",
+        "second_look",
         "keypoints",
     ]
     assert run(capsys, "run", tiny, *RUN, "--until", "triangulate")[1]["computed"] == []
     assert run(capsys, "fit", tiny, *RUN)[1]["computed"] == ["shape", "mano"]
     assert run(capsys, "fit", tiny, *RUN, "--force")[1]["computed"] == ["shape", "mano"]
+    assert run(capsys, "triangulate", tiny, *RUN, "--second-look.no-enabled")[1]["computed"] == ["keypoints"]
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_store(done, tiny):

@@ -9,26 +9,31 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from ..core.anatomy import plausible_hand
+from ..core.anatomy import chirality_log_odds
 from ..core.cameras import Cameras
-from ..core.hands import HANDS, NUM_JOINTS
-from .grouping import (
-    SAME_HAND_M,
+from ..core.hands import HANDS, NUM_JOINTS, RIGHT
+from .candidates import (
+    MEMBER_SHARE,
     FrameCandidates,
     assign_candidates,
     candidate_fit,
     detection_noise_px,
-    group_hands,
+    is_hand,
     normalised,
     triangulate_members,
 )
+from .grouping import SAME_HAND_M, group_hands
+from .linking import hand_distance
 from .robust import RobustPoints, triangulate_robust
-from .tracking import hand_distance, track_hands
+from .tracking import track_hands
 
 MAX_INTERPOLATION_S = 0.7
 """Longest time to a frame that still predicts where a hand is."""
 
 _SEARCH_M = 0.06  # Tolerance around a predicted joint.
+_REACH_M = 0.08  # Greatest mean distance from the prediction.
+_CONTRADICTION = 1.5  # Log-odds of a shape that is the other hand's.
+_SECOND_LOOK_FIT = 0.5  # More than else is asked for: told to find a hand in a place, a detector tends to.
 
 
 def assign(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray, fps: float) -> ndarray:
@@ -138,11 +143,52 @@ def _recover_frame(frame: FrameCandidates, member: ndarray, points: ndarray, pre
         taken = np.flatnonzero(others >= 0)
         confirmed[hand, taken, others[taken]] = 0.0
         again = assign_candidates(confirmed)[hand]
-        twice = hand_distance(found, points[1 - hand]) < SAME_HAND_M
-        near = hand_distance(found, predicted[hand]) < 2 * _SEARCH_M
-        if (again >= 0).sum() >= 2 and plausible_hand(found) and near and not twice:
+        if is_hand(frame, found, again, MEMBER_SHARE) and _belongs(found, hand, points, predicted):
             result[hand] = again
     return result
+
+
+def _belongs(found: ndarray, hand: int, points: ndarray, predicted: ndarray) -> bool:
+    """Whether (joint, 3) points are this hand rather than the other, by place and by shape."""
+    other = points[1 - hand] if np.isfinite(points[1 - hand]).any() else predicted[1 - hand]
+    off, rival = hand_distance(found, predicted[hand]), hand_distance(found, other)
+    sign = 1.0 if hand == RIGHT else -1.0
+    is_other = sign * float(chirality_log_odds(found)) < -_CONTRADICTION
+    return off < min(_REACH_M, rival) and rival >= SAME_HAND_M and not is_other
+
+
+def add_second_look(
+    cameras: Cameras, points_px: ndarray, score: ndarray, member: ndarray, points_m: ndarray
+) -> ndarray:
+    """Give the known hands what a second look found of them, where it is nearer than what they had, if anything.
+
+    Frames are independent of one another.
+
+    Args:
+        cameras: the rig.
+        points_px: (view, frame, candidate, joint, 2); the last two candidates are those of the second look for the
+            left and the right hand.
+        score: (view, frame, candidate).
+        member: (frame, hand, view) candidates of the hands so far.
+        points_m: (frame, hand, joint, 3) the hands that were looked for, NaN where missing.
+
+    Returns:
+        (frame, hand, view) members. A second look that shows the other hand rather, or no hand in this place, is left.
+    """
+    member = member.copy()
+    first = points_px.shape[2] - len(HANDS)
+    looked = np.isfinite(points_px[:, :, first:, :, 0]).any((0, 2, 3))
+    frames = np.flatnonzero(looked & np.isfinite(points_m).any((1, 2, 3)))
+    xy, weight = normalised(cameras, points_px[:, frames], score[:, frames])
+    for i, f in enumerate(frames):
+        fit = candidate_fit(FrameCandidates.of(cameras, xy[:, i], weight[:, i]), points_m[f])
+        for hand in range(len(HANDS)):
+            again, rival = fit[hand, :, first + hand], fit[1 - hand, :, first + hand]
+            so_far = np.take_along_axis(fit[hand], np.maximum(member[f, hand], 0)[:, None], axis=1)[:, 0]
+            so_far = np.where(member[f, hand] >= 0, so_far, 0.0)
+            better = (again >= _SECOND_LOOK_FIT) & (again > rival) & (again > so_far)
+            member[f, hand] = np.where(better, first + hand, member[f, hand])
+    return member
 
 
 def triangulate_assigned(cameras: Cameras, points_px: ndarray, score: ndarray, assignment: ndarray) -> RobustPoints:

@@ -1,4 +1,4 @@
-"""Which detections of all the views are one hand: from 2D candidates to at most two hands in space, frame by frame.
+"""Which detections of all the views are one hand: from 2D candidates to a few hands in space, frame by frame.
 
 Geometry alone decides; the detector's left/right votes are only collected, for they are often wrong where hands
 interact. Every pair of candidates from two views is rated by the epipolar distance of its 21 joints; the best rated
@@ -16,25 +16,27 @@ from numpy import ndarray
 from ..core.anatomy import plausible_hand
 from ..core.cameras import Cameras
 from ..core.hands import NUM_JOINTS
+from .candidates import (
+    MEMBER_SHARE,
+    TOLERANCE_M,
+    FrameCandidates,
+    assign_candidates,
+    best_candidates,
+    candidate_fit,
+    is_hand,
+    known_joints,
+    normalised,
+    triangulate_members,
+)
 from .dlt import triangulate_dlt
-from .robust import triangulate_robust
 
-SLOTS = 2
-TOLERANCE_M = 0.018
-"""How far from a joint, at its depth, a detection of that joint may point."""
-MEMBER_SHARE = 0.5
-"""Share of a candidate's joints that must point at the hand. A candidate that mixes two hands keeps its good half."""
+SLOTS = 3
+"""Hands looked for in each frame: the two, and one of another person that would otherwise take the place of one."""
 SAME_HAND_M = 0.02
 """Two hands whose equal joints are nearer than this on average are one hand, found twice."""
 
-NOISE_SHARE = 0.025
-"""Standard deviation per axis of a detected joint, relative to the diagonal of its hand's bounding box. Detectors see a
-hand in a crop of fixed size, so their error grows with the hand; measured on real footage (MediaPipe, four webcams)."""
-JOINT_NOISE = np.array([2.0, 2.2, 1.9, 1.5, 1.4, *[1.2, 1.0, 1.0, 1.0] * 4])
-"""(21,) noise of each joint relative to `NOISE_SHARE`, measured in the same place: the wrist and the thumb's base have
-no crease or tip to go by."""
-
 _SEEDS = 24
+_TRIES = 4  # Hypotheses refined until one is a hand.
 _USES = 3  # Pairs per candidate among the seeds, so that one hand does not take them all.
 _FEW_VIEWS, _WIDE = 4, 2.0  # A hand with fewer views takes candidates within so many tolerances.
 _PAIR_BLOCK = 8192  # Candidate pairs rated at a time, to bound memory.
@@ -44,7 +46,7 @@ _VOTE_LIMIT = 2.0  # Log-odds at which one detector vote saturates: it is never 
 
 @dataclass(frozen=True)
 class HandGroups:
-    """Up to two hands per frame, in no particular order and with no identity over time."""
+    """Up to SLOTS hands per frame, in no particular order and with no identity over time."""
 
     member: ndarray
     """(frame, slot, view) int, which candidate of the view shows this hand; -1 none."""
@@ -52,25 +54,6 @@ class HandGroups:
     """(frame, slot, joint, 3) metres; NaN where there is no hand."""
     votes: ndarray
     """(frame, slot) sum of the members' log-odds for a right hand, each clipped."""
-
-
-@dataclass(frozen=True)
-class FrameCandidates:
-    """The candidates of one frame, in normalised coordinates; views without a calibration have none."""
-
-    P: ndarray
-    """(view, 3, 4)"""
-    focal: ndarray
-    """(view,) pixels."""
-    xy: ndarray
-    """(view, candidate, joint, 2), NaN where none."""
-    weight: ndarray
-    """(view, candidate) score; 0 where there is no candidate."""
-
-    @classmethod
-    def of(cls, cameras: Cameras, xy: ndarray, weight: ndarray) -> FrameCandidates:
-        """From one frame of `normalised`."""
-        return cls(cameras.P_cam_world, cameras.focal_px, xy, weight)
 
 
 def group_hands(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray) -> HandGroups:
@@ -92,17 +75,6 @@ def group_hands(cameras: Cameras, points_px: ndarray, score: ndarray, right: nda
         frame = FrameCandidates.of(cameras, xy[:, f], weight[:, f])
         member[f], points_m[f] = _group_frame(frame, rig)
     return HandGroups(member, points_m, label_votes(member, right))
-
-
-def normalised(cameras: Cameras, points_px: ndarray, score: ndarray) -> tuple[ndarray, ndarray]:
-    """Undistorted candidates (view, frame, candidate, joint, 2) and their weights (view, frame, candidate)."""
-    usable = cameras.calibrated[:, None, None] & np.isfinite(points_px).all((-1, -2))
-    with np.errstate(invalid="ignore"):
-        xy = cameras.undistort(points_px.astype(float))
-    usable &= np.isfinite(xy).all((-1, -2))
-    xy = np.where(usable[..., None, None], xy, np.nan)
-    # A score of 0 or NaN still means that something was found.
-    return xy, np.where(usable, np.clip(np.nan_to_num(score, nan=0.5), 0.05, 1.0), 0.0)
 
 
 def label_votes(member: ndarray, right: ndarray) -> ndarray:
@@ -137,11 +109,11 @@ def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, n
     free = frame.weight > 0
     agreement, index = _agreement(frame, essential)
     for slot in range(SLOTS):
-        found = _best_hypothesis(frame, agreement, index, free, points[:slot])
-        if found is None:
-            break
-        chosen, found = _refine_hand(frame, found, free)
-        if np.count_nonzero(chosen >= 0) < 2 or not plausible_hand(found) or _is_taken(found, points[:slot]):
+        for hypothesis in _hypotheses(frame, agreement, index, free, points[:slot]):
+            chosen, found = _refine_hand(frame, hypothesis, free)
+            if is_hand(frame, found, chosen) and not _is_taken(found, points[:slot]):
+                break
+        else:
             break
         points[slot], member[slot] = found, chosen
         # A second detection of this hand in a view must not found a hand of its own.
@@ -151,21 +123,21 @@ def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, n
 
 def _refine_hand(frame: FrameCandidates, hand: ndarray, free: ndarray) -> tuple[ndarray, ndarray]:
     """Members (view,) and points (joint, 3) of a hypothetical hand, from all the free candidates that fit it."""
-    chosen = _take(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
+    chosen = best_candidates(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
     hand = triangulate_members(frame, chosen)
-    chosen = _take(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
+    chosen = best_candidates(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
     return chosen, triangulate_members(frame, chosen)
 
 
 def _settle(frame: FrameCandidates, member: ndarray, points: ndarray) -> tuple[ndarray, ndarray]:
-    """With both hands known, let them compete for every candidate, and triangulate once more."""
+    """With all hands known, let them compete for every candidate, and triangulate once more."""
     exists = np.isfinite(points).any((1, 2))
     if not exists.any():
         return member, points
     settled = _widen(frame, assign_candidates(candidate_fit(frame, points)), points)
     for slot in np.flatnonzero(exists):
         refined = triangulate_members(frame, settled[slot])
-        if (settled[slot] >= 0).sum() >= 2 and plausible_hand(refined):
+        if is_hand(frame, refined, settled[slot]):
             member[slot], points[slot] = settled[slot], refined
     return member, points
 
@@ -192,7 +164,10 @@ def _agreement(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, nda
     xy = frame.xy[index[:, 0], index[:, 1]]
     n = len(xy)
     # The hand's own spread is the yardstick: about 5 cm (root mean square) at its depth, which is not known yet.
-    spread = np.sqrt(((xy - xy.mean(1, keepdims=True)) ** 2).sum(-1).mean(-1))
+    known = np.isfinite(xy[..., 0])[..., None]
+    count = known_joints(xy)
+    off = np.where(known, xy - np.where(known, xy, 0.0).sum(1, keepdims=True) / count[:, None, None], 0.0)
+    spread = np.sqrt((off**2).sum((1, 2)) / count)
     gate = np.maximum(spread, 0.02) * (TOLERANCE_M / 0.05)
     homogeneous = np.concatenate([xy, np.ones((n, NUM_JOINTS, 1))], axis=-1)
     agreement = np.zeros((n, n))
@@ -202,7 +177,8 @@ def _agreement(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, nda
     for start in range(0, len(first), _PAIR_BLOCK):
         i, j = first[start : start + _PAIR_BLOCK], second[start : start + _PAIR_BLOCK]
         distance = _epipolar_distance(essential[view[i], view[j]], homogeneous[i], homogeneous[j], gate[i], gate[j])
-        rating = np.maximum(1 - distance**2, 0.0).mean(-1)
+        # A joint that one of them lacks counts for nothing: NaN is not below 1.
+        rating = np.where(distance < 1, 1 - distance**2, 0.0).sum(-1) / np.minimum(count[i], count[j])
         agreement[i, j] = agreement[j, i] = np.where(rating > 0.3, rating, 0.0)
     return agreement, index
 
@@ -217,21 +193,16 @@ def _epipolar_distance(E: ndarray, x1: ndarray, x2: ndarray, gate1: ndarray, gat
     )
 
 
-def _best_hypothesis(
-    frame: FrameCandidates, agreement: ndarray, index: ndarray, free: ndarray, taken: ndarray
-) -> ndarray | None:
-    """(joint, 3) the two-view hand that most views vote for; None without one of human size."""
+def _hypotheses(frame: FrameCandidates, agreement: ndarray, index: ndarray, free: ndarray, taken: ndarray) -> ndarray:
+    """(hypothesis, joint, 3) two-view hands of human size, those that most views vote for first; at most _TRIES."""
     pairs = _seed_pairs(frame, agreement * np.outer(free[tuple(index.T)], free[tuple(index.T)]), index)
     if not len(pairs):
-        return None
+        return np.empty((0, NUM_JOINTS, 3))
     hands = np.stack([_two_view_hand(frame, index[i], index[j]) for i, j in pairs])
-    possible = plausible_hand(hands) & ~np.array([_is_taken(hand, taken) for hand in hands])
-    if not possible.any():
-        return None
-    hands = hands[possible]
+    hands = hands[plausible_hand(hands) & ~np.array([_is_taken(hand, taken) for hand in hands])]
     fit = np.where(free, candidate_fit(frame, hands), 0.0)
     support = np.where(fit >= MEMBER_SHARE, fit, 0.0).max(-1).sum(-1)
-    return hands[np.argmax(support)]
+    return hands[np.argsort(-support, kind="stable")[:_TRIES]]
 
 
 def _seed_pairs(frame: FrameCandidates, agreement: ndarray, index: ndarray) -> list[tuple[int, int]]:
@@ -266,87 +237,3 @@ def _is_taken(hand: ndarray, taken: ndarray) -> bool:
     known = np.isfinite(distance)
     mean = np.where(known, distance, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
     return bool(((mean < SAME_HAND_M) & (known.sum(-1) > 0)).any())
-
-
-def candidate_fit(frame: FrameCandidates, hands_m: ndarray, tolerance_m: float | ndarray = TOLERANCE_M) -> ndarray:
-    """How well each candidate shows each hand.
-
-    Args:
-        frame: the candidates.
-        hands_m: (hand, joint, 3); NaN joints count as misses unless the whole hand is NaN.
-        tolerance_m: distance at the joint's depth at which the fit falls to 0; a number, or one per hand.
-
-    Returns:
-        (hand, view, candidate) mean over the joints of 1 - (distance / tolerance)², cut at 0; 0 without a candidate.
-    """
-    P = np.nan_to_num(frame.P)
-    cam = np.einsum("vab,hjb->hvja", P[:, :, :3], hands_m) + P[:, None, :, 3]
-    depth = np.where(cam[..., 2:] > 0, cam[..., 2:], np.nan)
-    expected = cam[..., :2] / depth
-    off = (frame.xy[None] - expected[:, :, None]) * depth[:, :, None]
-    tolerance = np.asarray(tolerance_m, float).reshape(-1, 1, 1, 1)
-    miss2 = (off * off).sum(-1) / tolerance**2
-    return np.where(miss2 < 1, 1 - miss2, 0.0).mean(-1)
-
-
-def _take(fit: ndarray) -> ndarray:
-    """(view,) the best candidate of each view for one hand, -1 where none fits."""
-    best = fit.argmax(-1)
-    return np.where(np.take_along_axis(fit, best[:, None], 1)[:, 0] >= _needed(), best, -1)
-
-
-def _needed() -> float:
-    """THE rule for membership: half of the joints on target, allowing each a detector's usual error."""
-    return 0.6 * MEMBER_SHARE
-
-
-def assign_candidates(fit: ndarray) -> ndarray:
-    """Give each view's candidates to the hands: one each, the best total fit.
-
-    Args:
-        fit: (hand=2, view, candidate).
-
-    Returns:
-        (hand, view) candidate or -1.
-    """
-    hands, views, candidates = fit.shape
-    assert hands == SLOTS
-    value = np.where(fit >= _needed(), fit, 0.0)
-    value = np.concatenate([value, np.zeros((hands, views, 1))], axis=-1)  # The last column is "none".
-    total = value[0][:, :, None] + value[1][:, None, :]
-    same = np.arange(candidates)
-    total[:, same, same] = -1.0
-    best = total.reshape(views, -1).argmax(-1)
-    chosen = np.stack(np.divmod(best, candidates + 1))
-    taken = np.take_along_axis(value, chosen[..., None], -1)[..., 0]
-    return np.where((chosen < candidates) & (taken > 0), chosen, -1)
-
-
-def triangulate_members(frame: FrameCandidates, member: ndarray) -> ndarray:
-    """(joint, 3) robust triangulation of one hand from its (view,) members."""
-    row = np.arange(len(member))
-    xy = frame.xy[row, np.maximum(member, 0)]
-    noise_px = detection_noise_px(np.where(member[:, None, None] >= 0, xy, np.nan), frame.focal)
-    xy = xy.transpose(1, 0, 2)
-    weight = np.where(member >= 0, frame.weight[row, np.maximum(member, 0)], 0.0)
-    weight = np.broadcast_to(weight, (NUM_JOINTS, len(member)))
-    return triangulate_robust(frame.P, xy, weight, frame.focal, noise_px).points_m
-
-
-def detection_noise_px(xy: ndarray, focal_px: ndarray) -> ndarray:
-    """Expected noise of the joints of one hand, as in the view where the hand is of middle size.
-
-    Args:
-        xy: (view, ..., joint, 2) normalised detections of the hand, NaN in views without.
-        focal_px: (view,).
-
-    Returns:
-        (..., joint) standard deviation per axis, pixels; at least 1.
-    """
-    extent = xy.max(-2) - xy.min(-2)
-    diagonal = np.hypot(extent[..., 0], extent[..., 1]) * focal_px.reshape(-1, *[1] * (xy.ndim - 3))
-    # A sort puts NaN last; nanmedian would average the middle two, and warn where there is no view.
-    ordered = np.sort(diagonal, axis=0)
-    middle = np.maximum(np.isfinite(diagonal).sum(0) - 1, 0) // 2
-    size = np.take_along_axis(ordered, middle[None], axis=0)[0]
-    return np.maximum(NOISE_SHARE * np.nan_to_num(size)[..., None] * JOINT_NOISE, 1.0)

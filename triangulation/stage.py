@@ -14,13 +14,23 @@ from pydantic.dataclasses import dataclass as settings
 
 from ..core.config import STRICT
 from ..core.engine import Plan, Unit
-from ..core.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec, read_cameras
+from ..core.hands import HANDS
+from ..core.schema import (
+    GROUPS,
+    KEYPOINTS,
+    TRACKS,
+    Columns,
+    group_spec,
+    read_cameras,
+    read_candidates,
+    read_taken_px,
+)
 from ..core.store import Store
-from .assignment import labelled_members, predict_hands, recover_hands, triangulate_assigned
-from .grouping import HandGroups, group_hands
+from .assignment import add_second_look, labelled_members, predict_hands, recover_hands, triangulate_assigned
+from .grouping import SLOTS, HandGroups, group_hands
 from .tracking import track_hands
 
-CODE = 2
+CODE = 3
 """Raised when the same input would give other numbers."""
 
 
@@ -39,11 +49,6 @@ class _Inputs:
     store: Store
     rig: Store
 
-    def candidates(self, frames: slice) -> dict[str, ndarray]:
-        return {
-            name: self.store.read("detections", name, (slice(None), frames)) for name in ("points", "score", "right")
-        }
-
 
 @dataclass(frozen=True)
 class GroupFrames:
@@ -58,7 +63,7 @@ class GroupFrames:
         return [self.unit]
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        found = self.inputs.candidates(self.frames)
+        found = read_candidates(self.inputs.store, self.frames, second_look=False)
         groups = group_hands(read_cameras(self.inputs.rig), found["points"], found["score"], found["right"])
         yield (
             self.unit,
@@ -94,6 +99,7 @@ class TriangulateFrames:
 
     inputs: _Inputs
     options: TriangulationSettings
+    second_look: bool
     unit: Unit
     frames: slice
 
@@ -103,13 +109,14 @@ class TriangulateFrames:
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         store, frames = self.inputs.store, self.frames
-        cameras, found = read_cameras(self.inputs.rig), self.inputs.candidates(frames)
+        cameras, found = read_cameras(self.inputs.rig), read_candidates(store, frames, self.second_look)
         member = store.read("groups", "member", (slice(None), frames)).transpose(1, 2, 0).astype(int)
         slot, points, predicted = (store.read("tracks", name, frames) for name in ("slot", "points", "predicted"))
         member = labelled_members(member, slot.astype(int))
-        member = recover_hands(
-            cameras, found["points"], found["score"], member, points.astype(float), predicted.astype(float)
-        )
+        open_ = self._without_known(found["points"], points)
+        member = recover_hands(cameras, open_, found["score"], member, points.astype(float), predicted.astype(float))
+        if self.second_look:
+            member = add_second_look(cameras, found["points"], found["score"], member, points.astype(float))
         assignment = member.transpose(2, 0, 1)
         robust = triangulate_assigned(cameras, found["points"], found["score"], assignment)
         certain = robust.sigma_m <= self.options.max_sigma_m
@@ -122,6 +129,15 @@ class TriangulateFrames:
                 "inlier": np.moveaxis(robust.inlier & certain[..., None], -1, 0),
             },
         )
+
+    def _without_known(self, candidates_px: ndarray, points_m: ndarray) -> ndarray:
+        """The candidates less what was found in looking for hands that are known: no other hand is made of that."""
+        if not self.second_look:
+            return candidates_px
+        open_ = candidates_px.copy()
+        again = open_[:, :, -len(HANDS) :]
+        again[:, np.isfinite(points_m).any((-2, -1))] = np.nan
+        return open_
 
 
 def groups_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_frames: int) -> Plan:
@@ -158,25 +174,29 @@ def tracks_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_
     return Plan(group, [TrackHands(store, fps)], {(0,): 1}, "session")
 
 
-def keypoints_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_frames: int) -> Plan:
-    """Triangulate every joint; arguments as for `groups_plan`."""
+def keypoints_plan(
+    store: Store, rig: Store, options: TriangulationSettings, chunk_frames: int, second_look: bool = False
+) -> Plan:
+    """Triangulate every joint; arguments as for `groups_plan`, and whether the group `second_look` is used."""
     return _plan_over_frames(
         "keypoints",
         KEYPOINTS,
         store,
         chunk_frames,
-        task=lambda unit, frames: TriangulateFrames(_Inputs(store, rig), options, unit, frames),
-        fingerprint={"settings": asdict(options), "inputs": _fingerprints(store, "tracks")},
+        task=lambda unit, frames: TriangulateFrames(_Inputs(store, rig), options, second_look, unit, frames),
+        fingerprint={
+            "settings": asdict(options),
+            "inputs": _fingerprints(store, "tracks", *(["second_look"] if second_look else [])),
+        },
         summarize=lambda store: {"reprojection_px": reprojection_px(store, rig)},
     )
 
 
-PLANS: Mapping[str, Callable[[Store, Store, TriangulationSettings, int], Plan]] = {
+IDENTITY_PLANS: Mapping[str, Callable[[Store, Store, TriangulationSettings, int], Plan]] = {
     "groups": groups_plan,
     "tracks": tracks_plan,
-    "keypoints": keypoints_plan,
 }
-"""The stage's groups, in order."""
+"""The stage's groups before `keypoints`, in order. Between them and it, views may be looked at a second time."""
 
 
 def _plan_over_frames(
@@ -194,7 +214,7 @@ def _plan_over_frames(
     group = group_spec(
         name,
         columns,
-        sizes={"view": views, "frame": frames},
+        sizes={"view": views, "frame": frames, "slot": SLOTS},
         unit={"frame": chunk},
         fingerprint={**fingerprint, "code": CODE},
         attrs={"fps": fps},
@@ -220,10 +240,7 @@ def reprojection_px(store: Store, rig: Store) -> float | None:
     for start in range(0, frames, 256):
         part = slice(start, start + 256)
         points = store.read("keypoints", "points", part).astype(float)
-        assignment = store.read("keypoints", "assignment", (slice(None), part)).astype(int)
-        detected = store.read("detections", "points", (slice(None), part))
-        taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
-        distance = np.linalg.norm(cameras.project(points) - taken, axis=-1)
+        distance = np.linalg.norm(cameras.project(points) - read_taken_px(store, part), axis=-1)
         errors.append(distance[store.read("keypoints", "inlier", (slice(None), part))])
     every = np.concatenate(errors)
     return float(np.median(every)) if len(every) else None
