@@ -29,11 +29,13 @@ from .core.config import STRICT, Layer, build, read_yaml
 from .core.engine import Engine, EngineSettings, Progress
 from .core.errors import SessionError, StoreError
 from .core.importing import imported
+from .core.schema import detections_group
 from .core.store import Store
 from .fitting import stage as fitting_stage
 from .fitting.stage import FittingSettings
 from .generation.settings import SamplingSettings, TrainingSettings
 from .triangulation import stage as triangulation_stage
+from .triangulation.clock_stage import ClockSettings, aligned_plan, clock_plan
 from .triangulation.stage import TriangulationSettings
 
 Stage = Literal["calibrate", "detect", "triangulate", "fit"]
@@ -73,6 +75,7 @@ class Config:
     capture: CaptureSettings = CaptureSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     detection: DetectionSettings = DetectionSettings()
+    clock: ClockSettings = ClockSettings()
     second_look: SecondLookSettings = SecondLookSettings()
     triangulation: TriangulationSettings = TriangulationSettings()
     fitting: FittingSettings = FittingSettings()
@@ -279,7 +282,10 @@ class _Work:
 
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
-        done = []
+        make = partial(clock_plan, self.store, self.rig, self.config.clock)
+        done = ["clock"] * self.engine.execute(self.store, make, force=force)
+        if detections_group(self.store) == "aligned":
+            done += ["aligned"] * self.engine.execute(self.store, partial(aligned_plan, self.store), force=force)
         for group, plan in triangulation_stage.IDENTITY_PLANS.items():
             make = partial(plan, self.store, self.rig, options)
             done += [group] * self.engine.execute(self.store, make, force=force)

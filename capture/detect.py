@@ -45,14 +45,14 @@ def timeline_plan(session: Session) -> Plan:
         sizes={"view": views, "frame": frames, "session": 1},
         unit={"session": 1},
         fingerprint={
-            "settings": {"fps": session.fps},
+            "settings": {"fps": session.fps, "timestamps": session.timeline.timestamps},
             "inputs": {
                 "frames": session.timeline.digest(),
                 "times": hashlib.sha256(session.timeline.time_s.astype("<f8").tobytes()).hexdigest(),
             },
             "code": CODE,
         },
-        attrs={"fps": session.fps},
+        attrs={"fps": session.fps, "timestamps": session.timeline.timestamps},
         coords={"view": (("view",), np.array(session.views, object))},
     )
     return Plan(group, [KeepTime(session)], {(0,): 1}, "session")

@@ -22,7 +22,7 @@ from ..core.cameras import Cameras
 from ..core.config import STRICT
 from ..core.engine import Plan, Unit
 from ..core.hands import BONES, HANDS, JOINTS, NUM_JOINTS
-from ..core.schema import SECOND_LOOK, group_spec, read_cameras
+from ..core.schema import SECOND_LOOK, detections_group, group_spec, read_cameras
 from ..core.store import Store
 from .detector import Confidence, DetectionSettings, Detector, make_detector
 from .frames import ViewFrames, view_frames
@@ -245,7 +245,7 @@ class LookAgain:
         slot = self.store.read("tracks", "slot", part).astype(int)
         member = np.take_along_axis(member, np.maximum(slot, 0)[None], axis=2)
         member = np.where(slot >= 0, member, -1)
-        found = self.store.read("detections", "points", (slice(None), part))
+        found = self.store.read(detections_group(self.store), "points", (slice(None), part))
         taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
         taken = np.where((member >= 0)[..., None, None], taken, np.nan)
         looks = choose_looks(cameras, self._hands_m(unit), taken, self.options)[self.frames.view]

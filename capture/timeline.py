@@ -28,6 +28,8 @@ class Timeline:
     """(view, frame) int64, index into the view's clip; -1 where the view has no frame for this instant."""
     time_s: ndarray
     """(view, frame) float64, capture time in seconds since the first frame; NaN where there is none."""
+    timestamps: bool = False
+    """Whether the times were measured, not inferred from a regular rate."""
 
     @property
     def frames(self) -> int:
@@ -44,7 +46,7 @@ class Timeline:
 
     def first(self, frames: int) -> Timeline:
         """The first instants only."""
-        return Timeline(self.source_frame[:, :frames], self.time_s[:, :frames])
+        return Timeline(self.source_frame[:, :frames], self.time_s[:, :frames], self.timestamps)
 
 
 def regular(views: int, frames: int, fps: float) -> Timeline:
@@ -105,7 +107,7 @@ def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequen
                 f"{path}: expected frame_index and frame_time of {name} to grow with sync_index, but one goes back. "
                 "Sort out the rows of this camera."
             )
-    return Timeline(source, time_s - np.nanmin(time_s))
+    return Timeline(source, time_s - np.nanmin(time_s), timestamps=True)
 
 
 def _clip_start(path: Path, rows: Sequence[Row], view_of: Mapping[str, str], clip_frames: Mapping[str, int]) -> int:

@@ -72,6 +72,17 @@ SECOND_LOOK: Columns = {
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
+CLOCK: Columns = {
+    "offset": ("view", "float64", NAN, "second", "how late its images are, by the rig's median"),
+    "sigma": ("view", "float64", NAN, "second", "standard error of the estimate; NaN without one"),
+    "drift": ("view", "float64", NAN, "1", "seconds per second by which the offset grows"),
+    "drift_sigma": ("view", "float64", NAN, "1", "standard error of the drift"),
+    "time": ("view frame", "float64", NAN, "second", "when the images were taken: offset and drift added"),
+    "instant": ("frame", "float64", NAN, "second", "the time that all later results of a frame belong to"),
+    "source_frame": ("view frame", "int64", -1, "1", "the clip's frame nearest to the instant; -1 none near"),
+    "lag": ("view frame", "float64", NAN, "second", "from that frame to the instant"),
+}
+
 GROUPS: Columns = {
     "member": ("view frame slot", "int16", -1, "1", "candidate of this view that belongs to the slot's hand; -1 none"),
     "points": ("frame slot joint xyz", "float32", NAN, "metre", "the slot's hand in the world"),
@@ -192,15 +203,21 @@ def read_cameras(store: Store) -> Cameras:
     )
 
 
+def detections_group(store: Store) -> str:
+    """Where the candidates are that later stages count: `aligned` where the clock moves them, else `detections`."""
+    return "aligned" if store.attrs("clock").get("moves", False) else "detections"
+
+
 def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str, ndarray]:
     """`points`, `score` and `right` of every candidate, as `assignment` counts them: (view, frame, candidate, ...).
 
     Args:
-        store: where `detections` is.
+        store: where `detections` is, and `aligned` if they had to be moved.
         frames: which.
         second_look: whether the candidates of `second_look` follow, one for each hand.
     """
-    groups = ("detections", "second_look") if second_look else ("detections",)
+    detected = detections_group(store)
+    groups = (detected, "second_look") if second_look else (detected,)
     region = (slice(None), frames)
     return {name: np.concatenate([store.read(group, name, region) for group in groups], axis=2) for name in DETECTIONS}
 
@@ -208,7 +225,7 @@ def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str,
 def read_taken_px(store: Store, frames: slice) -> ndarray:
     """(view, frame, hand, joint, 2) float64 pixels of the candidate that was taken for each hand; NaN where none."""
     assignment = store.read("keypoints", "assignment", (slice(None), frames)).astype(int)
-    detected = store.read("detections", "points", (slice(None), frames))
+    detected = store.read(detections_group(store), "points", (slice(None), frames))
     if assignment.max(initial=-1) >= detected.shape[2]:
         detected = read_candidates(store, frames, second_look=True)["points"]
     taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)

@@ -20,6 +20,7 @@ from ..core.schema import (
     KEYPOINTS,
     TRACKS,
     Columns,
+    detections_group,
     group_spec,
     read_cameras,
     read_candidates,
@@ -155,7 +156,10 @@ def groups_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_
         store,
         chunk_frames,
         task=lambda unit, frames: GroupFrames(_Inputs(store, rig), unit, frames),
-        fingerprint={"settings": {}, "inputs": _fingerprints(store, "detections") | _fingerprints(rig, "cameras")},
+        fingerprint={
+            "settings": {},
+            "inputs": _fingerprints(store, detections_group(store)) | _fingerprints(rig, "cameras"),
+        },
     )
 
 

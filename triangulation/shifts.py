@@ -1,0 +1,148 @@
+"""By how many whole frames clips are apart: where their hands agree best with the views' epipolar geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.cameras import Cameras
+from ..core.hands import JOINTS
+from .candidates import TOLERANCE_M, normalised
+from .grouping import pair_geometry
+
+_JOINTS = [
+    JOINTS.index(name)
+    for name in ("wrist", "thumb_tip", "index_mcp", "index_tip", "middle_tip", "pinky_mcp", "pinky_tip")
+]
+_PARTNERS = 6  # Views that each view is compared with.
+_MIN_FRAMES = 8  # Instants that two views must share for a shift to be rated.
+_GAIN = 0.02  # Better agreement, on average over the pairs, that a shift must bring.
+
+
+def find_shifts(
+    cameras: Cameras, points_px: ndarray, score: ndarray, frames: ndarray, looked: ndarray, reach: int
+) -> ndarray:
+    """Whole frames by which each view's clip is late: frame n + shift of the clip belongs to instant n.
+
+    Every pair of neighbouring views rates every shift of one against the other; the shifts that please all pairs best
+    are taken.
+
+    Args:
+        cameras: the rig.
+        points_px: (view, n, candidate, joint, 2) detections.
+        score: (view, n, candidate).
+        frames: (n,) the frames of the recording that those are, increasing.
+        looked: instants to compare at, among `frames`.
+        reach: the largest shift.
+
+    Returns:
+        (view,) shifts, 0 where nothing is better than that.
+    """
+    xy, weight = normalised(cameras, points_px, score)
+    gate = _gates(xy)
+    xy = np.concatenate([xy[..., _JOINTS, :], np.ones((*xy.shape[:3], len(_JOINTS), 1))], axis=-1)
+    place = np.full(int(frames[-1]) + 1, -1)
+    place[frames] = np.arange(len(frames))
+    pairs = _pairs(cameras, weight)
+    E = pair_geometry(cameras)
+    span = np.arange(-2 * reach, 2 * reach + 1)
+    rating = np.zeros((len(pairs), len(span)))
+    for k, (i, j) in enumerate(pairs):
+        for n, d in enumerate(span):
+            to = looked + d
+            ok = (to >= 0) & (to < len(place))
+            f, g = place[looked[ok]], place[to[ok]]
+            f, g = f[g >= 0], g[g >= 0]
+            rating[k, n] = _agreement(E[i, j], xy[i, f], xy[j, g], gate[i, f], gate[j, g])
+    # What a pair says is how much better a shift is than most.
+    rating -= np.nanmedian(rating, axis=1, keepdims=True)
+    rating = np.nan_to_num(np.where(np.isfinite(rating), rating, 0.0))
+    return _best_shifts(len(cameras), np.array(pairs).reshape(-1, 2), rating, reach)
+
+
+def _gates(xy: ndarray) -> ndarray:
+    """(view, n, candidate) how far from its epipolar line a joint may lie, by the size of its hand."""
+    known = np.isfinite(xy).all(-1)
+    count = np.maximum(known.sum(-1), 1)
+    off = np.where(
+        known[..., None], xy - (np.where(known[..., None], xy, 0.0).sum(-2) / count[..., None])[..., None, :], 0.0
+    )
+    spread = np.sqrt((off**2).sum((-2, -1)) / count)
+    return np.maximum(spread, 0.02) * (TOLERANCE_M / 0.05)
+
+
+def _pairs(cameras: Cameras, weight: ndarray) -> list[tuple[int, int]]:
+    """Pairs of views to compare: often with a hand in both, and looking at it from different sides."""
+    seen = (weight > 0).any(-1).astype(float)
+    axis = np.nan_to_num(cameras.T_cam_world[:, 2, :3])
+    value = (seen @ seen.T) * np.sqrt(np.clip(1 - (axis @ axis.T) ** 2, 0.0, 1.0))
+    np.fill_diagonal(value, 0.0)
+    value[~cameras.calibrated] = value[:, ~cameras.calibrated] = 0.0
+    best = np.argsort(-value, axis=1, kind="stable")[:, :_PARTNERS]
+    chosen = {(min(i, int(j)), max(i, int(j))) for i in range(len(value)) for j in best[i] if value[i, j] > 0}
+    return sorted(chosen)
+
+
+def _agreement(E: ndarray, one: ndarray, other: ndarray, gate_one: ndarray, gate_other: ndarray) -> float:
+    """Mean agreement 0..1 of the candidates of two views, (n, candidate, joint, 3) each; NaN with too few."""
+    there = np.isfinite(one[..., 0]).any(-1).any(-1) & np.isfinite(other[..., 0]).any(-1).any(-1)
+    if there.sum() < _MIN_FRAMES:
+        return np.nan
+    one, other, gate_one, gate_other = one[there], other[there], gate_one[there], gate_other[there]
+    line_other, line_one = one @ E.T, other @ E
+    value = np.abs(np.einsum("ncjk,ndjk->ncdj", line_other, other))
+    off_other = value / (np.hypot(line_other[..., 0], line_other[..., 1])[:, :, None] * gate_other[:, None, :, None])
+    off_one = value / (np.hypot(line_one[..., 0], line_one[..., 1])[:, None] * gate_one[:, :, None, None])
+    off = np.maximum(off_one, off_other)
+    fit = np.where(off < 1, 1 - off**2, 0.0).mean(-1)
+    hands = np.minimum(np.isfinite(one[..., 0]).any(-1).sum(-1), np.isfinite(other[..., 0]).any(-1).sum(-1))
+    total = np.minimum(fit.max(1).sum(-1), fit.max(2).sum(-1))
+    return float((total / hands).mean())
+
+
+def _best_shifts(views: int, pairs: ndarray, rating: ndarray, reach: int) -> ndarray:
+    """(view,) the shifts that please all pairs best: placed from one view outward, then view by view until none moves."""
+    middle = rating.shape[1] // 2
+    shift, placed = np.zeros(views, int), np.zeros(views, bool)
+    if not len(pairs):
+        return shift
+
+    def votes(view: int, known: ndarray) -> ndarray:
+        """(2 reach + 1,) what the pairs with known partners say of the view's shift, from -reach to reach."""
+        total = np.zeros(2 * reach + 1)
+        for k, (i, j) in enumerate(pairs):
+            if view in (i, j) and known[j if view == i else i]:
+                at = middle + (
+                    (shift[j] - np.arange(-reach, reach + 1))
+                    if view == i
+                    else (np.arange(-reach, reach + 1) - shift[i])
+                )
+                inside = (at >= 0) & (at < rating.shape[1])
+                total += np.where(inside, rating[k, np.clip(at, 0, rating.shape[1] - 1)], 0.0)
+        return total
+
+    placed[pairs[rating.max(1).argmax()][0]] = True
+    while True:
+        open_ = [
+            v for v in range(views) if not placed[v] and any(placed[i] or placed[j] for i, j in pairs if v in (i, j))
+        ]
+        if not open_:
+            break
+        best = {v: votes(v, placed) for v in open_}
+        v = max(open_, key=lambda v: (float(best[v].max()), -v))
+        shift[v] = int(best[v].argmax()) - reach
+        placed[v] = True
+    for _ in range(20):
+        before = shift.copy()
+        for v in range(views):
+            others = placed & (np.arange(views) != v)
+            shift[v] = int(votes(v, others).argmax()) - reach if others.any() else shift[v]
+        if (shift == before).all():
+            break
+    shift -= int(np.round(np.median(shift)))
+
+    def pleased(s: ndarray) -> float:
+        at = middle + s[pairs[:, 1]] - s[pairs[:, 0]]
+        return float(rating[np.arange(len(pairs)), np.clip(at, 0, rating.shape[1] - 1)].mean())
+
+    return shift if pleased(shift) > pleased(np.zeros(views, int)) + _GAIN else np.zeros(views, int)
