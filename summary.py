@@ -34,6 +34,8 @@ def summarize(done: Done) -> dict[str, Any]:
         figures |= _cameras(done)
     if done.store.complete("detections"):
         figures["hands_found"] = done.store.attrs("detections")["hands_found"]
+    if done.store.complete("clock"):
+        figures["clock"] = _clock(done.store)
     if done.store.complete("keypoints"):
         figures |= _keypoints(done.store)
     if done.store.complete("mano"):
@@ -52,6 +54,24 @@ def _cameras(done: Done) -> dict[str, Any]:
         "board_px": attrs.get("board_px"),
         "board_mm": attrs.get("board_mm"),
     }
+
+
+def _clock(store: Store) -> dict[str, Any]:
+    """Each view's offset and drift with their standard errors, where there is an estimate."""
+    names = store.labels("clock", "view")
+    values = {name: store.read("clock", name) for name in ("offset", "sigma", "drift", "drift_sigma", "used")}
+    known = np.flatnonzero(np.isfinite(values["offset"]))
+    views = {
+        names[v]: {
+            "offset_ms": 1e3 * float(values["offset"][v]),
+            "sigma_ms": 1e3 * float(values["sigma"][v]),
+            "drift_ppm": 1e6 * float(values["drift"][v]),
+            "drift_sigma_ppm": 1e6 * float(values["drift_sigma"][v]),
+            "corrected": bool(values["used"][v]),
+        }
+        for v in known.tolist()
+    }
+    return {"interpolated": store.attrs("clock")["moves"], "views": views}
 
 
 def _keypoints(store: Store) -> dict[str, Any]:
@@ -121,6 +141,8 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
     if "hands_found" in figures:
         shares = figures["hands_found"]
         out["images with 0 / 1 / 2 hands"] = " / ".join(f"{100 * share:.1f} %" for share in shares)
+    if "clock" in figures:
+        out["clock"] = _clock_row(figures["clock"], figures["fps"])
     if "frames_with_hand" in figures:
         out["frames with a hand"] = _per_hand(figures["frames_with_hand"])
         if figures["reprojection_px"] is not None:
@@ -140,6 +162,29 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
             out[label] = ", ".join(parts) + " mm" if parts else "none"
     out["store"] = figures["store"]
     return out
+
+
+def _clock_row(clock: Mapping[str, Any], fps: float) -> str:
+    """The views that are furthest off, and by how much."""
+    views = clock["views"]
+    if not views:
+        return "as recorded" + (", interpolated to the instants" if clock["interpolated"] else "")
+    corrected = [name for name, view in views.items() if view["corrected"]]
+    furthest = sorted(corrected or views, key=lambda name: -abs(views[name]["offset_ms"]))[:3]
+    if not corrected:
+        worst = views[furthest[0]]
+        return (
+            f"as recorded: no view is known to be off (at most {abs(worst['offset_ms']) * fps / 1e3:.2f} "
+            f"± {worst['sigma_ms'] * fps / 1e3:.2f} frames, {furthest[0]})"
+        )
+    parts = [f"{name} {views[name]['offset_ms']:+.1f} ± {views[name]['sigma_ms']:.1f} ms" for name in furthest]
+    drifting = [
+        f"{name} drifts by {views[name]['drift_ppm']:+.0f} ppm" for name in corrected if views[name]["drift_ppm"]
+    ]
+    unsure = [name for name in views if name not in corrected]
+    if unsure:
+        drifting.append(f"not known: {', '.join(unsure[:3])}{', ...' if len(unsure) > 3 else ''}")
+    return f"corrected in {len(corrected)} views: {', '.join([*parts, *drifting[:4]])}"
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -212,14 +212,18 @@ class LookAgain:
         at, image = -1, np.empty(0)
         for unit, looks in chosen.items():
             blocks = _empty(len(looks))
-            expected = cameras.subset([self.frames.view]).project(self._hands_m(unit))[0]
+            hands = self._hands_m(self._part(unit))
+            view = cameras.subset([self.frames.view])
+            expected, at_image = (view.project(hands_m)[0] for hands_m in (hands, self._at_image(unit, hands)))
             for i in np.flatnonzero(looks.any(-1)).tolist():
                 source = int(self.frames.chunk(unit)[i])
                 if source > at:
                     at, image = next(images)
                 for hand in np.flatnonzero(looks[i]).tolist():
-                    found = look_again(self._detector, image, expected[i], hand, self.options)
-                    for name, value in zip(("points", "score", "right"), found, strict=True):
+                    points, score, right = look_again(self._detector, image, at_image[i], hand, self.options)
+                    # Back to the instant, like the candidates of the first look.
+                    points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
+                    for name, value in (("points", points), ("score", score), ("right", right)):
                         blocks[name][0, i, hand] = value
             yield unit, blocks
 
@@ -233,10 +237,24 @@ class LookAgain:
         start = unit[1] * self.frames.chunk_frames
         return slice(start, start + len(self.frames.chunk(unit)))
 
-    def _hands_m(self, unit: Unit) -> ndarray:
-        points, predicted = (self.store.read("tracks", name, self._part(unit)) for name in ("points", "predicted"))
+    def _hands_m(self, part: slice) -> ndarray:
+        points, predicted = (self.store.read("tracks", name, part) for name in ("points", "predicted"))
         missing = ~np.isfinite(points).any((-2, -1), keepdims=True)
         return np.where(missing, predicted, points).astype(float)
+
+    def _at_image(self, unit: Unit, hands_m: ndarray) -> ndarray:
+        """The hands of a unit's instants (frame, hand, joint, 3) when this view's images were taken."""
+        if detections_group(self.store) == "detections":
+            return hands_m
+        part = self._part(unit)
+        lag_s = self.store.read("clock", "lag", (slice(self.frames.view, self.frames.view + 1), part))[0]
+        lag = np.nan_to_num(lag_s * self.store.attrs("clock")["fps"])[:, None, None, None]
+        # At the recording's ends the hand stays.
+        before = hands_m[:1] if part.start == 0 else self._hands_m(slice(part.start - 1, part.start))
+        after = np.concatenate([self._hands_m(slice(part.stop, part.stop + 1)), hands_m[-1:]])[:1]
+        before, after = np.concatenate([before, hands_m[:-1]]), np.concatenate([hands_m[1:], after])
+        moved = hands_m + np.abs(lag) * (np.where(lag > 0, before, after) - hands_m)
+        return np.where(np.isfinite(moved), moved, hands_m)
 
     def _choose(self, cameras: Cameras, unit: Unit) -> ndarray:
         """(frame, hand) bool: what this view looks for again. All views are ranked, for they share the time."""
@@ -248,7 +266,7 @@ class LookAgain:
         found = self.store.read(detections_group(self.store), "points", (slice(None), part))
         taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
         taken = np.where((member >= 0)[..., None, None], taken, np.nan)
-        looks = choose_looks(cameras, self._hands_m(unit), taken, self.options)[self.frames.view]
+        looks = choose_looks(cameras, self._hands_m(part), taken, self.options)[self.frames.view]
         return looks & (self.frames.chunk(unit) >= 0)[:, None]
 
 
@@ -281,7 +299,10 @@ def plan(
     """
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
-    clips = view_frames(session.clips, session.timeline, chunk)
+    timeline = session.timeline
+    if detections_group(store) == "aligned":
+        timeline = replace(timeline, source_frame=store.read("clock", "source_frame"))
+    clips = view_frames(session.clips, timeline, chunk)
     tasks = [LookAgain(store, rig, view, detection, options) for view in clips]
     chosen = asdict(options)
     del chosen["enabled"]

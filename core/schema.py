@@ -73,11 +73,12 @@ SECOND_LOOK: Columns = {
 }
 
 CLOCK: Columns = {
-    "offset": ("view", "float64", NAN, "second", "how late its images are, by the rig's median"),
+    "offset": ("view", "float64", NAN, "second", "how late its images are, by the rig's median; NaN not known"),
+    "used": ("view", "bool", False, "1", "whether offset and drift are corrected in `time`"),
     "sigma": ("view", "float64", NAN, "second", "standard error of the estimate; NaN without one"),
     "drift": ("view", "float64", NAN, "1", "seconds per second by which the offset grows"),
     "drift_sigma": ("view", "float64", NAN, "1", "standard error of the drift"),
-    "time": ("view frame", "float64", NAN, "second", "when the images were taken: offset and drift added"),
+    "time": ("view frame", "float64", NAN, "second", "when the images were taken"),
     "instant": ("frame", "float64", NAN, "second", "the time that all later results of a frame belong to"),
     "source_frame": ("view frame", "int64", -1, "1", "the clip's frame nearest to the instant; -1 none near"),
     "lag": ("view frame", "float64", NAN, "second", "from that frame to the instant"),

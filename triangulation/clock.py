@@ -194,7 +194,7 @@ def _as_one(points_px: ndarray, velocity_px: ndarray) -> ndarray:
     mean = velocity.sum(-2, keepdims=True) / count
     size2 = (off**2).sum((-2, -1))[..., None, None] + 1e-9
     linear = np.linalg.solve(off.swapaxes(-1, -2) @ off + 0.02 * size2 * np.eye(2), off.swapaxes(-1, -2) @ velocity)
-    return np.where(usable.any(-2, keepdims=True), mean + off @ linear, np.nan)
+    return np.where(usable.sum(-2, keepdims=True) > 0, mean + off @ linear, np.nan)
 
 
 def velocities_at(velocity_px: ndarray, images: Images, aligned: Aligned) -> ndarray:

@@ -4,7 +4,7 @@ were not taken at one time, `aligned` (the detections as they would be if they h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class ClockSettings:
     """A rig whose views are all within this is taken for synchronous."""
     max_sigma_frames: Annotated[float, Field(gt=0)] = 0.1
     """A view whose clock is less certain than this, because the hands it sees hardly move, is left as it is."""
-    instants: Annotated[int, Field(ge=16)] = 96
+    instants: Annotated[int, Field(ge=16)] = 128
     """How many instants are looked at, spread over the recording."""
 
 
@@ -64,43 +64,40 @@ class SetClocks:
         # A repeated picture was taken once.
         time_s[:, 1:][source[:, 1:] == source[:, :-1]] = np.nan
         instant_s = instants(time_s, self.store.attrs("timeline")["fps"])
-        found, sure = self._estimate(read_cameras(self.rig), time_s, instant_s)
         step_s = 1 / self.store.attrs("timeline")["fps"]
-        largest = np.abs(found.offset_s) + np.abs(found.drift) * found.middle_s
-        significant = sure & (largest > np.maximum(SURE * found.sigma_s, self.options.min_offset_frames * step_s))
-        known = sure if significant.any() else np.zeros_like(sure)
-        used = Offsets(
-            np.where(known, found.offset_s, 0.0),
-            found.sigma_s,
-            np.where(known, found.drift, 0.0),
-            found.drift_sigma,
-            found.middle_s,
-        )
-        corrected = used.corrected(time_s)
+        found = self._estimate(read_cameras(self.rig), time_s, instant_s)
+        sure = found.sigma_s < self.options.max_sigma_frames * step_s
+        largest_s = np.abs(found.offset_s) + np.abs(found.drift) * found.middle_s
+        least_s = np.maximum(SURE * found.sigma_s, self.options.min_offset_frames * step_s)
+        used = sure & (sure & (largest_s > least_s)).any()
+        corrected = np.where(used[:, None], found.corrected(time_s), time_s)
         images = images_at(corrected, instant_s)
         row = np.arange(len(source))[:, None]
-        near = images.near & (images.base >= 0)
+        blocks = {
+            "offset": found.offset_s,
+            "drift": found.drift,
+            "sigma": found.sigma_s,
+            "drift_sigma": found.drift_sigma,
+        }
+        known = np.isfinite(found.sigma_s)
         yield (
             todo[0],
             {
-                "offset": used.offset_s,
-                "sigma": np.where(np.isfinite(found.sigma_s), found.sigma_s, np.nan),
-                "drift": used.drift,
-                "drift_sigma": np.where(np.isfinite(found.drift_sigma), found.drift_sigma, np.nan),
+                **{name: np.where(known, values, np.nan) for name, values in blocks.items()},
+                "used": used,
                 "time": corrected,
                 "instant": instant_s,
-                "source_frame": np.where(near, source[row, images.base], -1),
-                "lag": np.where(near, instant_s - corrected[row, images.base], np.nan),
+                "source_frame": np.where(images.near, source[row, images.base], -1),
+                "lag": np.where(images.near, instant_s - corrected[row, images.base], np.nan),
             },
         )
 
-    def _estimate(self, cameras: Cameras, time_s: ndarray, instant_s: ndarray) -> tuple[Offsets, ndarray]:
-        """Offsets, and (view,) bool where they are to be believed."""
+    def _estimate(self, cameras: Cameras, time_s: ndarray, instant_s: ndarray) -> Offsets:
         views, options = len(cameras), self.options
         unknown = np.full(views, np.inf)
         nothing = Offsets(np.zeros(views), unknown, np.zeros(views), unknown, float(np.mean(instant_s)))
         if not (options.estimate and options.interpolate) or cameras.calibrated.sum() < 2 or len(instant_s) < 16:
-            return nothing, np.zeros(views, bool)
+            return nothing
         step_s = float(np.median(np.diff(instant_s)))
         reach = 0 if self.timestamps else int(np.ceil(options.max_offset_s / step_s))
         frames, looked = sample(len(instant_s), options.instants, 2 * reach + 4)
@@ -110,9 +107,7 @@ class SetClocks:
             shift = step_s * find_shifts(cameras, points, score, frames, looked, reach)
         found = find_offsets(cameras, points, score, right, time_s[:, frames] - shift[:, None], instant_s[looked])
         offset_s = found.offset_s - shift
-        offset_s = offset_s - np.median(offset_s)
-        found = Offsets(offset_s, found.sigma_s, found.drift, found.drift_sigma, found.middle_s)
-        return found, found.sigma_s < options.max_sigma_frames * step_s
+        return replace(found, offset_s=offset_s - np.median(offset_s))
 
     def _read(self, name: str, frames: ndarray) -> ndarray:
         """Some frames of `detections`, which come in few runs."""
@@ -219,7 +214,7 @@ def clock_plan(store: Store, rig: Store, options: ClockSettings, chunk_frames: i
 
     def summarize(store: Store) -> dict[str, Any]:
         images = images_at(store.read("clock", "time"), store.read("clock", "instant"))
-        return {"moves": options.interpolate and images.moves, "estimated": bool(store.read("clock", "offset").any())}
+        return {"moves": options.interpolate and images.moves}
 
     return Plan(group, [task], {(0,): 1}, "session", summarize)
 

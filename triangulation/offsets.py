@@ -85,7 +85,9 @@ def find_offsets(
     for _ in range(_GROUPINGS):
         before = found
         found = _improve(cameras, points_px, velocity_px, score, right, time_s, instant_s, found, drifting)
-        change_s = np.abs(found.offset_s - before.offset_s) + np.abs(found.drift - before.drift) * half_s
+        change_s = np.abs(found.offset_s - before.offset_s)
+        if drifting:
+            change_s += np.abs(found.drift - before.drift) * half_s
         if change_s.max() < _SETTLED * step_s:
             sure = np.abs(found.drift) > SURE * found.drift_sigma
             if drifting or not (sure & (np.abs(found.drift) * half_s > _DRIFT * step_s)).any():

@@ -77,7 +77,8 @@ def _pairs(cameras: Cameras, weight: ndarray) -> list[tuple[int, int]]:
     axis = np.nan_to_num(cameras.T_cam_world[:, 2, :3])
     value = (seen @ seen.T) * np.sqrt(np.clip(1 - (axis @ axis.T) ** 2, 0.0, 1.0))
     np.fill_diagonal(value, 0.0)
-    value[~cameras.calibrated] = value[:, ~cameras.calibrated] = 0.0
+    usable = cameras.calibrated.astype(float)
+    value = value * usable[:, None] * usable
     best = np.argsort(-value, axis=1, kind="stable")[:, :_PARTNERS]
     chosen = {(min(i, int(j)), max(i, int(j))) for i in range(len(value)) for j in best[i] if value[i, j] > 0}
     return sorted(chosen)
@@ -101,7 +102,7 @@ def _agreement(E: ndarray, one: ndarray, other: ndarray, gate_one: ndarray, gate
 
 
 def _best_shifts(views: int, pairs: ndarray, rating: ndarray, reach: int) -> ndarray:
-    """(view,) the shifts that please all pairs best: placed from one view outward, then view by view until none moves."""
+    """(view,) the shifts that please all pairs best: from one view outward, then each in turn until none moves."""
     middle = rating.shape[1] // 2
     shift, placed = np.zeros(views, int), np.zeros(views, bool)
     if not len(pairs):
