@@ -46,7 +46,7 @@ def find_shifts(
     pairs = _pairs(cameras, weight)
     E = pair_geometry(cameras)
     span = np.arange(-2 * reach, 2 * reach + 1)
-    rating = np.zeros((len(pairs), len(span)))
+    rating, shared = np.zeros((2, len(pairs), len(span)))
     for k, (i, j) in enumerate(pairs):
         for n, d in enumerate(span):
             to = looked + d
@@ -54,15 +54,17 @@ def find_shifts(
             f, g = place[looked[ok]], place[to[ok]]
             f, g = f[g >= 0], g[g >= 0]
             rating[k, n] = _agreement(E[i, j], xy[i, f], xy[j, g], gate[i, f], gate[j, g])
-    # What a pair says is how much better a shift is than most.
-    rating -= np.nanmedian(rating, axis=1, keepdims=True)
-    rating = np.nan_to_num(np.where(np.isfinite(rating), rating, 0.0))
-    return _best_shifts(len(cameras), np.array(pairs).reshape(-1, 2), rating, reach)
+            shared[k, n] = len(f) / len(looked)
+    # What a pair says is how much better a shift is than most, the more so the more instants it was compared at.
+    known = np.isfinite(rating)
+    usual = np.array([np.median(row[ok]) if ok.any() else 0.0 for row, ok in zip(rating, known, strict=True)])
+    rating = np.where(known, (np.where(known, rating, 0.0) - usual[:, None]) * shared, 0.0)
+    return _best_shifts(len(cameras), np.array(pairs).reshape(-1, 2), rating)
 
 
 def _gates(xy: ndarray) -> ndarray:
     """(view, n, candidate) how far from its epipolar line a joint may lie, by the size of its hand."""
-    known = np.isfinite(xy).all(-1)
+    known = np.isfinite(xy[..., 0])
     count = np.maximum(known.sum(-1), 1)
     off = np.where(
         known[..., None], xy - (np.where(known[..., None], xy, 0.0).sum(-2) / count[..., None])[..., None, :], 0.0
@@ -101,25 +103,23 @@ def _agreement(E: ndarray, one: ndarray, other: ndarray, gate_one: ndarray, gate
     return float((total / hands).mean())
 
 
-def _best_shifts(views: int, pairs: ndarray, rating: ndarray, reach: int) -> ndarray:
+def _best_shifts(views: int, pairs: ndarray, rating: ndarray) -> ndarray:
     """(view,) the shifts that please all pairs best: from one view outward, then each in turn until none moves."""
     middle = rating.shape[1] // 2
     shift, placed = np.zeros(views, int), np.zeros(views, bool)
     if not len(pairs):
         return shift
 
+    span = np.arange(-middle, middle + 1)
+
     def votes(view: int, known: ndarray) -> ndarray:
-        """(2 reach + 1,) what the pairs with known partners say of the view's shift, from -reach to reach."""
-        total = np.zeros(2 * reach + 1)
+        """(shift,) what the pairs with known partners say of the view's shift, like `span`."""
+        total = np.zeros(len(span))
         for k, (i, j) in enumerate(pairs):
             if view in (i, j) and known[j if view == i else i]:
-                at = middle + (
-                    (shift[j] - np.arange(-reach, reach + 1))
-                    if view == i
-                    else (np.arange(-reach, reach + 1) - shift[i])
-                )
-                inside = (at >= 0) & (at < rating.shape[1])
-                total += np.where(inside, rating[k, np.clip(at, 0, rating.shape[1] - 1)], 0.0)
+                at = middle + (shift[j] - span if view == i else span - shift[i])
+                inside = (at >= 0) & (at < len(span))
+                total += np.where(inside, rating[k, np.clip(at, 0, len(span) - 1)], 0.0)
         return total
 
     placed[pairs[rating.max(1).argmax()][0]] = True
@@ -131,13 +131,13 @@ def _best_shifts(views: int, pairs: ndarray, rating: ndarray, reach: int) -> nda
             break
         best = {v: votes(v, placed) for v in open_}
         v = max(open_, key=lambda v: (float(best[v].max()), -v))
-        shift[v] = int(best[v].argmax()) - reach
+        shift[v] = int(span[best[v].argmax()])
         placed[v] = True
     for _ in range(20):
         before = shift.copy()
         for v in range(views):
             others = placed & (np.arange(views) != v)
-            shift[v] = int(votes(v, others).argmax()) - reach if others.any() else shift[v]
+            shift[v] = int(span[votes(v, others).argmax()]) if others.any() else shift[v]
         if (shift == before).all():
             break
     shift -= int(np.round(np.median(shift)))
