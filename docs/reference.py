@@ -49,6 +49,14 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         schema.DETECTIONS,
         "what the detector found; attribute `hands_found`: share of images with 0, 1, 2, ... hands",
     ),
+    "clock": (
+        schema.CLOCK,
+        "when every image was taken (docs/time.md); attribute `moves`: whether detections have to be moved to the instants",
+    ),
+    "aligned": (
+        schema.DETECTIONS,
+        "only where the clock moves them: the detections as they would be had all images been taken at the instant",
+    ),
     "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
     "second_look": (

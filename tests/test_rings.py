@@ -17,6 +17,7 @@ PURE = (
     *("core.hands", "core.cameras", "core.geometry", "core.anatomy", "core.procedural_hand", "core.motion"),
     *("core.hand_model", "capture.rig", "triangulation.dlt", "triangulation.robust", "triangulation.grouping"),
     *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
+    *("triangulation.clock", "triangulation.offsets", "triangulation.shifts"),
     *("fitting.kinematics", "fitting.gauss_newton", "fitting.reprojection", "fitting.contact", "core.bvh"),
     *("core.keypoints", "capture.keypoints2d", "capture.keypoints2d_names"),
     *("generation.motion", "generation.kinematics", "generation.representations"),
