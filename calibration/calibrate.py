@@ -16,6 +16,7 @@ from . import bundle
 from .board import corner_positions, is_usable
 from .initial import board_poses, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
+from .simultaneous import at_common_instants
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def calibrate(
     names: Sequence[str],
     sizes_px: ndarray,
     *,
+    time_s: ndarray | None = None,
     max_frames: int = 300,
     min_frames: int = 5,
     min_shared: int = 3,
@@ -81,6 +83,7 @@ def calibrate(
         corners_px: (view, frame, corner, 2) pixels, NaN where not seen (`detect_board`), frames simultaneous.
         names: names of the views.
         sizes_px: (view, 2) width and height of the images.
+        time_s: (view, frame) when each image was taken, where that is known; corners are brought to common instants.
         max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
@@ -93,6 +96,8 @@ def calibrate(
     corners_m = corner_positions(board)
     assert len(corners_px) == len(names) == len(sizes_px), (corners_px.shape, len(names), len(sizes_px))
     assert corners_px.shape[2:] == (len(corners_m), 2), corners_px.shape
+    if time_s is not None:
+        corners_px = at_common_instants(corners_px, time_s)
     usable = is_usable(board, corners_px)
     corners_px = np.where(usable[..., None, None], corners_px, np.nan)
     left_out = _too_few(usable, names, min_frames, where)

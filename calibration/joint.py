@@ -13,7 +13,7 @@ from .initial import place_board, spread_frames
 
 PIXEL_NOISE_PX = 0.5
 """How well a corner is found, until the residuals say better; weighs the priors on the lens against the sightings."""
-LENS_SIGMA = {"aspect": 0.003, "center": 0.01, "k1": 0.3, "k2": 0.1, "p1": 0.0005, "p2": 0.0005, "k3": 0.01}
+LENS_SIGMA = {"aspect": 0.003, "center": 0.005, "k1": 0.3, "k2": 0.1, "p1": 0.0003, "p2": 0.0003, "k3": 0.01}
 """Prior standard deviations. `aspect` is (fx - fy) / f, `center` a fraction of the image width, the rest are OpenCV's
 coefficients. They hold a parameter that a view never observed near neutral, and hardly move one that it did."""
 HUBER_STEPS_PX = (30.0, 3.0, 1.0)
