@@ -182,7 +182,7 @@ def test_recovers_a_simulated_rig(scene):
     error_m = center_errors_m(result.cameras, rig)
     assert error_m.max() < 2e-3
     # The standard errors are honest: the errors found are of their size, neither hidden nor exaggerated.
-    assert 0.4 < np.sqrt((error_m**2).mean()) / np.sqrt((result.center_sigma_m**2).mean()) < 2
+    assert 0.4 < np.sqrt((error_m**2).mean()) / np.sqrt((result.sigma.center_m**2).mean()) < 2
     # Both coordinates err by the noise that was added; the fit takes a little of it away.
     assert 0.9 < result.total_rms_px / (np.sqrt(2) * NOISE_PX) < 1.02
     np.testing.assert_allclose(result.cameras.focal_px, rig.focal_px, rtol=5e-3)
@@ -227,7 +227,8 @@ def test_held_out_frames_are_not_fitted_but_judged(scene):
     assert result.adjusted.sum() == 40
     assert result.frames_used.min() >= 15  # the choice of frames starves no view
     assert np.isfinite(result.T_world_board).all()
-    assert 0.85 < result.held_out_rms_px / (np.sqrt(2) * NOISE_PX) < 1.1
+    assert result.held_out.frames == 7
+    assert 0.85 < result.held_out.rms_px / (np.sqrt(2) * NOISE_PX) < 1.1
     only = np.where(result.adjusted[:, None, None], corners_px, np.nan)
     np.testing.assert_allclose(calibrate(BOARD, only, rig.names, rig.size_px).cameras.K, result.cameras.K, atol=1e-3)
 
