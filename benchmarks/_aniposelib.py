@@ -58,7 +58,7 @@ def calibrate_with_aniposelib(board: Board, corners_px: ndarray, names: Sequence
             for frame in np.nonzero(seen.sum(1) >= 4)[0]
         ]
         rows.append(printed.fill_points_rows(found))
-    group = CameraGroup.from_names(list(names))
+    group = CameraGroup.from_names(list(names))  # pyright: ignore[reportArgumentType]  # not annotated
     for camera, size in zip(group.cameras, sizes_px, strict=True):
         camera.set_size(tuple(int(side) for side in size))
     spent = []
@@ -71,7 +71,7 @@ def calibrate_with_aniposelib(board: Board, corners_px: ndarray, names: Sequence
         return error
 
     group.bundle_adjust_iter = timed
-    np.random.seed(0)  # It draws its samples from the global generator.
+    np.random.seed(0)  # noqa: NPY002  # It draws its samples from the global generator.
     begin = time.process_time()
     with contextlib.redirect_stdout(io.StringIO()):
         group.calibrate_rows(rows, printed, verbose=False)

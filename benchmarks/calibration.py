@@ -3,14 +3,14 @@
     python benchmarks/calibration.py [--only rig peer growth recording] [--peer-views 50] [--json FILE]
 
 The simulated rig: cameras on a dome at 0.72 to 0.88 m, 1920x1080 pixels, 65 degrees across, each with another lens; a
-7 x 5 ChArUco board of 40 mm squares, waved through a tenth of a cubic metre for 200 frames; 0.2 px of Gaussian noise per axis
-on every corner, 0.5 % of the corners 20 px off. Another 50 frames
-of the board, never shown to a calibration, give the held-out figures: corners triangulated from what each rig says,
-distances against the print. Every time is CPU time of this process on one thread, so that a busy machine does not count.
+7 x 5 ChArUco board of 40 mm squares, waved through a tenth of a cubic metre for 200 frames; 0.2 px of Gaussian noise
+per axis on every corner, 0.5 % of the corners 20 px off. Another 50 frames of the board, never shown to a calibration,
+give the held-out figures: corners triangulated from what each rig says, distances against the print. Every time is CPU
+time of this process on one thread, so that a busy machine does not count.
 
 aniposelib takes minutes at 50 cameras, so it is measured at `--peer-views` (default 8). The real recording is
-`../shared/data/caliscope_charuco_4cam_hands`: half of the board's frames calibrate, the other half judge, and the
-other way round; the calibration that came with it has seen all of them.
+`../shared/data/caliscope_charuco_4cam_hands`: blocks of half of the board's frames calibrate, the other half judges,
+and the other way round; the calibration that came with it has seen all of them.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _sightings(rig: Cameras, frames: int, rng: np.random.Generator) -> ndarray:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of a rig against the truth, after the rigid motion that fits the centres best. No scale: the board gives metres."""
+    """Of a rig against the truth, after the rigid motion that fits the centres best; the board gives the scale."""
 
     center_mm: ndarray
     rotation_deg: ndarray

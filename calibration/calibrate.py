@@ -132,7 +132,7 @@ def calibrate(
         prior = lens_prior(lens[placed], sizes_px[placed])
         problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior)
         solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames)
-        index, step = np.nonzero(placed)[0], moved_camera(solution.residual_px)
+        index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
         if step is not None:
             view = index[step.view]
             left_out[names[view]] = (
@@ -142,7 +142,7 @@ def calibrate(
             )
             placed[view] = False
         elif solution.contradicted.any():
-            for view in index[solution.contradicted]:
+            for view in (v for v, bad in zip(index, solution.contradicted, strict=True) if bad):
                 left_out[names[view]] = (
                     "most of its sightings contradict the other views; it was moved, or its clip is mirrored or not "
                     "synchronized"
@@ -161,9 +161,9 @@ def calibrate(
 def _apart(names: Sequence[str], usable: ndarray, group: ndarray, placed: ndarray, min_shared: int) -> dict[str, str]:
     """Why the views of the other groups (view,; -1 for views that do not count) are left out: what would join them."""
     reasons = {}
-    connected = np.nonzero(placed)[0]
+    connected = np.nonzero(placed)[0].tolist()
     for number in np.unique(group[(group >= 0) & ~placed]):
-        members = np.nonzero(group == number)[0]
+        members = np.nonzero(group == number)[0].tolist()
         a, b, shared = joining_pair(usable, connected, members)
         alone = len(members) == 1
         reason = (
@@ -226,8 +226,8 @@ def _record(
     def cameras(scene: Scene) -> Cameras:
         K = np.zeros((len(index), 3, 3))
         K[:, [0, 1], [0, 1]], K[:, :2, 2], K[:, 2, 2] = scene.lens[:, :2], scene.lens[:, 2:4], 1.0
-        parts = (over_all_views(values) for values in (K, scene.lens[:, 4:], scene.T_cam_world))
-        return Cameras(names, *parts, sizes_px.astype(int))
+        full_K, distortion, T = (over_all_views(values) for values in (K, scene.lens[:, 4:], scene.T_cam_world))
+        return Cameras(names, full_K, distortion, T, sizes_px.astype(int))
 
     residual_px = over_all_views(solution.length_px)
     judged = solution.judged

@@ -15,6 +15,9 @@ MIN_SIGHTINGS, MIN_SHARE = 5, 0.125
 MIN_STEP_PX = 1.0
 MIN_EXPLAINED = 0.5
 """Share of the residuals' variance that a step explains: a camera that is out of step scatters, a moved one jumps."""
+MIN_AGREEING = 0.8
+"""Share of the sightings on each side that lie on their side of the middle: a step is one level and then another, not a
+board that was fast for a while."""
 MIN_T = 8.0
 """The step in its own standard errors: the best of all places to cut noise reaches 4 or so."""
 SAME_CENTER_M, SAME_ROTATION_RAD = 1e-3, 1e-3
@@ -63,17 +66,21 @@ def _step(view: int, residual_px: ndarray) -> Step | None:
     between = first * (n - first) / n * (jump**2).sum(-1)
     cut = int(between.argmax())
     total = ((mean - mean.mean(0)) ** 2).sum()
-    px = float(np.linalg.norm(jump[cut]))
+    before = int(first[cut])
+    levels = np.median(mean[:before], axis=0), np.median(mean[before:], axis=0)
+    beyond = (mean - (levels[0] + levels[1]) / 2) @ (levels[1] - levels[0]) > 0
+    if (~beyond[:before]).mean() < MIN_AGREEING or beyond[before:].mean() < MIN_AGREEING:
+        return None
+    px = float(np.linalg.norm(levels[1] - levels[0]))
     if px < MIN_STEP_PX or between[cut] < MIN_EXPLAINED * total:
         return None
     within = max((total - between[cut]) / (2 * (n - 2)), 1e-12)
-    before = int(first[cut])
     if px < MIN_T * np.sqrt(within * (1 / before + 1 / (n - before))):
         return None
     return Step(view, int(frames[before - 1]), int(frames[before]), px)
 
 
-def joining_pair(usable: ndarray, group: ndarray, other: ndarray) -> tuple[int, int, int]:
+def joining_pair(usable: ndarray, group: Sequence[int], other: Sequence[int]) -> tuple[int, int, int]:
     """The pair of views that comes nearest to joining two groups, and the frames of the board it shares.
 
     Most shared frames; where none shares any, the pair that the board passed between fastest.
