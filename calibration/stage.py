@@ -14,23 +14,28 @@ from numpy import ndarray
 
 from ..capture.frames import ViewFrames, view_frames
 from ..capture.session import Session
+from ..capture.video import Clip, read_frames
 from ..core.board import Board
 from ..core.camera_files import format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
+from ..core.errors import CalibrationError
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.schema import read_cameras as stored_cameras
 from ..core.store import Store, digest, disk_errors
-from .board import detect_board, num_corners
+from .board import detect_board, is_usable, num_corners
 from .calibrate import calibrate
 from .checks import weak_views
+from .diagnose import IMAGES, diagnose
 from .gate import CalibrationSettings, Judge, over_views, uncalibrated
 from .quality import board_distance_errors
 
 BOARD_GROUP, CAMERAS_GROUP = "board", "cameras"
 NOTES = "_calibration"
 """Group whose attributes carry what the solver has to say to the `cameras` group's own."""
-BOARD_CODE, CAMERAS_CODE = 1, 2
+BOARD_CODE, CAMERAS_CODE = 2, 2
 """Raised when the same input would give other numbers."""
+MAX_HINTS = 3
+"""Clips that are looked at again to say why the board was not found."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ class SolveCameras:
     sizes_px: ndarray
     time_s: ndarray
     """(view, board_frame) when each image was taken."""
+    clips: Mapping[str, Clip]
+    """Of the board."""
     options: CalibrationSettings
     judge: Judge
     units: Sequence[Unit] = ((0,),)
@@ -99,6 +106,14 @@ class SolveCameras:
         corners = self.store.read(BOARD_GROUP, "corners")
         seen_by = self.store.labels(BOARD_GROUP, "view")
         sizes = np.array([self.sizes_px[self.views.index(view)] for view in seen_by])
+        sightings = is_usable(self.board, corners).sum(1)
+        hints = self._hints(sightings)
+        if hints and (sightings < self.options.min_frames).all():
+            view, hint = next(iter(hints.items()))
+            raise CalibrationError(
+                f"{self.judge.where}: expected the board that `board` in session.yaml describes, but in {view} {hint}. "
+                "Correct `board`, or the clips."
+            )
         result = calibrate(
             self.board,
             corners,
@@ -110,12 +125,13 @@ class SolveCameras:
             where=self.judge.where,
         )
         cameras = match_views(result.cameras, self.views, self.sizes_px)
-        self.judge.check(cameras, result.left_out)
+        reasons = result.left_out | {view: f"{result.left_out[view]}; {hint}" for view, hint in hints.items()}
+        self.judge.check(cameras, reasons)
         warnings = self.judge.pass_or_stop(result.held_out, seen_by)
         # What a sentence says, or one number for the rig, fits no array along `view`.
         self.store.set_attrs(
             NOTES,
-            reasons=result.left_out,
+            reasons=reasons,
             warnings=warnings,
             held_out_px=_plain(result.held_out.rms_px),
             held_out_mm=_plain(1e3 * result.held_out.distance_m),
@@ -130,6 +146,18 @@ class SolveCameras:
         spread = partial(over_views, seen_by=seen_by, views=self.views)
         blocks = {name: spread(values) for name, values in quality.items()}
         yield todo[0], camera_blocks(cameras, spread(result.rms_px), blocks)
+
+    def _hints(self, sightings: ndarray) -> dict[str, str]:
+        """Why views hardly saw the board, as far as their clips tell; the first of many."""
+        hints = {}
+        poor = [view for view, n in zip(self.clips, sightings, strict=True) if n < self.options.min_frames]
+        for view in poor[:MAX_HINTS]:
+            clip = self.clips[view]
+            frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
+            hint = diagnose(self.board, list(read_frames(clip, frames)))
+            if hint is not None:
+                hints[view] = hint
+        return hints
 
 
 def _plain(value: float) -> float | None:
@@ -194,7 +222,7 @@ def cameras_plan(
         advice = "Show them the board, supply their calibration in cameras.toml"
         judge = Judge(str(folder), dead_views, advice, options, board.square_m)
         time_s = session.board_timeline.time_s
-        task = SolveCameras(store, board, session.views, sizes, time_s, options, judge)
+        task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, options, judge)
         chosen = {**asdict(options), "known_distances": known}
         inputs = {BOARD_GROUP: store.digest_of(BOARD_GROUP), "times": hashlib.sha256(time_s.tobytes()).hexdigest()}
     else:
