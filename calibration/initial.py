@@ -57,6 +57,26 @@ def spread_frames(corners_px: ndarray, usable: ndarray, size_px: ndarray, count:
     return frames[chosen]
 
 
+def slow_sightings(corners_px: ndarray, usable: ndarray, enough: int) -> ndarray:
+    """(frame,) bool: the half of one view's sightings in which the board moved least; all of them up to `enough`.
+
+    What moves is blurred, is bent by a rolling shutter and is seen at another place by a camera that fires later. The
+    path of the corners between neighbouring frames says how fast it was; alone in time, a sighting counts as fast.
+
+    Args:
+        corners_px: (frame, corner, 2).
+        usable: (frame,) bool.
+        enough: sightings that are few enough to keep all.
+    """
+    if usable.sum() <= enough:
+        return usable
+    step = np.linalg.norm(np.diff(corners_px, axis=0), axis=-1)
+    seen = np.isfinite(step)
+    step_px = np.where(seen.any(1), np.where(seen, step, 0).sum(1) / np.maximum(seen.sum(1), 1), np.inf)
+    speed = np.minimum(np.append(step_px, np.inf), np.insert(step_px, 0, np.inf))
+    return usable & (speed <= np.median(speed[usable]))
+
+
 def first_lens(corners_m: ndarray, corners_px: ndarray, usable: ndarray, size_px: ndarray) -> ndarray | None:
     """(9,) focal length and k1 of one view, the rest of the lens neutral; None where its sightings do not tell.
 

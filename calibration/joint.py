@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from . import bundle
 from .board import MIN_CORNERS
-from .initial import place_board, spread_frames
+from .initial import place_board, slow_sightings, spread_frames
 
 PIXEL_NOISE_PX = 0.5
 """How well a corner is found, until the residuals say better; weighs the priors on the lens against the sightings."""
@@ -258,12 +258,14 @@ def outer_corners(corners_m: ndarray) -> ndarray:
 
 
 def _choose_frames(corners_px: ndarray, sizes_px: ndarray, max_frames: int) -> ndarray:
-    """(frame,) bool: views take turns, each adding the sighting most unlike those it has taken."""
+    """(frame,) bool: views take turns, each adding the sighting most unlike those it has taken, among the slower."""
     usable = np.any(np.isfinite(corners_px[..., 0]), axis=-1)
     if usable.any(0).sum() <= max_frames:
         return usable.any(0)
     # A frame that many views share counts for all of them; half as many wishes as frames is plenty per view.
-    wishes = [spread_frames(corners_px[v], usable[v], sizes_px[v], max_frames // 2) for v in range(len(usable))]
+    count = max_frames // 2
+    slow = [slow_sightings(corners, seen, 2 * count) for corners, seen in zip(corners_px, usable, strict=True)]
+    wishes = [spread_frames(corners_px[v], slow[v], sizes_px[v], count) for v in range(len(usable))]
     chosen = np.zeros(usable.shape[1], bool)
     for turn in range(max(len(w) for w in wishes)):
         for wish in wishes:

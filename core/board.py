@@ -64,7 +64,7 @@ class Board:
             raise ValueError("columns and rows count squares, and the board needs four inner corners or more")
         if self.type == "chessboard" and (self.columns + self.rows) % 2 == 0:
             raise ValueError(
-                f"a chessboard of {self.columns} x {self.rows} squares looks the same upside down, so cameras cannot agree "
-                "on its corners; print one with an even and an odd number of squares, or a ChArUco board"
+                f"a chessboard of {self.columns} x {self.rows} squares looks the same upside down, so cameras cannot "
+                "agree on its corners; print one with an even and an odd number of squares, or a ChArUco board"
             )
         return self

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from handpipe.calibration import bundle
 from handpipe.calibration.board import corner_positions, detect_board, is_usable, num_corners
 from handpipe.calibration.calibrate import calibrate
+from handpipe.calibration.initial import slow_sightings
 from handpipe.calibration.quality import board_distance_errors, triangulate_corners
 from handpipe.core.board import Board
 from handpipe.core.camera_files import read_caliscope_cameras
@@ -196,6 +197,19 @@ def test_held_out_frames_are_not_fitted_but_judged(scene):
     assert 0.85 < result.held_out.rms_px / (np.sqrt(2) * NOISE_PX) < 1.1
     only = np.where(result.adjusted[:, None, None], corners_px, np.nan)
     np.testing.assert_allclose(calibrate(BOARD, only, rig.names, rig.size_px).cameras.K, result.cameras.K, atol=1e-3)
+
+
+def test_of_many_sightings_the_slow_ones_are_kept(scene):
+    """The board rests for three frames in each place, and every fourth frame is taken on the way."""
+    _, corners_px = scene
+    rests = np.repeat(corners_px[3], 4, axis=0)
+    way = np.arange(len(rests)) % 4 == 3
+    rests[way] += 20.0
+    usable = is_usable(BOARD, rests)
+    slow = slow_sightings(rests, usable, 40)
+    assert 40 < slow.sum() < usable.sum()
+    assert not slow[way].any()
+    assert slow_sightings(rests, usable, int(usable.sum())) is usable
 
 
 def test_views_without_support_are_left_out_with_a_reason(scene):

@@ -49,9 +49,9 @@ def test_a_bad_rig_is_stopped_unless_told_otherwise(scene):
     """One view sees the board bent: its own frames fit, and no pose of the board explains them."""
     rig, corners_px = scene
     bent = corners_px.copy()
-    bent[2] += 12.0 * np.sin(np.arange(24))[:, None]
+    bent[2] += 0.7 * np.sin(np.arange(24))[:, None]
     held_out = calibrate(BOARD, bent, rig.names, rig.size_px).held_out
-    strict = {"max_reprojection_px": 1.0, "max_distance_mm": 0.1}
+    strict = {"max_reprojection_px": 0.5, "max_distance_mm": 0.1}
     with pytest.raises(CalibrationError, match=r"max_reprojection_px.*c2.*max_distance_mm.*outside_limits: warn"):
         judge(**strict).pass_or_stop(held_out, rig.names)
     warnings = judge(**strict, outside_limits="warn").pass_or_stop(held_out, rig.names)
@@ -71,8 +71,9 @@ def test_a_weakly_seen_camera_is_known_to_be_weak(scene):
     rig, corners_px = scene
     poor = corners_px.copy()
     poor[5, np.nonzero(np.isfinite(poor[5, :, 0, 0]))[0][6:]] = np.nan
-    poor[5, :, 8:] = np.nan
+    poor[5, :, [2, 3, 4, 5, 6, *range(9, 24)]] = np.nan
     sigma = calibrate(BOARD, poor, rig.names, rig.size_px).sigma
+    print(sigma)
     assert weak_views(rig.names, sigma.center_m, sigma.rotation_rad) == ["c5"]
     whole = calibrate(BOARD, corners_px, rig.names, rig.size_px).sigma
     assert weak_views(rig.names, whole.center_m, whole.rotation_rad) == []
