@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from .calibration import stage as calibration_stage
-from .calibration.stage import CalibrationSettings
+from .calibration.gate import CalibrationSettings
 from .capture import detect as detect_stage
 from .capture import import2d, second_look
 from .capture import synthesize as synthesize_stage
@@ -259,9 +259,11 @@ class _Work:
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force)
         if supplied is None:
             calibration_stage.publish(session, self.rig, hashes)
-        without = self.rig.attrs("cameras")["without_calibration"]
-        if without:
-            self.progress.say(f"warning: left out: {', '.join(without)}: no calibration")
+        attrs = self.rig.attrs("cameras")
+        for view in attrs["without_calibration"]:
+            self.progress.say(f"warning: left out: {view}: {attrs.get('reasons', {}).get(view, 'no calibration')}")
+        for warning in attrs.get("warnings", []):
+            self.progress.say(f"warning: calibration: {warning}")
         return done
 
     def _detect(self, force: bool) -> list[str]:

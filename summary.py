@@ -53,6 +53,9 @@ def _cameras(done: Done) -> dict[str, Any]:
         "calibration_source": attrs["source"],
         "board_px": attrs.get("board_px"),
         "board_mm": attrs.get("board_mm"),
+        "held_out_px": attrs.get("held_out_px"),
+        "held_out_mm": attrs.get("held_out_mm"),
+        "weak_views": attrs.get("weak_views", []),
     }
 
 
@@ -136,6 +139,10 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
         out["views calibrated"] = f"{figures['views_calibrated']} of {figures['views']}"
         if figures["board_px"] is not None:
             out["board error"] = f"{figures['board_px']:.3f} px RMS, {figures['board_mm']:.3f} mm RMSE"
+            if figures["held_out_mm"] is not None:
+                out["held-out corners"] = f"{figures['held_out_px']:.3f} px RMS, {figures['held_out_mm']:.3f} mm RMSE"
+            if figures["weak_views"]:
+                out["weakly seen views"] = ", ".join(figures["weak_views"])
         else:
             out["calibration"] = f"from {figures['calibration_source']}"
     if "hands_found" in figures:

@@ -39,16 +39,57 @@ def detect_board(board: Board, image: ndarray) -> ndarray:
         (corner, 2) float32 pixels, NaN where a corner was not found. All NaN when fewer than four corners were found,
         or when those found lie on one line of the board: such a sighting does not fix a pose.
     """
-    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
+    gray = gray_image(image)
     if board.inverted:
         gray = 255 - gray
-    corners, ids, _, _ = _detector(board).detectBoard(gray)
-    found = np.full((num_corners(board), 2), np.nan, np.float32)
-    if ids is not None and len(ids):
-        found[ids.ravel().astype(int)] = corners.reshape(-1, 2)
+    found = _chessboard(board, gray) if board.type == "chessboard" else _charuco(board, gray)
     if not is_usable(board, found):
         found[:] = np.nan
     return found
+
+
+def gray_image(image: ndarray) -> ndarray:
+    """(height, width) uint8 of a gray or BGR image."""
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else image
+
+
+def _charuco(board: Board, gray: ndarray) -> ndarray:
+    """Corners by their markers; in the old layout where the new one fits none and nobody said which it is."""
+    found = np.full((num_corners(board), 2), np.nan, np.float32)
+    legacy = bool(board.legacy)
+    corners, ids, markers, marker_ids = _detector(board, legacy).detectBoard(gray)
+    if board.legacy is None and board.rows % 2 == 0 and (ids is None or not len(ids)) and len(markers):
+        # The markers are the same; only which corner lies between which of them is not.
+        corners, ids, _, _ = _detector(board, True).detectBoard(gray, None, None, markers, marker_ids)
+    if ids is not None and len(ids):
+        found[ids.ravel().astype(int)] = corners.reshape(-1, 2)
+    return found
+
+
+def _chessboard(board: Board, gray: ndarray) -> ndarray:
+    """All corners or none, numbered from the corner next to the black square at an end.
+
+    OpenCV may number them from either end, and along either side; which square is black and that the board is seen
+    from its front tell them apart.
+    """
+    columns, rows = board.columns - 1, board.rows - 1
+    ok, corners = cv2.findChessboardCornersSB(gray, (columns, rows), flags=cv2.CALIB_CB_ACCURACY)
+    if not ok:
+        return np.full((num_corners(board), 2), np.nan, np.float32)
+    grid = corners.reshape(rows, columns, 2).astype(np.float32)
+    along, down = grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]
+    if along[0] * down[1] - along[1] * down[0] < 0:
+        grid = grid[:, ::-1]
+    H, _ = cv2.findHomography(corner_positions(board)[:, :2] / board.square_m, grid.reshape(-1, 2))
+    y, x = np.mgrid[0 : board.rows, 0 : board.columns]
+    centres = cv2.perspectiveTransform(np.stack([x, y], -1).reshape(-1, 1, 2) + 0.5, H).reshape(-1, 2)
+    pixel = np.rint(centres).astype(int)
+    inside = ((pixel >= 0) & (pixel < np.array(gray.shape)[::-1])).all(1)
+    value = gray[tuple(pixel[inside].T[::-1])].astype(float)
+    black = ((x + y) % 2 == 0).ravel()[inside]
+    if value[black].mean() > value[~black].mean():
+        grid = grid[::-1, ::-1]
+    return np.ascontiguousarray(grid.reshape(-1, 2))
 
 
 def is_usable(board: Board, corners_px: ndarray) -> ndarray:
@@ -67,10 +108,10 @@ def is_usable(board: Board, corners_px: ndarray) -> ndarray:
     return (count >= MIN_CORNERS) & (np.linalg.eigvalsh(scatter)[..., 0] > 0.05)
 
 
-@lru_cache(maxsize=8)
-def _detector(board: Board) -> cv2.aruco.CharucoDetector:
+@lru_cache(maxsize=64)
+def _detector(board: Board, legacy: bool) -> cv2.aruco.CharucoDetector:
     """Building a detector costs more than a small image; a clip uses one board."""
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
     charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
-    charuco.setLegacyPattern(board.legacy)
+    charuco.setLegacyPattern(legacy)
     return cv2.aruco.CharucoDetector(charuco)

@@ -121,13 +121,24 @@ def adjust(
     return scene
 
 
-def center_sigma(
-    scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, free: ndarray, noise_px: float
-) -> ndarray:
-    """(view,) standard error of each camera's position, metres, to first order.
+@dataclass(frozen=True)
+class RigSigma:
+    """Standard errors of each camera within the rig, to first order."""
 
-    Positions are relative to the rig as a whole (best rigid alignment), so that no camera carries the error of the one
-    that defines the world. `noise_px` is the standard deviation of one image coordinate.
+    center_m: ndarray
+    """(view,) of its position, metres."""
+    rotation_rad: ndarray
+    """(view,) of its direction, radians. Most of it is the lens: a principal point that is off by a few pixels and a
+    camera turned by as much give nearly the same image."""
+
+
+def rig_sigma(
+    scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, free: ndarray, noise_px: float
+) -> RigSigma:
+    """How well each camera is known.
+
+    Errors are relative to the rig as a whole (best rigid alignment of the centres), so that no camera carries the
+    error of the one that defines the world. `noise_px` is the standard deviation of one image coordinate.
     """
     # The trace of damping lets through a frame whose remaining corners do not fix the board.
     reduced, _ = _reduce(_linearise(scene, sightings, corners_m, prior, np.inf), 1e-9)
@@ -135,17 +146,25 @@ def center_sigma(
     covariance = np.zeros(reduced.shape)
     covariance[np.ix_(index, index)] = np.linalg.inv(reduced[np.ix_(index, index)]) * noise_px**2
     R, t = scene.T_cam_world[:, :3, :3], scene.T_cam_world[:, :3, 3]
+    each, identity = np.arange(views), np.broadcast_to(np.eye(3), (views, 3, 3))
     # centre = -R^T t, so d centre = -R^T ([t]x w + v)
-    jacobian = np.zeros((views, 3, views, NUM_CAMERA))
-    each = np.arange(views)
-    identity = np.broadcast_to(np.eye(3), (views, 3, 3))
-    jacobian[each, :, each, :6] = -R.transpose(0, 2, 1) @ np.concatenate([_skew(t), identity], axis=2)
+    center = np.zeros((views, 3, views, NUM_CAMERA))
+    center[each, :, each, :6] = -R.transpose(0, 2, 1) @ np.concatenate([_skew(t), identity], axis=2)
+    center = center.reshape(3 * views, -1)
+    turn = np.zeros((views, 3, views, NUM_CAMERA))
+    turn[each, :, each, :3] = identity
     centers = -np.einsum("vji,vj->vi", R, t)
     rigid = np.concatenate([_skew(centers - centers.mean(0)), identity], axis=2).reshape(-1, 6)
-    jacobian = jacobian.reshape(3 * views, -1)
-    jacobian = jacobian - rigid @ np.linalg.lstsq(rigid, jacobian, rcond=None)[0]
-    variance = np.einsum("ai,ij,aj->a", jacobian, covariance, jacobian, optimize=True)
-    return np.sqrt(variance.reshape(views, 3).sum(1))
+    motion = np.linalg.lstsq(rigid, center, rcond=None)[0]
+    center = center - rigid @ motion
+    # Turning the world by a turns each camera by -R a, seen from the camera.
+    turn = turn.reshape(3 * views, -1) - R.reshape(-1, 3) @ motion[:3]
+
+    def length(jacobian: ndarray) -> ndarray:
+        variance = np.einsum("ai,ij,aj->a", jacobian, covariance, jacobian, optimize=True)
+        return np.sqrt(variance.reshape(views, 3).sum(1))
+
+    return RigSigma(length(center), length(turn))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,28 @@ from ..core.cameras import Cameras
 from ..core.errors import CalibrationError
 from . import bundle
 from .board import corner_positions, is_usable
+from .bundle import RigSigma, Scene
+from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
+from .quality import board_distance_errors
+from .simultaneous import at_common_instants
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How well the rig explains frames it was not fitted to (one in five; they are added to the adjustment then)."""
+
+    frames: int
+    """How many."""
+    view_px: ndarray
+    """(view,) RMS distance of the corners from where the rig puts them, pixels; NaN for a view that saw none."""
+    view_m: ndarray
+    """(view,) the same at the board: how far a corner's ray passes it, metres."""
+    rms_px: float
+    """Over all views."""
+    distance_m: float
+    """RMSE of all distances between triangulated corners of a frame, against the print, metres."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +53,10 @@ class Calibration:
     """(frame,) bool, frames that took part in the joint adjustment."""
     rejected: ndarray
     """(view, frame, corner) bool, corners found to be wrong and given no weight."""
-    center_sigma_m: ndarray
-    """(view,) standard error of the camera's position within the rig, metres."""
+    sigma: RigSigma
+    """Standard errors of each camera within the rig."""
+    held_out: HeldOut
+    """Corners held out first: what the gate goes by."""
     left_out: dict[str, str]
     """Views without a calibration, and why."""
 
@@ -54,11 +76,6 @@ class Calibration:
         return _rms(self._used_px)
 
     @property
-    def held_out_rms_px(self) -> float:
-        """The same over frames the cameras were not fitted to; NaN when every frame was used."""
-        return _rms(np.where(self.rejected | self.adjusted[:, None], np.nan, self.residual_px))
-
-    @property
     def _used_px(self) -> ndarray:
         return np.where(self.rejected | ~self.adjusted[:, None], np.nan, self.residual_px)
 
@@ -70,6 +87,7 @@ def calibrate(
     names: Sequence[str],
     sizes_px: ndarray,
     *,
+    time_s: ndarray | None = None,
     max_frames: int = 300,
     min_frames: int = 5,
     min_shared: int = 3,
@@ -81,6 +99,7 @@ def calibrate(
         corners_px: (view, frame, corner, 2) pixels, NaN where not seen (`detect_board`), frames simultaneous.
         names: names of the views.
         sizes_px: (view, 2) width and height of the images.
+        time_s: (view, frame) when each image was taken, where that is known; corners are brought to common instants.
         max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
@@ -93,6 +112,8 @@ def calibrate(
     corners_m = corner_positions(board)
     assert len(corners_px) == len(names) == len(sizes_px), (corners_px.shape, len(names), len(sizes_px))
     assert corners_px.shape[2:] == (len(corners_m), 2), corners_px.shape
+    if time_s is not None:
+        corners_px = at_common_instants(corners_px, time_s)
     usable = is_usable(board, corners_px)
     corners_px = np.where(usable[..., None, None], corners_px, np.nan)
     left_out = _too_few(usable, names, min_frames, where)
@@ -102,31 +123,56 @@ def calibrate(
     T_cam_board = np.full((*usable.shape, 2, 4, 4), np.nan)
     for view in np.nonzero(kept)[0]:
         T_cam_board[view] = board_poses(lens[view], corners_m, corners_px[view], usable[view])
-    T_cam_world = place_cameras(T_cam_board, outer_corners(corners_m), min_shared)
+    T_cam_world, group = place_cameras(T_cam_board, outer_corners(corners_m), min_shared)
     placed = np.isfinite(T_cam_world[:, 0, 0])
-    reason = f"shares no {min_shared} agreeing frames of the board with the {placed.sum()} connected views"
-    _leave_out(left_out, names, kept & ~placed, f"{reason}; show the board to it and to a neighbour at the same time")
+    if placed.any():
+        left_out |= _apart(names, usable, np.where(kept, group, -1), placed, min_shared)
 
     while placed.sum() >= 2:
         prior = lens_prior(lens[placed], sizes_px[placed])
         problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior)
         solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames)
-        if not solution.contradicted.any():
-            return _record(tuple(names), sizes_px, placed, solution, left_out)
-        contradicted = np.zeros(len(names), bool)
-        contradicted[np.nonzero(placed)[0][solution.contradicted]] = True
-        reason = "most of its sightings contradict the other views; it was moved, or its clip is not synchronized"
-        _leave_out(left_out, names, contradicted, reason)
-        placed = placed & ~contradicted
+        index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
+        if step is not None:
+            view = index[step.view]
+            left_out[names[view]] = (
+                f"it was moved between frames {step.before} and {step.after} of the board's clip: what it sees jumps "
+                f"by {step.px:.1f} px against the other views; use the part of the recording before or after, or film "
+                "the board again"
+            )
+            placed[view] = False
+        elif solution.contradicted.any():
+            for view in (v for v, bad in zip(index, solution.contradicted, strict=True) if bad):
+                left_out[names[view]] = (
+                    "most of its sightings contradict the other views; it was moved, or its clip is mirrored or not "
+                    "synchronized"
+                )
+                placed[view] = False
+        else:
+            return _record(board, tuple(names), sizes_px, corners_px, placed, solution, left_out)
+    why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:3])
     raise CalibrationError(
         f"{where}: expected two views or more that see the board together in {min_shared} frames and agree, but "
-        f"found no two such among {len(names)} views. Move the board through the volume that the cameras share, and "
-        "check that the clips are synchronized."
+        f"found no two such among {len(names)} views{f' ({why})' if why else ''}. Move the board through the volume "
+        "that the cameras share, and check that the clips are synchronized."
     )
 
 
-def _leave_out(left_out: dict[str, str], names: Sequence[str], views: ndarray, reason: str) -> None:
-    left_out.update({name: reason for name, out in zip(names, views, strict=True) if out})
+def _apart(names: Sequence[str], usable: ndarray, group: ndarray, placed: ndarray, min_shared: int) -> dict[str, str]:
+    """Why the views of the other groups (view,; -1 for views that do not count) are left out: what would join them."""
+    reasons = {}
+    connected = np.nonzero(placed)[0].tolist()
+    for number in np.unique(group[(group >= 0) & ~placed]):
+        members = np.nonzero(group == number)[0].tolist()
+        a, b, shared = joining_pair(usable, connected, members)
+        alone = len(members) == 1
+        reason = (
+            f"{'it shares' if alone else listed([names[i] for i in members]) + ' share'} no {min_shared} agreeing "
+            f"frames of the board with {listed([names[i] for i in connected])}; show the board to {names[a]} and "
+            f"{names[b]} at the same time, the pair nearest to joining them ({shared} shared frames)"
+        )
+        reasons |= {names[view]: reason for view in members}
+    return reasons
 
 
 def _too_few(usable: ndarray, names: Sequence[str], min_frames: int, where: str) -> dict[str, str]:
@@ -161,33 +207,47 @@ def _first_lenses(
 
 
 def _record(
-    names: tuple[str, ...], sizes_px: ndarray, placed: ndarray, solution: Solution, left_out: dict[str, str]
+    board: Board,
+    names: tuple[str, ...],
+    sizes_px: ndarray,
+    corners_px: ndarray,
+    placed: ndarray,
+    solution: Solution,
+    left_out: dict[str, str],
 ) -> Calibration:
     """Back to all views, NaN where there is no calibration."""
-    index, scene = np.nonzero(placed)[0], solution.scene
+    index = np.nonzero(placed)[0]
 
     def over_all_views(values: ndarray) -> ndarray:
         full = np.full((len(names), *values.shape[1:]), np.nan)
         full[index] = values
         return full
 
-    K = np.zeros((len(index), 3, 3))
-    K[:, [0, 1], [0, 1]], K[:, :2, 2], K[:, 2, 2] = scene.lens[:, :2], scene.lens[:, 2:4], 1.0
-    cameras = Cameras(
-        names=names,
-        K=over_all_views(K),
-        distortion=over_all_views(scene.lens[:, 4:]),
-        T_cam_world=over_all_views(scene.T_cam_world),
-        size_px=sizes_px.astype(int),
-    )
+    def cameras(scene: Scene) -> Cameras:
+        K = np.zeros((len(index), 3, 3))
+        K[:, [0, 1], [0, 1]], K[:, :2, 2], K[:, 2, 2] = scene.lens[:, :2], scene.lens[:, 2:4], 1.0
+        full_K, distortion, T = (over_all_views(values) for values in (K, scene.lens[:, 4:], scene.T_cam_world))
+        return Cameras(names, full_K, distortion, T, sizes_px.astype(int))
+
     residual_px = over_all_views(solution.length_px)
+    judged = solution.judged
+    length_px = np.where(judged.wrong, np.nan, judged.length_px)
+    length_m = length_px * judged.depth_m / judged.scene.lens[:, :2].mean(1)[:, None, None]
+    judged_px = np.where(over_all_views(judged.wrong)[..., None] == 0, corners_px[:, judged.frames], np.nan)
     return Calibration(
-        cameras=cameras,
-        T_world_board=scene.T_world_board,
+        cameras=cameras(solution.scene),
+        T_world_board=solution.scene.T_world_board,
         residual_px=residual_px,
         adjusted=solution.adjusted,
         rejected=residual_px > solution.reject_px,
-        center_sigma_m=over_all_views(solution.center_sigma_m),
+        sigma=RigSigma(over_all_views(solution.sigma.center_m), over_all_views(solution.sigma.rotation_rad)),
+        held_out=HeldOut(
+            frames=len(judged.frames),
+            view_px=over_all_views(np.array([_rms(view) for view in length_px])),
+            view_m=over_all_views(np.array([_rms(view) for view in length_m])),
+            rms_px=_rms(length_px),
+            distance_m=1e-3 * board_distance_errors(cameras(judged.scene), judged_px, board).all_rmse_mm,
+        ),
         left_out={name: left_out[name] for name in names if name in left_out},
     )
 

@@ -57,6 +57,26 @@ def spread_frames(corners_px: ndarray, usable: ndarray, size_px: ndarray, count:
     return frames[chosen]
 
 
+def slow_sightings(corners_px: ndarray, usable: ndarray, enough: int) -> ndarray:
+    """(frame,) bool: the half of one view's sightings in which the board moved least; all of them up to `enough`.
+
+    What moves is blurred, is bent by a rolling shutter and is seen at another place by a camera that fires later. The
+    path of the corners between neighbouring frames says how fast it was; alone in time, a sighting counts as fast.
+
+    Args:
+        corners_px: (frame, corner, 2).
+        usable: (frame,) bool.
+        enough: sightings that are few enough to keep all.
+    """
+    if usable.sum() <= enough:
+        return usable
+    step = np.linalg.norm(np.diff(corners_px, axis=0), axis=-1)
+    seen = np.isfinite(step)
+    step_px = np.where(seen.any(1), np.where(seen, step, 0).sum(1) / np.maximum(seen.sum(1), 1), np.inf)
+    speed = np.minimum(np.append(step_px, np.inf), np.insert(step_px, 0, np.inf))
+    return usable & (speed <= np.median(speed[usable]))
+
+
 def first_lens(corners_m: ndarray, corners_px: ndarray, usable: ndarray, size_px: ndarray) -> ndarray | None:
     """(9,) focal length and k1 of one view, the rest of the lens neutral; None where its sightings do not tell.
 
@@ -126,7 +146,7 @@ def board_poses(lens: ndarray, corners_m: ndarray, corners_px: ndarray, usable: 
     return poses
 
 
-def place_cameras(T_cam_board: ndarray, quad_m: ndarray, min_shared: int) -> ndarray:
+def place_cameras(T_cam_board: ndarray, quad_m: ndarray, min_shared: int) -> tuple[ndarray, ndarray]:
     """Cameras of the largest connected group, in the frame of its best connected camera.
 
     Args:
@@ -135,7 +155,8 @@ def place_cameras(T_cam_board: ndarray, quad_m: ndarray, min_shared: int) -> nda
         min_shared: frames that must agree before two cameras count as connected.
 
     Returns:
-        T_cam_world (view, 4, 4), NaN outside the group; all NaN when no two views are connected.
+        T_cam_world (view, 4, 4), NaN outside the group; all NaN when no two views are connected. The connected group
+        (view,) that each view belongs to, as a number.
     """
     views = len(T_cam_board)
     votes = np.zeros((views, views), int)
@@ -153,7 +174,7 @@ def place_cameras(T_cam_board: ndarray, quad_m: ndarray, min_shared: int) -> nda
     largest = group == np.bincount(group).argmax()
     T_cam_world = np.full((views, 4, 4), np.nan)
     if largest.sum() < 2:
-        return T_cam_world
+        return T_cam_world, group
     root = int(np.where(largest, votes.sum(1), -1).argmax())
     # The spanning tree minimises, so a strong edge must be a short one.
     tree = minimum_spanning_tree(csr_matrix(np.where(votes > 0, 1.0 / np.maximum(votes, 1), 0.0)))
@@ -161,7 +182,7 @@ def place_cameras(T_cam_board: ndarray, quad_m: ndarray, min_shared: int) -> nda
     T_cam_world[root] = np.eye(4)
     for view in order[1:]:
         T_cam_world[view] = relative[view, parent[view]] @ T_cam_world[parent[view]]
-    return T_cam_world
+    return T_cam_world, group
 
 
 def place_board(T_cam_world: ndarray, T_cam_board: ndarray, quad_m: ndarray) -> ndarray:

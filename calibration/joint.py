@@ -9,15 +9,21 @@ from numpy import ndarray
 
 from . import bundle
 from .board import MIN_CORNERS
-from .initial import place_board, spread_frames
+from .initial import place_board, slow_sightings, spread_frames
 
 PIXEL_NOISE_PX = 0.5
 """How well a corner is found, until the residuals say better; weighs the priors on the lens against the sightings."""
-LENS_SIGMA = {"aspect": 0.003, "center": 0.01, "k1": 0.3, "k2": 0.1, "p1": 0.0005, "p2": 0.0005, "k3": 0.01}
+LENS_SIGMA = {"aspect": 0.003, "center": 0.005, "k1": 0.3, "k2": 0.1, "p1": 0.0003, "p2": 0.0003, "k3": 0.01}
 """Prior standard deviations. `aspect` is (fx - fy) / f, `center` a fraction of the image width, the rest are OpenCV's
 coefficients. They hold a parameter that a view never observed near neutral, and hardly move one that it did."""
 HUBER_STEPS_PX = (30.0, 3.0, 1.0)
 """From the first guess, which may be tens of pixels off, to the noise of a corner."""
+JUDGE_EVERY = 5
+"""One frame in so many is held out first, to judge the cameras by, and added then."""
+MIN_JUDGED_FROM = 10
+"""Of fewer shared frames none is held out: the rest would not do."""
+FEW_WRONG = 0.1
+"""Share of a view's held-out corners that may be wrong corners; beyond it is the camera that is wrong."""
 REJECT_SIGMAS = 6.0
 """A corner this far out, in robust standard deviations, is a wrong corner and not noise."""
 
@@ -60,6 +66,22 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What a rig makes of frames it was not fitted to, but for the pose of the board in them."""
+
+    frames: ndarray
+    """(judged,) which frames."""
+    scene: bundle.Scene
+    """The rig, and the board's poses in these frames."""
+    length_px: ndarray
+    """(view, judged, corner) lengths of the residuals, NaN where not seen."""
+    depth_m: ndarray
+    """(view, judged, corner) how far along the axis of the camera the corner is."""
+    wrong: ndarray
+    """(view, judged, corner) bool, corners too far out to be noise. All count where they are more than a few."""
+
+
+@dataclass(frozen=True)
 class Solution:
     """The rig after the adjustment; `view` runs over the problem's views, `frame` over all its frames."""
 
@@ -67,10 +89,14 @@ class Solution:
     """The first camera is the world; board poses are NaN where no board was seen."""
     length_px: ndarray
     """(view, frame, corner) lengths of the residuals, NaN where not seen."""
+    residual_px: ndarray
+    """(view, frame, corner, 2) the residuals themselves."""
     adjusted: ndarray
     """(frame,) bool, frames the cameras were adjusted to."""
-    center_sigma_m: ndarray
-    """(view,) standard error of the camera's position within the rig, metres."""
+    judged: Judged
+    """By the rig as it was before these frames were added."""
+    sigma: bundle.RigSigma
+    """How well each camera is known."""
     reject_px: float
     """Longer residuals are wrong corners."""
 
@@ -82,24 +108,61 @@ class Solution:
         return wrong.sum((1, 2)) > 0.5 * np.maximum(seen.sum((1, 2)), 1)
 
 
-def _adjust_cameras(problem: Problem, scene: bundle.Scene, frames: ndarray) -> tuple[bundle.Scene, float, ndarray]:
-    """Cameras from the chosen frames; also the rejection threshold in pixels and the standard errors of the centres."""
-    free = np.ones((len(scene.lens), bundle.NUM_CAMERA), bool)
-    free[0, :6] = False  # the first camera is the world
+@dataclass(frozen=True)
+class _Fit:
+    """Cameras adjusted to some frames."""
+
+    scene: bundle.Scene
+    reject_px: float
+    problem: Problem
+    """With the noise that was found."""
+    good: ndarray
+    """(view, frame, corner) bool, corners that counted."""
+
+
+def _rough_fit(problem: Problem, scene: bundle.Scene, frames: ndarray) -> bundle.Scene:
+    """Cameras and boards from a first guess, all corners, errors counted ever more strictly."""
     for huber_px in HUBER_STEPS_PX:
         # A corner behind the camera has no useful derivative; it comes back once the poses are roughly right.
         good = np.isfinite(problem.length_px(scene, frames))
-        scene = problem.adjust(scene, frames, good, free, huber_px)
+        scene = problem.adjust(scene, frames, good, _free(scene), huber_px)
+    return scene
+
+
+def _fine_fit(problem: Problem, scene: bundle.Scene, frames: ndarray) -> _Fit:
+    """Wrong corners left out, the priors weighed by the noise that is there."""
     length = problem.length_px(scene, frames)
     # The length of a two-dimensional Gaussian error has median 1.1774 sigma; the floor lets perfect data pass.
     reject_px = max(REJECT_SIGMAS * float(np.nanmedian(length)) / 1.1774, 1e-3)
     good = _without_stumps(length <= reject_px)
     noise_px = _effective_noise_px(np.where(good[..., None], problem.residual_px(scene, frames), np.nan))
     problem = replace(problem, prior=replace(problem.prior, noise_px=noise_px))
-    scene = problem.adjust(scene, frames, good, free, HUBER_STEPS_PX[-1])
-    sightings = bundle.Sightings.from_grid(np.where(good[..., None], problem.corners_px[:, frames], np.nan))
-    sigma_m = bundle.center_sigma(scene, sightings, problem.corners_m, problem.prior, free, noise_px)
-    return scene, reject_px, sigma_m
+    scene = problem.adjust(scene, frames, good, _free(scene), HUBER_STEPS_PX[-1])
+    return _Fit(scene, reject_px, problem, good)
+
+
+def _free(scene: bundle.Scene) -> ndarray:
+    """(view, 15) bool: everything but the first camera's pose, which is the world."""
+    free = np.ones((len(scene.lens), bundle.NUM_CAMERA), bool)
+    free[0, :6] = False
+    return free
+
+
+def _rig_sigma(fit: _Fit, frames: ndarray) -> bundle.RigSigma:
+    seen_px = np.where(fit.good[..., None], fit.problem.corners_px[:, frames], np.nan)
+    sightings, prior = bundle.Sightings.from_grid(seen_px), fit.problem.prior
+    return bundle.rig_sigma(fit.scene, sightings, fit.problem.corners_m, prior, _free(fit.scene), prior.noise_px)
+
+
+def _judge(problem: Problem, fit: _Fit, frames: ndarray) -> Judged:
+    """Held-out frames: the cameras stay, the board's poses are fitted."""
+    scene = replace(fit.scene, T_world_board=_adjust_boards(problem, fit.scene, frames, fit.reject_px))
+    length_px = problem.length_px(scene, frames)
+    T_cam_board = scene.T_cam_world[:, None] @ scene.T_world_board
+    depth_m = T_cam_board[..., 2, :2] @ problem.corners_m[:, :2].T + T_cam_board[..., 2, 3:]
+    seen, wrong = ~np.isnan(length_px), length_px > fit.reject_px
+    few = wrong.sum((1, 2)) <= FEW_WRONG * seen.sum((1, 2))
+    return Judged(frames, scene, length_px, depth_m, wrong & few[:, None, None])
 
 
 def _without_stumps(good: ndarray) -> ndarray:
@@ -123,6 +186,8 @@ def _effective_noise_px(residual_px: ndarray) -> float:
 
 def _adjust_boards(problem: Problem, scene: bundle.Scene, frames: ndarray, reject_px: float) -> ndarray:
     """(frame, 4, 4) poses of the board in more frames, the cameras held."""
+    if len(frames) == 0:
+        return np.empty((0, 4, 4))
     scene = problem.scene(scene.lens, scene.T_cam_world, frames)
     held = np.zeros((len(scene.lens), bundle.NUM_CAMERA), bool)
     for huber_px in HUBER_STEPS_PX[1:]:
@@ -133,20 +198,41 @@ def _adjust_boards(problem: Problem, scene: bundle.Scene, frames: ndarray, rejec
 
 
 def adjust_rig(problem: Problem, lens: ndarray, T_cam_world: ndarray, sizes_px: ndarray, max_frames: int) -> Solution:
-    """Adjust the cameras to a choice of frames, then the board's poses in the others to the cameras."""
-    adjusted = _choose_frames(problem.corners_px, sizes_px, max_frames)
+    """Adjust the cameras to a choice of frames, judge them by others, add those; then the board's poses everywhere."""
+    judge = _judging_frames(problem.corners_px, max_frames)
+    shown_px = np.where(judge[:, None, None], np.nan, problem.corners_px)
+    chosen = _choose_frames(shown_px, sizes_px, max_frames - int(judge.sum()))
     first = T_cam_world @ np.linalg.inv(T_cam_world[0])
     first[0] = np.eye(4)  # to the last bit
-    frames = np.nonzero(adjusted)[0]
-    scene, reject_px, sigma_m = _adjust_cameras(problem, problem.scene(lens, first, frames), frames)
+    frames = np.nonzero(chosen)[0]
+    fit = _fine_fit(problem, _rough_fit(problem, problem.scene(lens, first, frames), frames), frames)
+    judged = _judge(problem, fit, np.nonzero(judge)[0])
+
+    adjusted = chosen | judge
     poses = np.full((len(adjusted), 4, 4), np.nan)
-    poses[frames] = scene.T_world_board
+    poses[frames], poses[judged.frames] = fit.scene.T_world_board, judged.scene.T_world_board
+    frames = np.nonzero(adjusted)[0]
+    fit = _fine_fit(problem, replace(fit.scene, T_world_board=poses[frames]), frames)
+    poses[frames] = fit.scene.T_world_board
     others = np.nonzero(np.any(np.isfinite(problem.corners_px[..., 0]), axis=(0, 2)) & ~adjusted)[0]
     for start in range(0, len(others), max_frames):
         block = others[start : start + max_frames]
-        poses[block] = _adjust_boards(problem, scene, block, reject_px)
-    scene = replace(scene, T_world_board=poses)
-    return Solution(scene, problem.length_px(scene, np.arange(len(adjusted))), adjusted, sigma_m, reject_px)
+        poses[block] = _adjust_boards(problem, fit.scene, block, fit.reject_px)
+    scene = replace(fit.scene, T_world_board=poses)
+    residual_px = problem.residual_px(scene, np.arange(len(adjusted)))
+    length_px = np.linalg.norm(residual_px, axis=-1)
+    return Solution(scene, length_px, residual_px, adjusted, judged, _rig_sigma(fit, frames), fit.reject_px)
+
+
+def _judging_frames(corners_px: ndarray, max_frames: int) -> ndarray:
+    """(frame,) bool: every fifth frame that two views share, or fewer; none where that leaves too little to fit."""
+    shared = np.nonzero(np.isfinite(corners_px[..., 0]).any(-1).sum(0) >= 2)[0]
+    step = max(JUDGE_EVERY, -(-len(shared) // max(max_frames // JUDGE_EVERY, 1)))
+    judge = np.zeros(corners_px.shape[1], bool)
+    if len(shared) < MIN_JUDGED_FROM:
+        return judge
+    judge[shared[step // 2 :: step]] = True
+    return judge
 
 
 def lens_prior(lens: ndarray, sizes_px: ndarray) -> bundle.LensPrior:
@@ -172,12 +258,14 @@ def outer_corners(corners_m: ndarray) -> ndarray:
 
 
 def _choose_frames(corners_px: ndarray, sizes_px: ndarray, max_frames: int) -> ndarray:
-    """(frame,) bool: views take turns, each adding the sighting most unlike those it has taken."""
+    """(frame,) bool: views take turns, each adding the sighting most unlike those it has taken, among the slower."""
     usable = np.any(np.isfinite(corners_px[..., 0]), axis=-1)
     if usable.any(0).sum() <= max_frames:
         return usable.any(0)
     # A frame that many views share counts for all of them; half as many wishes as frames is plenty per view.
-    wishes = [spread_frames(corners_px[v], usable[v], sizes_px[v], max_frames // 2) for v in range(len(usable))]
+    count = max_frames // 2
+    slow = [slow_sightings(corners, seen, 2 * count) for corners, seen in zip(corners_px, usable, strict=True)]
+    wishes = [spread_frames(corners_px[v], slow[v], sizes_px[v], count) for v in range(len(usable))]
     chosen = np.zeros(usable.shape[1], bool)
     for turn in range(max(len(w) for w in wishes)):
         for wish in wishes:

@@ -22,6 +22,8 @@ class BoardDistances:
     """Over all pairs of corners of a frame."""
     scale: float
     """Mean of measured over true distance, all pairs: 1 is right."""
+    reprojection_rms_px: float
+    """Of the triangulated corners, over the views that saw them."""
     num_corners: int
     """Corners triangulated."""
     num_frames: int
@@ -44,10 +46,12 @@ def board_distance_errors(cameras: Cameras, corners_px: ndarray, board: Board) -
     adjacent = np.isclose(true_m, board.square_m)
     seen = np.isfinite(points_m[..., 0])
     both = np.isfinite(error_mm)
+    put_px = cameras.project(points_m)
     return BoardDistances(
         adjacent_rmse_mm=_rms(error_mm[:, adjacent]),
         all_rmse_mm=_rms(error_mm),
         scale=float((measured_m / true_m)[both].mean()) if both.any() else float("nan"),
+        reprojection_rms_px=_rms(np.linalg.norm(corners_px - put_px, axis=-1)),
         num_corners=int(seen.sum()),
         num_frames=int((seen.sum(1) >= 2).sum()),
     )

@@ -7,41 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
 
 from ..capture.frames import ViewFrames, view_frames
 from ..capture.session import Session
+from ..capture.video import Clip, read_frames
 from ..core.board import Board
 from ..core.camera_files import format_cameras, match_views, read_cameras
-from ..core.cameras import Cameras
-from ..core.config import STRICT
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.schema import read_cameras as stored_cameras
 from ..core.store import Store, digest, disk_errors
-from .board import detect_board, num_corners
+from .board import detect_board, is_usable, num_corners
 from .calibrate import calibrate
+from .checks import weak_views
+from .diagnose import IMAGES, diagnose
+from .gate import CalibrationSettings, Judge, over_views, uncalibrated
 from .quality import board_distance_errors
 
 BOARD_GROUP, CAMERAS_GROUP = "board", "cameras"
-BOARD_CODE, CAMERAS_CODE = 1, 1
+NOTES = "_calibration"
+"""Group whose attributes carry what the solver has to say to the `cameras` group's own."""
+BOARD_CODE, CAMERAS_CODE = 2, 2
 """Raised when the same input would give other numbers."""
-
-
-@settings(frozen=True, config=STRICT)
-class CalibrationSettings:
-    """How the cameras are calibrated from the board."""
-
-    max_frames: Annotated[int, Field(ge=10)] = 300
-    """Frames in the joint adjustment, chosen so that every view's sightings are spread widely."""
-    min_frames: Annotated[int, Field(ge=3)] = 5
-    """A view that saw the board in fewer frames stays without a calibration."""
+MAX_HINTS = 3
+"""Clips that are looked at again to say why the board was not found."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +94,10 @@ class SolveCameras:
     board: Board
     views: tuple[str, ...]
     sizes_px: ndarray
+    time_s: ndarray
+    """(view, board_frame) when each image was taken."""
+    clips: Mapping[str, Clip]
+    """Of the board."""
     options: CalibrationSettings
     judge: Judge
     units: Sequence[Unit] = ((0,),)
@@ -108,20 +106,63 @@ class SolveCameras:
         corners = self.store.read(BOARD_GROUP, "corners")
         seen_by = self.store.labels(BOARD_GROUP, "view")
         sizes = np.array([self.sizes_px[self.views.index(view)] for view in seen_by])
+        sightings = is_usable(self.board, corners).sum(1)
+        hints = self._hints(sightings)
+        if hints and (sightings < self.options.min_frames).all():
+            view, hint = next(iter(hints.items()))
+            raise CalibrationError(
+                f"{self.judge.where}: expected the board that `board` in session.yaml describes, but in {view} {hint}. "
+                "Correct `board`, or the clips."
+            )
         result = calibrate(
             self.board,
             corners,
             seen_by,
             sizes,
+            time_s=self.time_s,
             max_frames=self.options.max_frames,
             min_frames=self.options.min_frames,
             where=self.judge.where,
         )
         cameras = match_views(result.cameras, self.views, self.sizes_px)
-        self.judge.check(cameras)
-        rms = np.full(len(self.views), np.nan)
-        rms[[self.views.index(view) for view in seen_by]] = result.rms_px
-        yield todo[0], camera_blocks(cameras, rms)
+        reasons = result.left_out | {view: f"{result.left_out[view]}; {hint}" for view, hint in hints.items()}
+        self.judge.check(cameras, reasons)
+        warnings = self.judge.pass_or_stop(result.held_out, seen_by)
+        # What a sentence says, or one number for the rig, fits no array along `view`.
+        self.store.set_attrs(
+            NOTES,
+            reasons=reasons,
+            warnings=warnings,
+            held_out_px=_plain(result.held_out.rms_px),
+            held_out_mm=_plain(1e3 * result.held_out.distance_m),
+            held_out_frames=result.held_out.frames,
+        )
+        quality = {
+            "held_out": result.held_out.view_px,
+            "held_out_m": result.held_out.view_m,
+            "center_sigma": result.sigma.center_m,
+            "rotation_sigma": result.sigma.rotation_rad,
+        }
+        spread = partial(over_views, seen_by=seen_by, views=self.views)
+        blocks = {name: spread(values) for name, values in quality.items()}
+        yield todo[0], camera_blocks(cameras, spread(result.rms_px), blocks)
+
+    def _hints(self, sightings: ndarray) -> dict[str, str]:
+        """Why views hardly saw the board, as far as their clips tell; the first of many."""
+        hints = {}
+        poor = [view for view, n in zip(self.clips, sightings, strict=True) if n < self.options.min_frames]
+        for view in poor[:MAX_HINTS]:
+            clip = self.clips[view]
+            frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
+            hint = diagnose(self.board, list(read_frames(clip, frames)))
+            if hint is not None:
+                hints[view] = hint
+        return hints
+
+
+def _plain(value: float) -> float | None:
+    """A number for JSON, which knows no NaN."""
+    return value if np.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -138,37 +179,6 @@ class ReadCameras:
         cameras = match_views(read_cameras(self.path), self.views, self.sizes_px)
         self.judge.check(cameras)
         yield todo[0], camera_blocks(cameras, np.full(len(self.views), np.nan))
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Whether a rig is good enough to go on with."""
-
-    where: str
-    """The clips or the file it comes from."""
-    dead_views: float
-    """Share of the views that may stay without a calibration."""
-    advice: str
-
-    def check(self, cameras: Cameras) -> None:
-        """Raise CalibrationError when too many views have no calibration."""
-        without = uncalibrated(cameras)
-        if len(cameras) < 2:
-            raise CalibrationError(
-                f"{self.where}: expected two views or more, for one cannot see depth, but found {len(cameras)}. "
-                "Add the clips of another camera."
-            )
-        if len(without) > int(self.dead_views * len(cameras)) or len(cameras) - len(without) < 2:
-            missing = ", ".join(without[:8]) + (", ..." if len(without) > 8 else "")
-            raise CalibrationError(
-                f"{self.where}: expected a calibration for every view, but {len(without)} of {len(cameras)} have none "
-                f"({missing}). {self.advice}, or take their clips away."
-            )
-
-
-def uncalibrated(cameras: Cameras) -> list[str]:
-    """Names of the views without a calibration."""
-    return [name for name, ok in zip(cameras.names, cameras.calibrated, strict=True) if not ok]
 
 
 def supplied_cameras(session: Session, store: Store, hashes: Mapping[str, str]) -> Path | None:
@@ -206,16 +216,21 @@ def cameras_plan(
         dead_views: share of the views that may stay without a calibration.
     """
     sizes = np.array([clip.size_px for clip in session.clips])
+    known = [asdict(distance) for distance in options.known_distances]  # a list: what JSON gives back
     if supplied is None:
         folder = next(iter(session.board_clips.values())).path.parent
-        judge = Judge(str(folder), dead_views, "Show them the board, supply their calibration in cameras.toml")
-        task = SolveCameras(store, board, session.views, sizes, options, judge)
-        chosen, inputs = asdict(options), {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
+        advice = "Show them the board, supply their calibration in cameras.toml"
+        judge = Judge(str(folder), dead_views, advice, options, board.square_m)
+        time_s = session.board_timeline.time_s
+        task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, options, judge)
+        chosen = {**asdict(options), "known_distances": known}
+        inputs = {BOARD_GROUP: store.digest_of(BOARD_GROUP), "times": hashlib.sha256(time_s.tobytes()).hexdigest()}
     else:
-        judge = Judge(str(supplied), dead_views, "Add these views to the file under their names")
+        judge = Judge(str(supplied), dead_views, "Add these views to the file under their names", options)
         task = ReadCameras(supplied, session.views, sizes, judge)
         # A file's cameras are checked against the clips' size, so that counts too.
-        chosen, inputs = {"sizes": sizes.tolist()}, {supplied.name: hashlib.sha256(supplied.read_bytes()).hexdigest()}
+        chosen = {"sizes": sizes.tolist(), "known_distances": known}
+        inputs = {supplied.name: hashlib.sha256(supplied.read_bytes()).hexdigest()}
     group = group_spec(
         CAMERAS_GROUP,
         CAMERAS,
@@ -240,9 +255,11 @@ def summarize(store: Store, board: Board | None) -> dict[str, Any]:
         corners = store.read(BOARD_GROUP, "corners").astype(float)
         seen_by = store.labels(BOARD_GROUP, "view")
         distances = board_distance_errors(match_views(cameras, seen_by, None), corners, board)
-        rms = store.read(CAMERAS_GROUP, "rms")
+        rms, *sigma = (store.read(CAMERAS_GROUP, name) for name in ("rms", "center_sigma", "rotation_sigma"))
         figures["board_px"] = float(np.sqrt(np.nanmean(rms**2)))
         figures["board_mm"] = distances.adjacent_rmse_mm
+        figures["weak_views"] = weak_views(cameras.names, *sigma)
+        figures |= store.attrs(NOTES)
     return figures
 
 

@@ -38,8 +38,8 @@ Dictionary = Literal[
 class Board:
     """The printed board. Measure the print: a printer that scales by 1 % scales the whole reconstruction by 1 %."""
 
-    type: Literal["charuco"] = "charuco"
-    """Kind of board; only ChArUco is known."""
+    type: Literal["charuco", "chessboard"] = "charuco"
+    """Kind of board. A chessboard has no markers and must be in the image as a whole."""
     columns: Annotated[int, Field(ge=2, le=100)] = 7
     """Squares along x (not inner corners)."""
     rows: Annotated[int, Field(ge=2, le=100)] = 5
@@ -47,19 +47,24 @@ class Board:
     square_m: Annotated[float, Field(gt=0)] = 0.04
     """Side of a square, metres."""
     marker_m: Annotated[float, Field(gt=0)] = 0.03
-    """Side of a marker, metres; smaller than a square."""
+    """Side of a marker, metres; smaller than a square. Not for chessboards."""
     dictionary: Dictionary = "DICT_4X4_50"
-    """OpenCV's name of the marker dictionary."""
+    """OpenCV's name of the marker dictionary. Not for chessboards."""
     inverted: bool = False
     """White and black are swapped on the print."""
-    legacy: bool = False
-    """Layout of OpenCV before 4.6; it differs only where the number of rows is even."""
+    legacy: bool | None = None
+    """Layout of OpenCV before 4.6; it differs only where the number of rows is even. None finds out."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Board:
         # ValueError, because pydantic turns it into the message that names the setting.
-        if self.marker_m >= self.square_m:
+        if self.type == "charuco" and self.marker_m >= self.square_m:
             raise ValueError(f"marker_m ({self.marker_m:g}) must be smaller than square_m ({self.square_m:g})")
         if (self.columns - 1) * (self.rows - 1) < 4:
             raise ValueError("columns and rows count squares, and the board needs four inner corners or more")
+        if self.type == "chessboard" and (self.columns + self.rows) % 2 == 0:
+            raise ValueError(
+                f"a chessboard of {self.columns} x {self.rows} squares looks the same upside down, so cameras cannot "
+                "agree on its corners; print one with an even and an odd number of squares, or a ChArUco board"
+            )
         return self

@@ -40,6 +40,10 @@ CAMERAS: Columns = {
     "T_cam_world": ("view row4 col4", "float64", NAN, "metre", "world to camera"),
     "size": ("view wh", "int32", 0, "pixel", "width and height of the images"),
     "rms": ("view", "float64", NAN, "pixel", "reprojection error of the board's corners"),
+    "held_out": ("view", "float64", NAN, "pixel", "the same of corners that were held out of the adjustment"),
+    "held_out_m": ("view", "float64", NAN, "metre", "how far the rays of these corners pass them"),
+    "center_sigma": ("view", "float64", NAN, "metre", "standard error of the camera's position within the rig"),
+    "rotation_sigma": ("view", "float64", NAN, "radian", "standard error of its direction"),
 }
 
 DETECTIONS: Columns = {
@@ -185,9 +189,16 @@ def group_spec(
     )
 
 
-def camera_blocks(cameras: Cameras, rms_px: ndarray) -> dict[str, ndarray]:
-    """The `cameras` group's arrays."""
+def camera_blocks(
+    cameras: Cameras, rms_px: ndarray, quality: Mapping[str, ndarray] | None = None
+) -> dict[str, ndarray]:
+    """The `cameras` group's arrays; `quality` holds those that only a calibration from a board knows."""
+    unknown = np.full(len(cameras), np.nan)
+    known = {name: unknown for name in ("held_out", "held_out_m", "center_sigma", "rotation_sigma")} | {
+        **(quality or {})
+    }
     return {
+        **known,
         "K": cameras.K,
         "distortion": cameras.distortion,
         "T_cam_world": cameras.T_cam_world,

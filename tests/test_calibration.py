@@ -9,55 +9,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from calibration_scenes import BOARD, NOISE_PX, arc_rig, waved_board
 from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 
 from handpipe.calibration import bundle
 from handpipe.calibration.board import corner_positions, detect_board, is_usable, num_corners
 from handpipe.calibration.calibrate import calibrate
+from handpipe.calibration.initial import slow_sightings
 from handpipe.calibration.quality import board_distance_errors, triangulate_corners
 from handpipe.core.board import Board
 from handpipe.core.camera_files import read_caliscope_cameras
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError
 
-BOARD = Board(columns=7, rows=5, square_m=0.04, marker_m=0.03)
-NOISE_PX = 0.2
 RECORDING = Path(__file__).resolve().parents[2] / "shared" / "data" / "caliscope_charuco_4cam_hands"
-
-
-def arc_rig(views: int, rng: np.random.Generator) -> Cameras:
-    """Cameras on an arc of 120 degrees, 1 m from the origin and alternating in height, all looking at it."""
-    angle = np.linspace(-np.pi / 3, np.pi / 3, views)
-    height = 0.25 * (-1.0) ** np.arange(views)
-    centers = np.stack([np.sin(angle), height, -np.cos(angle)], -1)
-    T = np.tile(np.eye(4), (views, 1, 1))
-    for i, center in enumerate(centers):
-        z = -center / np.linalg.norm(center)
-        x = np.cross([0.0, 1.0, 0.0], z)
-        x /= np.linalg.norm(x)
-        T[i, :3, :3] = [x, np.cross(z, x), z]
-        T[i, :3, 3] = -T[i, :3, :3] @ center
-    K = np.tile(np.eye(3), (views, 1, 1))
-    K[:, 0, 0] = K[:, 1, 1] = rng.uniform(600, 720, views)
-    K[:, :2, 2] = [319.5, 239.5] + rng.normal(0, 4, (views, 2))
-    distortion = np.zeros((views, 5))
-    distortion[:, 0], distortion[:, 1] = rng.normal(-0.1, 0.02, views), rng.normal(0.01, 0.01, views)
-    return Cameras(tuple(f"c{i}" for i in range(views)), K, distortion, T, np.tile([640, 480], (views, 1)))
-
-
-def waved_board(rig: Cameras, frames: int, rng: np.random.Generator, noise_px: float = NOISE_PX) -> np.ndarray:
-    """(view, frame, corner, 2): the board moves through the shared volume, seen from its front up to 65 degrees."""
-    corners = corner_positions(BOARD) - corner_positions(BOARD).mean(0)
-    found = np.full((len(rig), frames, num_corners(BOARD), 2), np.nan)
-    for frame in range(frames):
-        R, t = Rotation.from_rotvec(rng.normal(0, 0.45, 3)).as_matrix(), rng.uniform(-0.2, 0.2, 3)
-        uv = rig.project(corners @ R.T + t)
-        to_camera = rig.centers_m - t
-        facing = to_camera @ -R[:, 2] > np.cos(np.deg2rad(65)) * np.linalg.norm(to_camera, axis=1)
-        inside = ((uv > 2) & (uv < rig.size_px[:, None] - 3)).all(-1) & facing[:, None]
-        found[:, frame] = np.where(inside[..., None], uv + rng.normal(0, noise_px, uv.shape), np.nan)
-    return found
 
 
 def center_errors_m(estimate: Cameras, truth: Cameras) -> np.ndarray:
@@ -88,7 +54,7 @@ def perfect() -> tuple[Cameras, np.ndarray]:
 def board_picture(board: Board, square_px: int = 60, margin_px: int = 50) -> np.ndarray:
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
     charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
-    charuco.setLegacyPattern(board.legacy)
+    charuco.setLegacyPattern(bool(board.legacy))
     size = (board.columns * square_px, board.rows * square_px)
     return np.pad(charuco.generateImage(size), margin_px, constant_values=255)
 
@@ -182,7 +148,7 @@ def test_recovers_a_simulated_rig(scene):
     error_m = center_errors_m(result.cameras, rig)
     assert error_m.max() < 2e-3
     # The standard errors are honest: the errors found are of their size, neither hidden nor exaggerated.
-    assert 0.4 < np.sqrt((error_m**2).mean()) / np.sqrt((result.center_sigma_m**2).mean()) < 2
+    assert 0.4 < np.sqrt((error_m**2).mean()) / np.sqrt((result.sigma.center_m**2).mean()) < 2
     # Both coordinates err by the noise that was added; the fit takes a little of it away.
     assert 0.9 < result.total_rms_px / (np.sqrt(2) * NOISE_PX) < 1.02
     np.testing.assert_allclose(result.cameras.focal_px, rig.focal_px, rtol=5e-3)
@@ -227,9 +193,23 @@ def test_held_out_frames_are_not_fitted_but_judged(scene):
     assert result.adjusted.sum() == 40
     assert result.frames_used.min() >= 15  # the choice of frames starves no view
     assert np.isfinite(result.T_world_board).all()
-    assert 0.85 < result.held_out_rms_px / (np.sqrt(2) * NOISE_PX) < 1.1
+    assert result.held_out.frames == 7
+    assert 0.85 < result.held_out.rms_px / (np.sqrt(2) * NOISE_PX) < 1.1
     only = np.where(result.adjusted[:, None, None], corners_px, np.nan)
     np.testing.assert_allclose(calibrate(BOARD, only, rig.names, rig.size_px).cameras.K, result.cameras.K, atol=1e-3)
+
+
+def test_of_many_sightings_the_slow_ones_are_kept(scene):
+    """The board rests for three frames in each place, and every fourth frame is taken on the way."""
+    _, corners_px = scene
+    rests = np.repeat(corners_px[3], 4, axis=0)
+    way = np.arange(len(rests)) % 4 == 3
+    rests[way] += 20.0
+    usable = is_usable(BOARD, rests)
+    slow = slow_sightings(rests, usable, 40)
+    assert 40 < slow.sum() < usable.sum()
+    assert not slow[way].any()
+    assert slow_sightings(rests, usable, int(usable.sum())) is usable
 
 
 def test_views_without_support_are_left_out_with_a_reason(scene):

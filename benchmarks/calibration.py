@@ -1,0 +1,300 @@
+"""Calibration of simulated rigs, where the truth is known, and of a real recording; aniposelib beside it.
+
+    python benchmarks/calibration.py [--only rig peer growth recording] [--peer-views 50] [--json FILE]
+
+The simulated rig: cameras on a dome at 0.72 to 0.88 m, 1920x1080 pixels, 65 degrees across, each with another lens; a
+7 x 5 ChArUco board of 40 mm squares, waved through a tenth of a cubic metre for 200 frames; 0.2 px of Gaussian noise
+per axis on every corner, 0.5 % of the corners 20 px off. Another 50 frames of the board, never shown to a calibration,
+give the held-out figures: corners triangulated from what each rig says, distances against the print. Every time is CPU
+time of this process on one thread, so that a busy machine does not count.
+
+aniposelib takes minutes at 50 cameras, so it is measured at `--peer-views` (default 8). The real recording is
+`../shared/data/caliscope_charuco_4cam_hands`: blocks of half of the board's frames calibrate, the other half judges,
+and the other way round; the calibration that came with it has seen all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from _aniposelib import calibrate_with_aniposelib
+from _report import Figure, report
+from numpy import ndarray
+from rich.console import Console
+from rich.table import Table
+from scipy.spatial.transform import Rotation
+
+from handpipe.calibration.board import corner_positions, detect_board
+from handpipe.calibration.calibrate import calibrate
+from handpipe.calibration.quality import board_distance_errors
+from handpipe.calibration.simultaneous import at_common_instants
+from handpipe.capture.rig import dome_rig
+from handpipe.core.board import Board
+from handpipe.core.camera_files import read_caliscope_cameras
+from handpipe.core.cameras import Cameras
+from handpipe.core.engine import limit_threads
+from handpipe.core.geometry import align_rigid, transform
+
+RECORDING = Path(__file__).resolve().parents[2] / "shared" / "data" / "caliscope_charuco_4cam_hands"
+BOARD = Board()
+FRAMES, HELD_OUT_FRAMES = 200, 50
+BLOCK_FRAMES = 4
+SIZE_PX, FOCAL_PX = (1920, 1080), 1500.0
+REACH_M = np.array([0.25, 0.25, 0.2])
+NOISE_PX, WRONG, WRONG_PX = 0.2, 0.005, 20.0
+FACING = np.cos(np.deg2rad(65.0))
+"""A board that is turned away further than this is not found."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A simulated rig and what it saw."""
+
+    truth: Cameras
+    corners_px: ndarray
+    """(view, frame, corner, 2), to calibrate from."""
+    held_out_px: ndarray
+    """(view, frame, corner, 2), to judge by; no wrong corners."""
+
+
+def scene(views: int) -> Scene:
+    rng = np.random.default_rng(views)
+    rig = dome_rig(views, SIZE_PX)
+    K = rig.K.copy()
+    K[:, :2, :2] *= FOCAL_PX / np.median(rig.focal_px)
+    rig = replace(rig, K=K)
+    found_px = _sightings(rig, FRAMES, rng)
+    wrong = rng.uniform(size=found_px.shape[:3]) < WRONG
+    angle = rng.uniform(0, 2 * np.pi, wrong.shape)
+    off_px = WRONG_PX * np.stack([np.cos(angle), np.sin(angle)], -1)
+    return Scene(rig, found_px + wrong[..., None] * off_px, _sightings(rig, HELD_OUT_FRAMES, rng))
+
+
+def _sightings(rig: Cameras, frames: int, rng: np.random.Generator) -> ndarray:
+    """The board anywhere in the volume, turned to where cameras are and up to some 50 degrees off."""
+    toward = rng.normal(0, 1, (frames, 3)) * [1, 1, 0.6] + [0, 0, 0.5]
+    z = -toward / np.linalg.norm(toward, axis=1, keepdims=True)
+    spin = Rotation.from_rotvec(z * rng.uniform(-np.pi, np.pi, (frames, 1)))
+    x = spin.apply(np.cross(z, [0.0, 0.0, 1.0]))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    R = np.stack([x, np.cross(z, x), z], -1)
+    corners_m = corner_positions(BOARD) - corner_positions(BOARD).mean(0)
+    points = np.einsum("fij,cj->fci", R, corners_m) + rng.uniform(-REACH_M, REACH_M, (frames, 1, 3))
+    uv = rig.project(points)
+    to_camera = rig.centers_m[:, None] - points.mean(1)
+    cosine = np.einsum("vfi,fi->vf", to_camera, -z) / np.linalg.norm(to_camera, axis=-1)
+    inside = ((uv > 2) & (uv < rig.size_px[:, None, None] - 3)).all(-1)
+    seen = inside & (cosine > FACING)[..., None]
+    seen &= seen.sum(-1, keepdims=True) >= 6
+    return np.where(seen[..., None], uv + rng.normal(0, NOISE_PX, uv.shape), np.nan)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of a rig against the truth, after the rigid motion that fits the centres best; the board gives the scale."""
+
+    center_mm: ndarray
+    rotation_deg: ndarray
+    held_out_px: float
+    """RMS distance of the held-out corners from where the rig puts their triangulation."""
+    held_out_mm: float
+    """RMSE of all distances between the triangulated held-out corners of a frame."""
+
+    @classmethod
+    def of(cls, found: Cameras, scene: Scene) -> Errors:
+        T = align_rigid(found.centers_m, scene.truth.centers_m)
+        off_m = transform(T, found.centers_m) - scene.truth.centers_m
+        turned = found.T_cam_world[:, :3, :3] @ T[:3, :3].T @ scene.truth.T_cam_world[:, :3, :3].transpose(0, 2, 1)
+        judged = board_distance_errors(found, scene.held_out_px, BOARD)
+        return cls(
+            1e3 * np.linalg.norm(off_m, axis=-1),
+            np.rad2deg(Rotation.from_matrix(turned).magnitude()),
+            judged.reprojection_rms_px,
+            judged.all_rmse_mm,
+        )
+
+
+COLUMNS = ("", "centres mm, median", "max", "rotations deg, median", "max", "held out px", "mm", "CPU s")
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "" else "right")
+    return table
+
+
+def _cells(errors: Errors, cpu_s: float) -> list[str]:
+    pairs = [f"{f(values):.3f}" for values in (errors.center_mm, errors.rotation_deg) for f in (np.median, np.max)]
+    return [*pairs, f"{errors.held_out_px:.3f}", f"{errors.held_out_mm:.3f}", f"{cpu_s:.1f}"]
+
+
+def _ours(part: Scene) -> tuple[Cameras, float, float]:
+    """The rig, RMS px over the corners used, and CPU seconds of everything from corners to cameras."""
+    begin = time.process_time()
+    result = calibrate(BOARD, part.corners_px, part.truth.names, part.truth.size_px)
+    assert not result.left_out, result.left_out
+    return result.cameras, result.total_rms_px, time.process_time() - begin
+
+
+def rig(options: argparse.Namespace) -> list[Figure]:
+    """Fifty cameras against the truth."""
+    part = scene(50)
+    cameras, rms_px, cpu_s = _ours(part)
+    errors = Errors.of(cameras, part)
+    table = _table("50 cameras")
+    table.add_row("handpipe", *_cells(errors, cpu_s))
+    true = Errors.of(part.truth, part)
+    table.add_row("the true cameras", *_cells(true, 0.0))
+    Console(width=130).print(table)
+    return [
+        Figure("50 cameras: centres, median", float(np.median(errors.center_mm)), "mm", 0.5),
+        Figure("50 cameras: rotations, median", float(np.median(errors.rotation_deg)), "deg", 0.02),
+        Figure("50 cameras: reprojection, RMS", rms_px, "px", 0.30),
+        Figure("50 cameras: held-out distances, to the true cameras'", errors.held_out_mm / true.held_out_mm, "times"),
+        Figure("50 cameras: corners to cameras, CPU", cpu_s, "s", 15.0),
+    ]
+
+
+def peer(options: argparse.Namespace) -> list[Figure]:
+    """aniposelib on the same corners."""
+    views = options.peer_views
+    part = scene(views)
+    ours, _, cpu_s = _ours(part)
+    theirs = calibrate_with_aniposelib(BOARD, part.corners_px, part.truth.names, part.truth.size_px)
+    us, them = Errors.of(ours, part), Errors.of(theirs.cameras, part)
+    table = _table(f"{views} cameras, the peer beside us")
+    table.add_row("handpipe, corners to cameras", *_cells(us, cpu_s))
+    table.add_row("aniposelib, bundle_adjust_iter alone", *_cells(them, theirs.adjustment_cpu_s))
+    Console(width=130).print(table)
+    # Their whole against our whole, and only their bundle adjustment against our whole: the harder of the two.
+    return [
+        Figure(
+            f"{views} cameras: bundle_adjust_iter to our whole",
+            theirs.adjustment_cpu_s / cpu_s,
+            "times",
+            10.0,
+            "higher",
+        ),
+        Figure(f"{views} cameras: centres, ours to aniposelib's", _ratio(us.center_mm, them.center_mm), "times", 1.0),
+        Figure(f"{views} cameras: held-out mm, ours to aniposelib's", us.held_out_mm / them.held_out_mm, "times", 1.0),
+    ]
+
+
+def _ratio(ours: ndarray, theirs: ndarray) -> float:
+    return float(np.median(ours) / np.median(theirs))
+
+
+def growth(options: argparse.Namespace) -> list[Figure]:
+    """How accuracy and time go with the number of cameras."""
+    table = _table("growth with the cameras")
+    cost = {}
+    for views in (4, 10, 25, 50, 100):
+        part = scene(views)
+        cameras, _, cpu_s = _ours(part)
+        cost[views] = cpu_s
+        table.add_row(str(views), *_cells(Errors.of(cameras, part), cpu_s))
+    Console(width=130).print(table)
+    return [Figure("time, 100 cameras to 50", cost[100] / cost[50], "times")]
+
+
+def recording(options: argparse.Namespace) -> list[Figure]:
+    """Four webcams: distances of the print from corners that no calibration but the shipped one has seen."""
+    if not RECORDING.exists():
+        print(f"recording: not measured, {RECORDING} is not there.")
+        return []
+    shipped = read_caliscope_cameras(RECORDING / "camera_array.toml")
+    info = tomllib.loads((RECORDING / "charuco.toml").read_text())
+    square_m = info["square_size_override_cm"] / 100
+    board = Board(
+        columns=info["columns"],
+        rows=info["rows"],
+        square_m=square_m,
+        marker_m=info["aruco_scale"] * square_m,
+        dictionary=info["dictionary"],
+        inverted=info["inverted"],
+    )
+    corners_px, time_s = _recorded(board, shipped)
+    halves = {"aniposelib": [], "shipped with the recording": [], "handpipe": []}
+    for half in (0, 1):
+        shown, judged = corners_px.copy(), corners_px.copy()
+        # Blocks, not every other frame: neighbours are nearly the same picture.
+        held_out = (np.arange(corners_px.shape[1]) // BLOCK_FRAMES) % 2 == half
+        shown[:, held_out], judged[:, ~held_out] = np.nan, np.nan
+        judged = at_common_instants(judged, time_s)
+        rigs = {
+            "aniposelib": calibrate_with_aniposelib(board, shown, shipped.names, shipped.size_px).cameras,
+            "shipped with the recording": shipped,
+            "handpipe": calibrate(board, shown, shipped.names, shipped.size_px, time_s=time_s).cameras,
+        }
+        for name, cameras in rigs.items():
+            halves[name].append(board_distance_errors(cameras, judged, board))
+    table = Table(title="the real recording: held-out corners", title_justify="left")
+    for column in ("", "all distances mm", "neighbours mm", "reprojection px", "scale", "corners"):
+        table.add_column(column, justify="left" if column == "" else "right")
+    rmse = {}
+    for name, (a, b) in halves.items():
+        rmse[name] = _pooled(a.all_rmse_mm, b.all_rmse_mm)
+        cells = [rmse[name], _pooled(a.adjacent_rmse_mm, b.adjacent_rmse_mm)]
+        cells += [_pooled(a.reprojection_rms_px, b.reprojection_rms_px), (a.scale + b.scale) / 2]
+        table.add_row(name, *[f"{cell:.3f}" for cell in cells], str(a.num_corners + b.num_corners))
+    Console(width=130).print(table)
+    ours = rmse.pop("handpipe")
+    return [
+        Figure("recording: held-out distances", ours, "mm", 1.0),
+        *[Figure(f"recording: ours to {name}", ours / theirs, "times", 1.0) for name, theirs in rmse.items()],
+    ]
+
+
+def _pooled(a: float, b: float) -> float:
+    return float(np.sqrt((a * a + b * b) / 2))
+
+
+def _recorded(board: Board, shipped: Cameras) -> tuple[ndarray, ndarray]:
+    """Corners (view, frame, corner, 2) of the frames that show the board, and when each was taken (view, frame)."""
+    clips = []
+    for name in shipped.names:
+        capture = cv2.VideoCapture(str(RECORDING / f"{name}.mp4"))
+        clip = []
+        while (image := capture.read()[1]) is not None:
+            clip.append(detect_board(board, image))
+        clips.append(np.stack(clip))
+    corners_px = np.stack(clips).astype(float)
+    time_s = np.full(corners_px.shape[:2], np.nan)
+    with (RECORDING / "timestamps.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    first = min(int(row["frame_index"]) for row in rows)
+    for row in rows:
+        time_s[shipped.names.index(f"cam_{row['cam_id']}"), int(row["frame_index"]) - first] = float(row["frame_time"])
+    shown = np.isfinite(corners_px).any((0, 2, 3))
+    return corners_px[:, shown], time_s[:, shown]
+
+
+PARTS: Mapping[str, Callable[[argparse.Namespace], list[Figure]]] = {
+    "rig": rig,
+    "peer": peer,
+    "growth": growth,
+    "recording": recording,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
+    parser.add_argument("--peer-views", type=int, default=8, help="cameras that aniposelib is measured at")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    limit_threads()
+    report("calibration", [row for part in options.only for row in PARTS[part](options)], options.json)
+
+
+if __name__ == "__main__":
+    main()

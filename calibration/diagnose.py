@@ -1,0 +1,107 @@
+"""Why a clip does not show the board that was described: mirrored, inverted, or another board.
+
+Looked into only where the board was hardly found, on a few images; the answer is a guess for a message, never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import cv2
+import numpy as np
+from numpy import ndarray
+
+from ..core.board import Board, Dictionary
+from .board import detect_board, gray_image, is_usable
+
+IMAGES = 16
+"""Images to look at, spread over a clip."""
+FAMILIES: tuple[Dictionary, ...] = (
+    *("DICT_4X4_1000", "DICT_5X5_1000", "DICT_6X6_1000", "DICT_7X7_1000", "DICT_ARUCO_ORIGINAL"),
+    *("DICT_APRILTAG_16h5", "DICT_APRILTAG_25h9", "DICT_APRILTAG_36h10", "DICT_APRILTAG_36h11"),
+)
+"""The largest dictionary of each kind: the smaller ones are its first markers."""
+MIN_MARKERS = 4
+"""In one image; fewer may be chance."""
+MAX_SQUARES = 20
+SPARE_MARKERS = 6
+"""Markers at the end of the board that were perhaps never seen."""
+
+
+def diagnose(board: Board, images: Sequence[ndarray]) -> str | None:
+    """What would explain that the board is not found in these images; None where nothing does."""
+    grays = [gray_image(image) for image in images]
+    if _sightings(board, [cv2.flip(gray, 1) for gray in grays]):
+        return "the clip is mirrored: record it as the camera sees it, or flip it back"
+    if board.type != "charuco":
+        other = replace(board, inverted=not board.inverted)
+        return f"the board is found with inverted: {_yaml(other.inverted)}" if _sightings(other, grays) else None
+    right = _other_board(board, grays)
+    if right is None:
+        return None
+    keys = ("columns", "rows", "dictionary", "inverted", "legacy")
+    found = {key: getattr(right, key) for key in keys if getattr(right, key) != getattr(board, key)}
+    return "the board is found with " + ", ".join(f"{key}: {_yaml(value)}" for key, value in found.items())
+
+
+def _yaml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _sightings(board: Board, grays: Sequence[ndarray]) -> int:
+    return sum(bool(is_usable(board, detect_board(board, gray))) for gray in grays)
+
+
+def _other_board(board: Board, grays: Sequence[ndarray]) -> Board | None:
+    """The board that explains most of the markers in the images."""
+    best, best_ids = None, np.zeros(0, int)
+    for inverted in (board.inverted, not board.inverted):
+        pictures = [255 - gray for gray in grays] if inverted else grays
+        for family in FAMILIES:
+            ids = _marker_ids(family, pictures)
+            if len(ids) > len(best_ids):
+                best, best_ids = (inverted, family), ids
+        if best is not None:
+            break
+    if best is None:
+        return None
+    inverted, family = best
+    # As described, where that dictionary has these markers too; else the smallest of the kind that has them.
+    kind = family.removesuffix("1000")
+    names = [name for name in get_args(Dictionary) if name.startswith(kind)]
+    large_enough = [name for name in names if _size(name) > best_ids.max()]
+    dictionary = board.dictionary if board.dictionary in large_enough else large_enough[0]
+    seen = replace(board, dictionary=dictionary, inverted=inverted, legacy=None)
+    sizes = sorted(_sizes(int(best_ids.max()) + 1), key=lambda size: size != (board.rows, board.columns))
+    candidates = [seen, *(replace(seen, columns=columns, rows=rows) for columns, rows in sizes)]
+    corners = [_corners(candidate, grays) for candidate in candidates]
+    right = candidates[int(np.argmax(corners))]
+    if not max(corners) or right == board:
+        return None
+    layouts = (replace(right, legacy=legacy) for legacy in (board.legacy, False, True))
+    return next(layout for layout in layouts if _corners(layout, grays))
+
+
+def _marker_ids(dictionary: Dictionary, grays: Sequence[ndarray]) -> ndarray:
+    """Markers seen, with repetition, over images that show several."""
+    detector = cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary)))
+    found = [detector.detectMarkers(gray)[1] for gray in grays]
+    return np.concatenate(
+        [np.zeros(0, int), *(ids.ravel() for ids in found if ids is not None and len(ids) >= MIN_MARKERS)]
+    )
+
+
+def _size(dictionary: str) -> int:
+    return len(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary)).bytesList)
+
+
+def _sizes(markers: int) -> list[tuple[int, int]]:
+    """Columns and rows of boards with so many markers, or a few more."""
+    sides = range(3, MAX_SQUARES + 1)
+    return [(c, r) for c in sides for r in sides if markers <= c * r // 2 <= markers + SPARE_MARKERS]
+
+
+def _corners(board: Board, grays: Sequence[ndarray]) -> int:
+    return sum(int(np.isfinite(detect_board(board, gray)[:, 0]).sum()) for gray in grays)

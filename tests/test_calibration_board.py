@@ -1,0 +1,100 @@
+"""Kinds of boards, and what a wrong description of one looks like."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from handpipe.calibration.board import corner_positions, detect_board
+from handpipe.calibration.diagnose import diagnose
+from handpipe.core.board import Board
+
+CHARUCO = Board(columns=6, rows=8, square_m=0.04, marker_m=0.03, legacy=False)
+CHESS = Board(type="chessboard", columns=8, rows=5, square_m=0.03)
+SQUARE_PX, MARGIN_PX = 28, 40
+
+
+def printed(board: Board) -> np.ndarray:
+    """The board from straight ahead, black on white."""
+    if board.type == "chessboard":
+        y, x = np.mgrid[0 : board.rows, 0 : board.columns]
+        squares = np.where((x + y) % 2 == 0, 0, 255).astype(np.uint8)
+        flat = np.kron(squares, np.ones((SQUARE_PX, SQUARE_PX), np.uint8))
+    else:
+        dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
+        charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
+        charuco.setLegacyPattern(bool(board.legacy))
+        flat = charuco.generateImage((board.columns * SQUARE_PX, board.rows * SQUARE_PX))
+    return np.pad(flat, MARGIN_PX, constant_values=255)
+
+
+def expected_px(board: Board) -> np.ndarray:
+    return corner_positions(board)[:, :2] / board.square_m * SQUARE_PX + MARGIN_PX - 0.5
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_order_of_a_charuco_board_is_found_out(legacy: bool):
+    board = replace(CHARUCO, legacy=legacy)
+    found = detect_board(replace(board, legacy=None), printed(board))
+    np.testing.assert_array_equal(found, detect_board(board, printed(board)))
+    assert np.abs(found - expected_px(board)).max() < 0.25
+
+
+@pytest.mark.parametrize("angle_deg", [0, 40, 90, 135, 180, 250])
+def test_a_chessboard_keeps_its_corners_however_it_is_held(angle_deg: float):
+    """Numbered from the same end, whichever way OpenCV found it."""
+    picture = printed(CHESS)
+    middle = (picture.shape[1] / 2, picture.shape[0] / 2)
+    turn = cv2.getRotationMatrix2D(middle, angle_deg, 1.0)
+    turn[:, 2] += 200 - np.array(middle)
+    turned = cv2.warpAffine(picture, turn, (400, 400), borderValue=255)
+    found = detect_board(CHESS, turned)
+    assert np.abs(found - (expected_px(CHESS) @ turn[:, :2].T + turn[:, 2])).max() < 0.3
+    np.testing.assert_allclose(detect_board(replace(CHESS, inverted=True), 255 - turned), found)
+
+
+def test_a_chessboard_that_is_not_there_is_nan():
+    assert np.isnan(detect_board(CHESS, np.full((300, 400), 200, np.uint8))).all()
+
+
+def test_a_chessboard_that_looks_the_same_upside_down_is_refused():
+    with pytest.raises(ValidationError, match="upside down"):
+        Board(type="chessboard", columns=8, rows=6)
+
+
+@pytest.mark.parametrize(
+    ("real", "said", "expected"),
+    [
+        (CHARUCO, {"columns": 8, "rows": 6}, "columns: 6, rows: 8"),
+        (CHARUCO, {"columns": 5, "rows": 7}, "columns: 6, rows: 8"),
+        (CHARUCO, {"dictionary": "DICT_5X5_100"}, "dictionary: DICT_4X4_50"),
+        (CHARUCO, {"legacy": True}, "legacy: false"),
+        (replace(CHARUCO, dictionary="DICT_APRILTAG_36h11"), {"dictionary": "DICT_6X6_250"}, "APRILTAG_36h11"),
+    ],
+)
+def test_the_likely_right_board_is_named(real: Board, said: dict, expected: str):
+    board = replace(real, **said)
+    assert np.isnan(detect_board(board, printed(real))).all()
+    hint = diagnose(board, [printed(real)])
+    assert hint is not None
+    assert expected in hint
+
+
+def test_an_inverted_board_is_named():
+    assert diagnose(CHARUCO, [255 - printed(CHARUCO)]) == "the board is found with inverted: true"
+    assert diagnose(replace(CHARUCO, inverted=True), [printed(CHARUCO)]) == "the board is found with inverted: false"
+
+
+def test_a_mirrored_clip_is_named():
+    hint = diagnose(CHARUCO, [printed(CHARUCO)[:, ::-1].copy()])
+    assert hint is not None
+    assert "mirrored" in hint
+
+
+def test_nothing_explains_an_empty_picture():
+    assert diagnose(CHARUCO, [np.full((300, 400), 200, np.uint8)]) is None
+    assert diagnose(CHESS, [np.full((300, 400), 200, np.uint8)]) is None
