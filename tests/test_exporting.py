@@ -184,7 +184,7 @@ def test_an_interrupted_export_leaves_what_was_there(session, samples, tmp_path)
 
     for out in (tmp_path / "new", tmp_path / "again"):
         if out.name == "again":
-            export("x", one_file_each(".x", lambda _, path: path.write_bytes(b"whole") * 0 or []), *_to(session, out))
+            export("keypoints3d", EXPORTERS["keypoints3d"], *_to(session, out))
         before = tree(tmp_path)
         written.clear()
         with pytest.raises(KeyboardInterrupt):
@@ -228,7 +228,7 @@ def test_an_exporter_that_fails_ends_the_progress_bar(session, tmp_path):
     class Bar(Quiet):
         running = False
 
-        def start(self, *_):
+        def start(self, stage, total, done, noun):
             self.running = True
 
         def stop(self):
