@@ -26,6 +26,9 @@ from .core.errors import ConfigError, HandpipeError
 from .core.importing import data_folder, import_bvh, import_keypoints, import_mano
 from .core.keypoint_bvh import Mirror
 from .core.store import Store
+from .generation.exporting import export
+from .generation.formats import EXPORTERS, KEYPOINT_READERS, FormatName
+from .generation.importing import import_mano_motion
 from .generation.settings import SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
@@ -156,22 +159,40 @@ class ImportBvh:
 
 @dataclass(frozen=True)
 class ImportKeypoints:
-    """3D keypoints in an npz to a session, for `handpipe fit`."""
+    """3D keypoints in npz, TRC, CSV or glTF to a session, for `handpipe fit`."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """Arrays `points` (frame, hand, joint, 3), or `left` and `right`; NaN where missing; also sigma, fps, joints."""
+    """An npz with `points` (frame, hand, joint, 3), or `left` and `right`; or a .trc, .csv or .glb file."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where the file does not say."""
-    unit_m: float = 1.0
-    """Metres in one unit of the file."""
+    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
+    """Metres in one unit of the file; by default what the file says, or 1."""
     swap_hands: bool = False
     """Left is right and right is left."""
     mirror: bool = False
     """Negate x: the coordinates are left-handed."""
     sigma_m: float = 0.001
     """Standard error of the joints where the file has none, metres."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ImportMotion:
+    """MANO motion in npz, as `handpipe export mano` writes it, to a session that is already fitted."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE.npz")]
+    """Per hand: betas, global_orient, hand_pose, transl; docs/importing.md says how they are called."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The session's folder; made if it is not there."""
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Frames per second, where the file does not say."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz that the motion is for; None is the procedural hand."""
     json: bool = False
     """Print the summary as JSON on standard output."""
     debug: bool = False
@@ -201,10 +222,11 @@ class ImportKeypoints2d:
 
 @dataclass(frozen=True)
 class Import:
-    """Hand models and keypoints from elsewhere."""
+    """Hand models, motion and keypoints from elsewhere."""
 
     what: Annotated[
         Annotated[ImportMano, tyro.conf.subcommand("mano")]
+        | Annotated[ImportMotion, tyro.conf.subcommand("mano-motion")]
         | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
         | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
         | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")],
@@ -264,6 +286,28 @@ class Generate:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Export:
+    """Fitted or generated motion to other tools' formats; says what each of them loses."""
+
+    format: Positional[FormatName]
+    """What to write; docs/exporting.md says what each format is for."""
+    sessions: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
+    """Session folders, Zarr stores with a `mano` group, or names of sessions in pipeline.yaml."""
+    out: Annotated[Path, arg(metavar="OUT")]
+    """A folder that is made, one file for each sequence; or a file with the format's suffix, for one sequence."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    force: bool = False
+    """Replace an earlier export."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -298,10 +342,12 @@ def _dispatch(argv: list[str]) -> int:
         return _synthesize(command)
     if isinstance(command, Import):
         return _import(command.what)
-    if isinstance(command, TrainDiffusion | Generate):
+    if isinstance(command, TrainDiffusion | Generate | Export):
         if command.config is not None:
             config, _ = load_config(command.config, None)
             command = _parse(argv, config)
+        if isinstance(command, Export):
+            return _export(command, config)
         return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
     if command.config is not None or command.session:
         # The flags stand over session.yaml: parse again, now with its values as the defaults.
@@ -327,6 +373,12 @@ def _parse(argv: list[str], config: Config) -> Any:
         tyro.conf.subcommand(
             "generate",
             default=Generate(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model),
+        ),
+    ]
+    commands |= Annotated[
+        Export,
+        tyro.conf.subcommand(
+            "export", default=Export(tyro.MISSING, tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
         ),
     ]
     for name, cls in SESSION_COMMANDS.items():
@@ -390,24 +442,39 @@ def _generate(command: Generate) -> int:
     return _said(command, figures, screen, f"{command.out}: {figures['samples']} x {figures['frames']} frames")
 
 
-def _said(command: TrainDiffusion | Generate, figures: dict[str, Any], screen: Screen, line: str) -> int:
+def _export(command: Export, config: Config) -> int:
+    screen = Screen()
+    # A URL is no path.
+    names = [str(session_folder(config, name)) if name in config.sessions else name for name in command.sessions]
+    exporter = EXPORTERS[command.format]
+    figures = export(command.format, exporter, names, command.out, command.hand_model, screen, force=command.force)
+    for sentence in figures["lost"]:
+        screen.say(f"not in {command.format}: {sentence}")
+    return _said(command, figures, screen, f"{figures['out']}: sequences: {len(figures['sequences'])}")
+
+
+def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], screen: Screen, line: str) -> int:
     screen.say(line)
     if command.json:
         print(json.dumps(figures, indent=1))
     return DONE
 
 
-def _import(what: ImportMano | ImportBvh | ImportKeypoints | ImportKeypoints2d) -> int:
+def _import(what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | ImportKeypoints2d) -> int:
     screen = Screen()
     match what:
         case ImportMano(one, other):
             files = [path for path in (one, other) if path is not None]
             figures, said = import_mano(files, what.out or data_folder() / "mano")
+        case ImportMotion(file, out):
+            config, _ = load_config(None, None)
+            figures, said = import_mano_motion(file, out, what.fps, what.hand_model or config.hand_model)
         case ImportBvh(left, right, out):
             figures, said = import_bvh((left, right), out, what.fps, what.unit_m, what.mirror, what.sigma_m)
         case ImportKeypoints(file, out):
+            read = KEYPOINT_READERS.get(file.suffix.lower(), KEYPOINT_READERS[".npz"])
             figures, said = import_keypoints(
-                file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m
+                file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m, read
             )
         case ImportKeypoints2d(session, paths, reading):
             config, _ = load_config(what.config, session)

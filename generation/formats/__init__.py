@@ -1,0 +1,32 @@
+"""The formats of `handpipe export` and their readers, one per module. docs/exporting.md says what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from ...core.importing import KeypointReader
+from ...core.keypoint_npz import read_keypoints
+from ..exporting import Exporter, one_file_each
+from . import bvh, gltf, keypoints3d, mano, tables
+
+FormatName = Literal["mano", "gltf", "bvh", "trc", "csv", "keypoints3d"]
+
+EXPORTERS: Mapping[FormatName, Exporter] = {
+    "mano": one_file_each(".npz", mano.write),
+    "gltf": one_file_each(".glb", gltf.write),
+    "bvh": one_file_each(".bvh", bvh.write),
+    "trc": one_file_each(".trc", tables.write_trc),
+    "csv": one_file_each(".csv", tables.write_csv),
+    "keypoints3d": one_file_each(".npz", keypoints3d.write),
+}
+"""By the name that the command line knows: exactly those of `FormatName`."""
+
+KEYPOINT_READERS: Mapping[str, KeypointReader] = {
+    ".npz": read_keypoints,
+    ".glb": gltf.read,
+    ".gltf": gltf.read,  # which says that it has to be one binary file
+    ".trc": tables.read_trc,
+    ".csv": tables.read_csv,
+}
+"""What `handpipe import keypoints` reads, by suffix."""
