@@ -28,7 +28,7 @@ reader. Lengths are metres. Missing is NaN, -1 or false, never 0. Axes `hand`, `
 
 Attributes of each group: `fps`, `fingerprint` (settings, inputs, code version: what the numbers were computed from), `complete`,
 and what is listed below; of each array: `units` and `description`; of the root: `schema_version`, `handpipe_version`. Subgroups
-named `_engine`, and the groups `_content` and `_written`, are the engine's own notes.
+named `_engine`, and the groups `_calibration`, `_content` and `_written`, are the engine's own notes.
 
 `truth.zarr` of a synthetic session has the groups `cameras` and `mano`, and `clips`, a journal of what was filmed.
 """
@@ -43,7 +43,11 @@ flags, in this order, key by key. A flag is the key's path with dots, underscore
 
 GROUPS: dict[str, tuple[Columns, str]] = {
     "board": (schema.BOARD, "the calibration board in every frame of its clips; attribute `board` describes it"),
-    "cameras": (schema.CAMERAS, "the rig; attributes `source`, `without_calibration`, `board_px`, `board_mm`"),
+    "cameras": (
+        schema.CAMERAS,
+        "the rig; attributes `source`, `without_calibration`; from a board `board_px`, `board_mm`, `held_out_px`, `held_out_mm`, "
+        "`held_out_frames`, `weak_views`, `reasons`, `warnings`",
+    ),
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (
         schema.DETECTIONS,
