@@ -18,6 +18,7 @@ from ..capture.frames import ViewFrames, view_frames
 from ..capture.session import Session
 from ..core.board import Board
 from ..core.camera_files import format_cameras, match_views, read_cameras
+from ..core.camera_formats import check_metres
 from ..core.cameras import Cameras
 from ..core.config import STRICT
 from ..core.engine import Plan, Unit
@@ -28,6 +29,7 @@ from ..core.store import Store, digest, disk_errors
 from .board import detect_board, num_corners
 from .calibrate import calibrate
 from .quality import board_distance_errors
+from .world import World, rig_in_world
 
 BOARD_GROUP, CAMERAS_GROUP = "board", "cameras"
 BOARD_CODE, CAMERAS_CODE = 1, 1
@@ -42,6 +44,11 @@ class CalibrationSettings:
     """Frames in the joint adjustment, chosen so that every view's sightings are spread widely."""
     min_frames: Annotated[int, Field(ge=3)] = 5
     """A view that saw the board in fewer frames stays without a calibration."""
+    world: World = "first-camera"
+    """Where the world is: the first calibrated camera; the board in `world_frame`; or `gravity`, the same board as it
+    lies on a table, face up, with z up. A supplied cameras.toml brings its own world."""
+    world_frame: Annotated[int, Field(ge=0)] = 0
+    """Which frame of the board's clips, for `board` and `gravity`."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,9 @@ class SolveCameras:
             min_frames=self.options.min_frames,
             where=self.judge.where,
         )
-        cameras = match_views(result.cameras, self.views, self.sizes_px)
+        options = self.options
+        rig = rig_in_world(result.cameras, result.T_world_board, options.world, options.world_frame, self.judge.where)
+        cameras = match_views(rig, self.views, self.sizes_px)
         self.judge.check(cameras)
         rms = np.full(len(self.views), np.nan)
         rms[[self.views.index(view) for view in seen_by]] = result.rms_px
@@ -137,6 +146,7 @@ class ReadCameras:
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         cameras = match_views(read_cameras(self.path), self.views, self.sizes_px)
         self.judge.check(cameras)
+        check_metres(cameras, self.path)
         yield todo[0], camera_blocks(cameras, np.full(len(self.views), np.nan))
 
 

@@ -18,6 +18,7 @@ PURE = (
     *("core.hand_model", "capture.rig", "triangulation.dlt", "triangulation.robust", "triangulation.grouping"),
     *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
     *("fitting.kinematics", "fitting.gauss_newton", "fitting.reprojection", "fitting.contact", "core.bvh"),
+    "calibration.world",
     *("core.keypoints", "capture.keypoints2d", "capture.keypoints2d_names"),
     *("generation.motion", "generation.kinematics", "generation.representations"),
     *("generation.controls", "generation.canonical", "generation.interpolation", "generation.prior"),
