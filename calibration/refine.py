@@ -96,17 +96,21 @@ def noise_px(T_cam_world: ndarray, observations: Observations, points_m: ndarray
     """
     if not observations.seen.any():
         return NOISE_FLOOR_PX
+    # A joint follows its views: of the 2 n coordinates of n views, 2 n - 3 are left to err.
+    coordinates = 2.0 * np.maximum(observations.seen.sum(1, keepdims=True), 2)
+    length = distances_px(T_cam_world, observations, points_m) * np.sqrt(coordinates / (coordinates - 3))
     # The length of a two-dimensional Gaussian error has median 1.1774 sigma.
-    return max(float(np.nanmedian(distances_px(T_cam_world, observations, points_m))) / 1.1774, NOISE_FLOOR_PX)
+    return max(float(np.nanmedian(length)) / 1.1774, NOISE_FLOOR_PX)
 
 
 def lay_on(T_cam_world: ndarray, points_m: ndarray, before_m: ndarray) -> ndarray:
     """The rig moved, turned and scaled as a whole so that its joints (point, 3) lie on those of before.
 
     Joints and not camera centres: a camera is worst known along its axis, and the scale that matters is the one where
-    the hands are. The farthest fifth is left out, again and again. Source: Umeyama, PAMI 13(4), 1991.
+    the hands are. The farthest fifth is left out, again and again; the two must be near each other to begin with.
+    Source: Umeyama, PAMI 13(4), 1991.
     """
-    scale, turn, shift = _similarity(points_m, before_m)
+    scale, turn, shift = 1.0, np.eye(3), np.zeros(3)
     for _ in range(LAY_ROUNDS):
         distance = np.linalg.norm(scale * points_m @ turn.T + shift - before_m, axis=-1)
         near = distance <= np.percentile(distance, 80)

@@ -31,7 +31,7 @@ MAX_POINTS = 4000
 """Joints in the adjustment; more add time, not information."""
 MIN_SEEN = 60
 """A view with fewer joints in the adjustment stays where it is."""
-BOARD_WORSE = 1.25
+BOARD_WORSE = 1.1
 """The board objects when its distances' error grows by more than this factor."""
 CHUNK_FRAMES = 256
 
