@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +19,11 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
+from .calibration.refine_stage import refine_from_hands
+from .calibration.supply import export_cameras, supply_cameras
 from .capture.import2d import Reading, import_keypoints2d
 from .capture.synthesize import SynthesisSettings, synthesize
+from .core.camera_formats import Format as CameraFormat
 from .core.config import explain
 from .core.engine import Engine, EngineSettings
 from .core.errors import ConfigError, HandpipeError
@@ -71,7 +75,14 @@ class Run(Common):
 
 @dataclass(frozen=True)
 class Calibrate(Common):
-    """The cameras: from the board in the clips, or from cameras.toml."""
+    """The cameras: from the board in the clips, from cameras.toml, or from another tool's file."""
+
+    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
+    """Take the cameras from this file or folder (docs/cameras.md) and write them to cameras.toml."""
+    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
+    """Metres in one unit of that file; by default 1, and 0.001 for InterHand2.6M's."""
+    refine_from_hands: bool = False
+    """Adjust where the cameras stand to the hands, and keep that if held-out frames and the board agree."""
 
     def stages(self) -> tuple[Stage, ...]:
         return ("calibrate",)
@@ -308,6 +319,26 @@ class Export:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class ExportCameras:
+    """A session's cameras in another tool's format; says what the format does not hold."""
+
+    session: Positional[str]
+    """A session folder, or the name of a session in pipeline.yaml."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The file, or for COLMAP the folder, that is made. OpenCV's is XML where the name ends in .xml."""
+    format: CameraFormat = "aniposelib"
+    """What to write; docs/cameras.md has their conventions."""
+    store: str | None = None
+    """Where the results are: a folder or an fsspec URL; by default session.zarr in the session's folder."""
+    force: bool = False
+    """Replace what is there."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -337,6 +368,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     config, _ = load_config(None, None)
+    if argv[:2] == ["export", "cameras"]:
+        return _export_cameras(tyro.cli(ExportCameras, args=argv[2:], prog="handpipe export cameras"), config)
     command = _parse(argv, config)
     if isinstance(command, Synthesize):
         return _synthesize(command)
@@ -395,9 +428,46 @@ def _run(command: Any) -> int:
     stages = command.stages()
     forced = frozenset(stages) if command.force else frozenset()
     screen = Screen()
+    found = _new_cameras(command, screen) if isinstance(command, Calibrate) else {}
+    root = session_folder(command.settings, command.session)
+    if "supplied" in found and not (root / "videos").is_dir():
+        return _said(command, found, screen, f"next: `handpipe import keypoints2d {root} PATH... --fps FPS`")
     done = run(Job(command.session, command.settings, stages, forced, command.prune, command.store), screen)
-    figures = summarize(done)
+    figures = summarize(done) | found
     screen.table(f"{command.session}", rows(figures))
+    if command.json:
+        print(json.dumps(figures, indent=1))
+    return DONE
+
+
+def _new_cameras(command: Calibrate, screen: Screen) -> dict[str, Any]:
+    """A new cameras.toml, from another tool's file or from the hands, if that is asked for."""
+    config, said = command.settings, []
+    found: dict[str, Any] = {}
+    root = session_folder(config, command.session)
+    if command.source is None and command.unit_m is not None:
+        raise ConfigError("--unit-m: expected it with --from FILE, whose unit it is. Name the file, or leave it out.")
+    if command.source is not None:
+        said += supply_cameras(root, command.source, command.unit_m, config.capture, config.calibration, config.fps)
+        found["supplied"] = command.source
+    if command.refine_from_hands:
+        hands: Sequence[Stage] = ("triangulate",)
+        done = run(Job(command.session, config, hands, frozenset(), command.prune, command.store), screen)
+        found["refinement"], lines = refine_from_hands(root, done.store, done.rig, command.force)
+        said += lines
+    for line in said:
+        screen.say(line)
+    return found
+
+
+def _export_cameras(command: ExportCameras, config: Config) -> int:
+    screen = Screen()
+    root = session_folder(config, command.session)
+    store = Store((command.store or str(root / "session.zarr")).rstrip("/"))
+    figures, lost = export_cameras(root, store, command.out, command.format, command.force)
+    for sentence in lost:
+        screen.say(f"{command.format}: {sentence}")
+    screen.say(f"{command.out}: {figures['views']} cameras")
     if command.json:
         print(json.dumps(figures, indent=1))
     return DONE
@@ -453,7 +523,7 @@ def _export(command: Export, config: Config) -> int:
     return _said(command, figures, screen, f"{figures['out']}: sequences: {len(figures['sequences'])}")
 
 
-def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], screen: Screen, line: str) -> int:
+def _said(command: Any, figures: dict[str, Any], screen: Screen, line: str) -> int:
     screen.say(line)
     if command.json:
         print(json.dumps(figures, indent=1))

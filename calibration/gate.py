@@ -18,6 +18,7 @@ from ..core.config import STRICT
 from ..core.errors import CalibrationError
 from .calibrate import HeldOut
 from .checks import listed, same_pose
+from .world import World
 
 LENS_POINT_M, TAPE = 0.02, 0.01
 """A tape goes from somewhere on one lens to somewhere on the other, and not perfectly: metres, and a share."""
@@ -49,6 +50,11 @@ class CalibrationSettings:
     """Limit of the RMS error of distances between held-out corners, triangulated, millimetres."""
     outside_limits: Literal["stop", "warn"] = "stop"
     """What becomes of a calibration outside these limits: an error, or a warning and on with it."""
+    world: World = "first-camera"
+    """Where the world is: the first calibrated camera; the board in `world_frame`; or `gravity`, the same board as it
+    lies on a table, face up, with z up. A supplied cameras.toml brings its own world."""
+    world_frame: Annotated[int, Field(ge=0)] = 0
+    """Which frame of the board's clips, for `board` and `gravity`."""
     known_distances: Annotated[tuple[KnownDistance, ...], tyro.conf.Suppress] = ()
     """Distances between cameras that were measured: a board of another size than stated contradicts them."""
 

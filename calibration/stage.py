@@ -17,6 +17,7 @@ from ..capture.session import Session
 from ..capture.video import Clip, read_frames
 from ..core.board import Board
 from ..core.camera_files import format_cameras, match_views, read_cameras
+from ..core.camera_formats import check_metres
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
@@ -28,6 +29,7 @@ from .checks import weak_views
 from .diagnose import IMAGES, diagnose
 from .gate import CalibrationSettings, Judge, over_views, uncalibrated
 from .quality import board_distance_errors
+from .world import rig_in_world
 
 BOARD_GROUP, CAMERAS_GROUP = "board", "cameras"
 NOTES = "_calibration"
@@ -124,7 +126,9 @@ class SolveCameras:
             min_frames=self.options.min_frames,
             where=self.judge.where,
         )
-        cameras = match_views(result.cameras, self.views, self.sizes_px)
+        options = self.options
+        rig = rig_in_world(result.cameras, result.T_world_board, options.world, options.world_frame, self.judge.where)
+        cameras = match_views(rig, self.views, self.sizes_px)
         reasons = result.left_out | {view: f"{result.left_out[view]}; {hint}" for view, hint in hints.items()}
         self.judge.check(cameras, reasons)
         warnings = self.judge.pass_or_stop(result.held_out, seen_by)
@@ -178,6 +182,7 @@ class ReadCameras:
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         cameras = match_views(read_cameras(self.path), self.views, self.sizes_px)
         self.judge.check(cameras)
+        check_metres(cameras, self.path)
         yield todo[0], camera_blocks(cameras, np.full(len(self.views), np.nan))
 
 

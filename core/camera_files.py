@@ -32,19 +32,29 @@ def read_cameras(path: str | Path) -> Cameras:
     Raises:
         CalibrationError: not a file of this kind; says which section and key.
     """
-    sections = {k: v for k, v in _load_toml(path).items() if k != "metadata"}
+    return parse_aniposelib(path, _load_toml(path))
+
+
+def parse_aniposelib(path: str | Path, tables: Mapping[str, Any]) -> Cameras:
+    """The same from the file's tables."""
+    sections = {k: v for k, v in tables.items() if k != "metadata"}
     ordered = sorted(sections.items(), key=lambda item: _section_number(item[0]))
-    return _cameras([_Section(path, key, value, None) for key, value in ordered], path)
+    return assemble([Section(path, key, value, None) for key, value in ordered], path)
 
 
 def read_caliscope_cameras(path: str | Path) -> Cameras:
     """The cameras of caliscope's `camera_array.toml`, named `cam_<id>` like its clips; ignored ones are left out."""
-    tables = _load_toml(path).get("cameras")
+    return parse_caliscope(path, _load_toml(path))
+
+
+def parse_caliscope(path: str | Path, document: Mapping[str, Any]) -> Cameras:
+    """The same from the file's tables."""
+    tables = document.get("cameras")
     if not isinstance(tables, dict):
-        raise _error(path, "tables [cameras.<id>]", "none", "Give the camera_array.toml that caliscope wrote.")
+        raise camera_error(path, "tables [cameras.<id>]", "none", "Give the camera_array.toml that caliscope wrote.")
     ordered = sorted(tables.items(), key=lambda item: _section_number(item[0]))
-    sections = [_Section(path, f"cameras.{key}", value, f"cam_{key}") for key, value in ordered]
-    return _cameras([s for s in sections if not s.table.get("ignore", False)], path)
+    posed = [(key, value) for key, value in ordered if not isinstance(value, dict) or _is_posed(value)]
+    return assemble([Section(path, f"cameras.{key}", value, f"cam_{key}") for key, value in posed], path)
 
 
 def write_cameras(path: str | Path, cameras: Cameras, metadata: Mapping[str, Any] | None = None) -> None:
@@ -60,7 +70,7 @@ def write_cameras(path: str | Path, cameras: Cameras, metadata: Mapping[str, Any
     """
     path = Path(path)
     try:
-        _write_whole(path, format_cameras(cameras, metadata))
+        write_whole(path, format_cameras(cameras, metadata))
     except OSError as error:
         raise DiskError(
             f"{path}: expected to write the cameras, but {error.strerror or error}. "
@@ -87,8 +97,35 @@ def format_cameras(cameras: Cameras, metadata: Mapping[str, Any] | None = None) 
     return tomlkit.dumps(sections)
 
 
+def format_caliscope(cameras: Cameras) -> str:
+    """The text of caliscope's `camera_array.toml`, which knows cameras by number: `caliscope_numbers`."""
+    numbers, tables = caliscope_numbers(cameras.names), {}
+    for i in np.nonzero(cameras.calibrated)[0]:
+        tables[str(numbers[i])] = {
+            "cam_id": numbers[i],
+            "size": [int(s) for s in cameras.size_px[i]],
+            "rotation_count": 0,
+            "matrix": cameras.K[i].tolist(),
+            "distortions": cameras.distortion[i].tolist(),
+            "ignore": False,
+            "translation": cameras.T_cam_world[i, :3, 3].tolist(),
+            "rotation": Rotation.from_matrix(cameras.T_cam_world[i, :3, :3]).as_rotvec().tolist(),
+            "fisheye": False,
+        }
+    return tomlkit.dumps({"cameras": tables})
+
+
+def caliscope_numbers(names: Sequence[str]) -> list[int]:
+    """The numbers the names end in, where all do and they differ; otherwise 0, 1, 2, ..."""
+    digits = [name[len(name.rstrip("0123456789")) :] for name in names]
+    numbers = [int(d) for d in digits if d]
+    return numbers if len(set(numbers)) == len(names) else list(range(len(names)))
+
+
 def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None = None) -> Cameras:
     """The cameras in the session's order; NaN for views the file does not have. Cameras without a clip are dropped.
+
+    A size of 0 x 0, from a format that does not tell, takes the clip's.
 
     Args:
         names: the session's views.
@@ -107,6 +144,7 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
     count = len(names)
     calibrated_px = np.array([(0, 0) if i is None else cameras.size_px[i] for i in found])
     size_px = calibrated_px if sizes_px is None else np.asarray(sizes_px)
+    calibrated_px = np.where(calibrated_px > 0, calibrated_px, size_px)
     K, distortion = np.full((count, 3, 3), np.nan), np.full((count, NUM_DISTORTION), np.nan)
     T_cam_world = np.full((count, 4, 4), np.nan)
     for view, i in enumerate(found):
@@ -122,25 +160,31 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
     return Cameras(tuple(names), K, distortion, T_cam_world, size_px)
 
 
-class _Section:
+class Section:
     """One camera's table, read with errors that name the place."""
 
     def __init__(self, path: str | Path, key: str, table: Any, name: str | None) -> None:
         self.where = f"{path}: [{key}]"
         if not isinstance(table, dict):
-            raise _error(self.where, "a section per camera", f"{type(table).__name__}", "Write it as aniposelib does.")
+            raise camera_error(
+                self.where, "a section per camera", f"{type(table).__name__}", "Write it as aniposelib does."
+            )
         self.table: dict[str, Any] = table
         if table.get("fisheye", False):
-            raise _error(self.where, "a lens of OpenCV's standard model", "a fisheye", "Calibrate it with handpipe.")
+            raise camera_error(
+                self.where, "a lens of OpenCV's standard model", "a fisheye", "Calibrate it with handpipe."
+            )
         self.name = name if name is not None else self._name()
         self.size_px = self.numbers("size", (2,))
         self.K = self.numbers("matrix", (3, 3))
         if not (self.K[0, 0] > 0 and self.K[1, 1] > 0):
-            raise _error(
+            raise camera_error(
                 self.where, "positive focal lengths", f"{self.K[0, 0]:g}, {self.K[1, 1]:g}", "Calibrate again."
             )
         if self.K[0, 1] != 0 or self.K[1, 0] != 0 or not np.array_equal(self.K[2], [0, 0, 1]):
-            raise _error(f"{self.where} matrix", "fx, fy, cx, cy and no skew", "other entries", "Calibrate again.")
+            raise camera_error(
+                f"{self.where} matrix", "fx, fy, cx, cy and no skew", "other entries", "Calibrate again."
+            )
         self.distortion = self._distortion()
         self.T_cam_world = np.eye(4)
         self.T_cam_world[:3, :3] = self._rotation()
@@ -149,7 +193,9 @@ class _Section:
     def numbers(self, key: str, *shapes: tuple[int, ...]) -> ndarray:
         """The finite numbers of a key, which must have one of these shapes; rows and columns of one are flattened."""
         if key not in self.table:
-            raise _error(self.where, f"the key {key}", f"only {', '.join(sorted(self.table)) or 'nothing'}", "Add it.")
+            raise camera_error(
+                self.where, f"the key {key}", f"only {', '.join(sorted(self.table)) or 'nothing'}", "Add it."
+            )
         sizes = " or ".join(" x ".join(map(str, shape)) for shape in shapes)
         try:
             values = np.array(self.table[key], dtype=float)
@@ -158,7 +204,7 @@ class _Section:
         for shape in shapes:
             if np.isfinite(values).all() and (values.shape == shape or (len(shape) == 1 and values.size == shape[0])):
                 return values.reshape(shape)
-        raise _error(
+        raise camera_error(
             f"{self.where} {key}",
             f"{sizes} finite numbers",
             repr(self.table[key])[:60],
@@ -168,14 +214,16 @@ class _Section:
     def _name(self) -> str:
         name = self.table.get("name")
         if not isinstance(name, str | int) or name == "":
-            raise _error(f"{self.where} name", "the name of a view", repr(name), "Give each camera its clip's name.")
+            raise camera_error(
+                f"{self.where} name", "the name of a view", repr(name), "Give each camera its clip's name."
+            )
         return str(name)
 
     def _distortion(self) -> ndarray:
         values = self.numbers("distortions", (5,), (4,), (8,), (12,), (14,), (1,), (2,)).ravel()
         if np.any(values[NUM_DISTORTION:] != 0):
             found = f"{len(values)} with more that are not zero"
-            raise _error(
+            raise camera_error(
                 f"{self.where} distortions", "k1, k2, p1, p2, k3", found, "Calibrate with the five-parameter lens."
             )
         padded = np.zeros(NUM_DISTORTION)
@@ -186,20 +234,30 @@ class _Section:
         values = self.numbers("rotation", (3,), (3, 3))
         if values.shape == (3,):
             return Rotation.from_rotvec(values).as_matrix()
-        if not np.allclose(values @ values.T, np.eye(3), atol=1e-6) or np.linalg.det(values) < 0:
-            raise _error(
+        if not np.allclose(values @ values.T, np.eye(3), atol=1e-6):
+            raise camera_error(
                 f"{self.where} rotation", "a rotation matrix", "one that is not orthogonal", "Calibrate again."
+            )
+        if np.linalg.det(values) < 0:
+            raise camera_error(
+                f"{self.where} rotation",
+                "a rotation between right-handed axes (determinant 1)",
+                "one with a mirror in it (determinant -1)",
+                "Write the cameras in right-handed coordinates: x right, y down, z forward.",
             )
         return values
 
 
-def _cameras(sections: list[_Section], path: str | Path) -> Cameras:
+def assemble(sections: list[Section], path: str | Path) -> Cameras:
+    """The rig of a file's cameras, in their order; at least one, every name once."""
     if not sections:
-        raise _error(path, "at least one camera", "none", "Calibrate again, or give another file.")
+        raise camera_error(path, "at least one camera", "none", "Calibrate again, or give another file.")
     names = tuple(s.name for s in sections)
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
-        raise _error(path, "every name once", f"{_some(twice)} twice or more", "Give each camera its clip's name.")
+        raise camera_error(
+            path, "every name once", f"{_some(twice)} twice or more", "Give each camera its clip's name."
+        )
     return Cameras(
         names=names,
         K=np.stack([s.K for s in sections]),
@@ -213,14 +271,16 @@ def _load_toml(path: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _error(path, "a camera file", "nothing", "Calibrate first, or correct the path.") from error
+        raise camera_error(path, "a camera file", "nothing", "Calibrate first, or correct the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _error(path, "a TOML file", str(error), "Correct it or calibrate again.") from error
+        raise camera_error(path, "a TOML file", str(error), "Correct it or calibrate again.") from error
     except OSError as error:
-        raise _error(path, "a readable file", str(error.strerror), "Correct the path or its permissions.") from error
+        raise camera_error(
+            path, "a readable file", str(error.strerror), "Correct the path or its permissions."
+        ) from error
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Write next to the target and rename, so that a reader or a crash never meets half a file."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -235,6 +295,11 @@ def _write_whole(path: Path, text: str) -> None:
         raise
 
 
+def _is_posed(table: dict[str, Any]) -> bool:
+    """Whether caliscope placed the camera: it keeps those it did not, without a pose, and those to be ignored."""
+    return not table.get("ignore", False) and table.get("rotation") not in (None, "null", [])
+
+
 def _section_number(key: str) -> tuple[float, str]:
     """cam_2 before cam_10; sections without a number last, by name."""
     digits = key.rsplit("_", 1)[-1]
@@ -245,5 +310,5 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
-def _error(where: str | Path, expected: str, found: str, advice: str) -> CalibrationError:
+def camera_error(where: str | Path, expected: str, found: str, advice: str) -> CalibrationError:
     return CalibrationError(f"{where}: expected {expected}, but found {found}. {advice}")

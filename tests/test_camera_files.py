@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.strategies import integers
 from scipy.spatial.transform import Rotation
 
@@ -31,6 +31,7 @@ def random_rig(seed: int, views: int = 12) -> Cameras:
     return Cameras(names, K, rng.normal(0, 0.1, (views, 5)), T, rng.integers(200, 4000, (views, 2)))
 
 
+@settings(deadline=None)
 @given(seed=integers(0, 2**32 - 1))
 def test_round_trip_keeps_bits(tmp_path_factory, seed: int):
     rig, path = random_rig(seed), tmp_path_factory.mktemp("cameras") / "cameras.toml"

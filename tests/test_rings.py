@@ -19,7 +19,7 @@ PURE = (
     *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
     *("triangulation.clock", "triangulation.offsets", "triangulation.shifts"),
     *("fitting.kinematics", "fitting.gauss_newton", "fitting.reprojection", "fitting.contact", "core.bvh"),
-    *("calibration.bundle", "calibration.checks", "calibration.simultaneous"),
+    *("calibration.bundle", "calibration.checks", "calibration.simultaneous", "calibration.world"),
     *("core.keypoints", "capture.keypoints2d", "capture.keypoints2d_names"),
     *("generation.motion", "generation.kinematics", "generation.representations"),
     *("generation.controls", "generation.canonical", "generation.interpolation", "generation.prior"),

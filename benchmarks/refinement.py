@@ -1,0 +1,61 @@
+"""Poses from the hands, on a session with a board: as calibrated, with cameras bumped, and mended without the board.
+
+    python benchmarks/refinement.py SESSION
+
+SESSION is one on which `handpipe triangulate` has run, and whose board was filmed. Nothing in it is changed. The hands
+are detected and held out as `handpipe calibrate --refine-from-hands` does it; the board's distances are the judge.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from handpipe.calibration.refine import Observations, refine_poses
+from handpipe.calibration.refine_stage import gather_hands, measure
+from handpipe.core.cameras import Cameras
+from handpipe.core.schema import read_cameras
+from handpipe.core.store import Store
+
+BUMPS = {
+    "as calibrated": (0, 0.0, 0.0),
+    "one camera, 2 degrees, 20 mm": (1, 2.0, 20.0),
+    "all, 1 degree, 10 mm": (0, 1.0, 10.0),
+}
+"""How many of the last views (0 is all), and how far each is turned and moved."""
+
+
+def bumped(cameras: Cameras, count: int, degrees: float, mm: float) -> Cameras:
+    rng = np.random.default_rng(0)
+    T = cameras.T_cam_world.copy()
+    for view in range(len(cameras) - count if count else 0, len(cameras)):
+        axis, way = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
+        T[view, :3, :3] = Rotation.from_rotvec(np.deg2rad(degrees) * axis).as_matrix() @ T[view, :3, :3]
+        T[view, :3, 3] += mm / 1e3 * way
+    return replace(cameras, T_cam_world=T)
+
+
+def main(session: str) -> None:
+    store = Store(f"{session.rstrip('/')}/session.zarr")
+    cameras = read_cameras(store)
+    hands = gather_hands(store, cameras)
+    training = np.nonzero(~hands.held_out)[0]
+    print("| cameras | | held-out reprojection, px | bones vary by, mm | board distances, mm RMSE | board's size |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, bump in BUMPS.items():
+        before = bumped(cameras, *bump)
+        seen = Observations.from_pixels(before, hands.uv_px)
+        after = refine_poses(before, seen.part(training), hands.points_m[training], before.calibrated)
+        for what, rig in (("before", before), ("after", after)):
+            found = measure(rig, seen, hands, store)
+            board = "none | none" if found.board is None else f"{found.board.all_rmse_mm:.2f} | {found.board.scale:.4f}"
+            print(f"| {name} | {what} | {found.held_out_px:.2f} | {found.bones_mm:.2f} | {board} |")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])
