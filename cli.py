@@ -26,6 +26,8 @@ from .core.errors import ConfigError, HandpipeError
 from .core.importing import data_folder, import_bvh, import_keypoints, import_mano
 from .core.keypoint_bvh import Mirror
 from .core.store import Store
+from .generation.exporting import export
+from .generation.formats import EXPORTERS, FormatName
 from .generation.settings import SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
@@ -264,6 +266,28 @@ class Generate:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Export:
+    """Fitted or generated motion to other tools' formats; says what each of them loses."""
+
+    format: Positional[FormatName]
+    """What to write; docs/exporting.md says what each format is for."""
+    sessions: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
+    """Session folders, Zarr stores with a `mano` group, or names of sessions in pipeline.yaml."""
+    out: Annotated[Path, arg(metavar="OUT")]
+    """A folder that is made, one file for each sequence; or a file with the format's suffix, for one sequence."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    force: bool = False
+    """Replace an earlier export."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -298,10 +322,12 @@ def _dispatch(argv: list[str]) -> int:
         return _synthesize(command)
     if isinstance(command, Import):
         return _import(command.what)
-    if isinstance(command, TrainDiffusion | Generate):
+    if isinstance(command, TrainDiffusion | Generate | Export):
         if command.config is not None:
             config, _ = load_config(command.config, None)
             command = _parse(argv, config)
+        if isinstance(command, Export):
+            return _export(command, config)
         return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
     if command.config is not None or command.session:
         # The flags stand over session.yaml: parse again, now with its values as the defaults.
@@ -327,6 +353,12 @@ def _parse(argv: list[str], config: Config) -> Any:
         tyro.conf.subcommand(
             "generate",
             default=Generate(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model),
+        ),
+    ]
+    commands |= Annotated[
+        Export,
+        tyro.conf.subcommand(
+            "export", default=Export(tyro.MISSING, tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
         ),
     ]
     for name, cls in SESSION_COMMANDS.items():
@@ -390,7 +422,17 @@ def _generate(command: Generate) -> int:
     return _said(command, figures, screen, f"{command.out}: {figures['samples']} x {figures['frames']} frames")
 
 
-def _said(command: TrainDiffusion | Generate, figures: dict[str, Any], screen: Screen, line: str) -> int:
+def _export(command: Export, config: Config) -> int:
+    screen = Screen()
+    names = [str(session_folder(config, name)) for name in command.sessions]
+    exporter = EXPORTERS[command.format]
+    figures = export(command.format, exporter, names, command.out, command.hand_model, screen, force=command.force)
+    for sentence in figures["lost"]:
+        screen.say(f"not in {command.format}: {sentence}")
+    return _said(command, figures, screen, f"{figures['out']}: {len(figures['sequences'])} sequences")
+
+
+def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], screen: Screen, line: str) -> int:
     screen.say(line)
     if command.json:
         print(json.dumps(figures, indent=1))

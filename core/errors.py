@@ -36,5 +36,9 @@ class GenerationError(HandpipeError, ValueError):
     """Motion to learn from, a checkpoint, keyframes or a trajectory cannot be used."""
 
 
+class ExportError(HandpipeError, ValueError):
+    """Motion cannot be written in a format, or something is in the way of what would be written."""
+
+
 class DiskError(HandpipeError, OSError):
     """The disk is full or cannot be written."""

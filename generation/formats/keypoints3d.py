@@ -1,0 +1,27 @@
+"""3D keypoints in npz: what `handpipe import keypoints` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...core.hands import JOINTS
+from ..exporting import Recording
+
+
+def write(recording: Recording, out: Path) -> list[str]:
+    """`points` (frame, hand, joint, 3) metres, `sigma` (frame, hand, joint) metres, `fps` and `joints`.
+
+    The points are the triangulated ones; of generated motion, which has none, the model's joints without `sigma`.
+    """
+    keypoints = recording.keypoints()
+    if keypoints is None:
+        motion = recording.motion()
+        np.savez(out, points=motion.joints, fps=recording.fps, joints=np.array(JOINTS))
+        return ["The shape of the hands and the rotations of their joints: only places of joints are kept."]
+    np.savez(out, points=keypoints.points_m, sigma=keypoints.sigma_m, fps=recording.fps, joints=np.array(JOINTS))
+    return [
+        "The fitted hands: these are the triangulated keypoints, before the fit.",
+        "Which views saw each joint.",
+    ]
