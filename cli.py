@@ -27,7 +27,7 @@ from .core.importing import data_folder, import_bvh, import_keypoints, import_ma
 from .core.keypoint_bvh import Mirror
 from .core.store import Store
 from .generation.exporting import export
-from .generation.formats import EXPORTERS, FormatName
+from .generation.formats import EXPORTERS, KEYPOINTS_DO, FormatName
 from .generation.settings import SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
@@ -282,6 +282,8 @@ class Export:
     """A YAML file with settings, over handpipe's own pipeline.yaml."""
     force: bool = False
     """Replace an earlier export."""
+    images: bool = True
+    """Write the images of the session's clips, in formats that have images."""
     json: bool = False
     """Print the summary as JSON on standard output."""
     debug: bool = False
@@ -426,7 +428,17 @@ def _export(command: Export, config: Config) -> int:
     screen = Screen()
     names = [str(session_folder(config, name)) for name in command.sessions]
     exporter = EXPORTERS[command.format]
-    figures = export(command.format, exporter, names, command.out, command.hand_model, screen, force=command.force)
+    figures = export(
+        command.format,
+        exporter,
+        names,
+        command.out,
+        command.hand_model,
+        screen,
+        force=command.force,
+        fitted=command.format not in KEYPOINTS_DO,
+        images=command.images,
+    )
     for sentence in figures["lost"]:
         screen.say(f"not in {command.format}: {sentence}")
     return _said(command, figures, screen, f"{figures['out']}: {len(figures['sequences'])} sequences")

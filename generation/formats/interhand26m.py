@@ -1,122 +1,223 @@
-"""InterHand2.6M's annotations (Moon et al., ECCV 2020) as arrays, both ways. Pure.
-
-42 joints, the right hand's 21 before the left's, each finger from tip to root, thumb to little finger, the wrist last
-(its `skeleton.txt`). Millimetres in the world; a camera has a position `campos` and a rotation `camrot`, so that
-X_cam = camrot (X_world - campos), and a lens without distortion. A missing joint is (1, 1, 1) and not valid. MANO
-(NeuralAnnot) is smplx's in metres with `flat_hand_mean=False`: its pose counts from the model's mean pose.
-"""
+"""InterHand2.6M's annotation files and image tree, as its own tools read them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from ...core.hands import LEFT, NUM_JOINTS, RIGHT
+from ...core.engine import Progress
+from ...core.hands import HANDS
+from ..exporting import Recording, known, safe_name
+from ..interhand26m import HAND_ORDER, Pinhole, box_of, camera_out, hand_type, joints_out, mano_out
+from .json_files import write_lists, write_table
+from .labels import Labelled, folder_names, labelled, write_images
 
-NUM_BOTH = 2 * NUM_JOINTS
+SPLIT = "train"
 
-ORDER = np.array([*(4, 3, 2, 1), *(8, 7, 6, 5), *(12, 11, 10, 9), *(16, 15, 14, 13), *(20, 19, 18, 17), 0])
-"""For each joint of a hand in the dataset's order, the index among ours."""
-
-HAND_ORDER = np.array([RIGHT, LEFT])
-
-MISSING_MM = 1.0
-"""What the dataset writes where a joint is missing."""
-
-DECIMALS = 4
-"""Of a millimetre: a tenth of a micrometre, what single precision keeps of a metre."""
-
-BOX_SCALE = 1.2
-"""The published boxes are the joints' own, so much larger about their centre."""
-
-HAND_TYPE: Mapping[tuple[bool, bool], str] = {
-    (True, True): "interacting",
-    (True, False): "left",
-    (False, True): "right",
-}
-"""By whether the left and the right hand are there."""
+NOTES = "interhand26m"
+"""Attribute of the group `keypoints` of what was imported: where in the dataset it comes from."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pinhole:
-    """A camera without distortion."""
+class _Placed:
+    """A recording and where it goes in the dataset."""
 
-    K: ndarray
-    """(3, 3) pixels."""
-    T_cam_world: ndarray
-    """(4, 4) metres."""
+    labels: Labelled
+    capture: int
+    subject: int
+    sequence: str
+    frame_idx: ndarray
+    """(frame,) the dataset's number of each instant."""
+    cameras: tuple[str, ...]
+    """The dataset's names of the views."""
+
+    def image(self, view: int, instant: int) -> str:
+        """An image's path below images/train."""
+        return (
+            f"Capture{self.capture}/{self.sequence}/cam{self.cameras[view]}/image{self.frame_idx[instant]}.jpg"
+        )
 
 
-def joints_out(points_m: ndarray) -> tuple[ndarray, ndarray]:
-    """World coordinates and validity as the dataset has them.
+def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> list[str]:
+    """`annotations/train/InterHand2.6M_train_*.json` and `images/train/Capture*/<sequence>/cam*/image*.jpg`.
 
-    Args:
-        points_m: (..., hand, 21, 3) metres, NaN where missing.
-
-    Returns:
-        (..., 42, 3) millimetres and (..., 42) bool.
+    Joints are those of the fitted hands, or imported keypoints as they are; images are rectified, since the dataset's
+    cameras have no distortion. A recording that was imported from the dataset goes back to its place in it.
     """
-    both = points_m[..., HAND_ORDER, :, :][..., ORDER, :].astype(np.float64)
-    both = both.reshape(*points_m.shape[:-3], NUM_BOTH, 3)
-    valid = np.isfinite(both).all(axis=-1)
-    return np.where(valid[..., None], np.round(1e3 * both, DECIMALS), MISSING_MM), valid
+    placed = _place([labelled(recording) for recording in recordings])
+    prefix = out / "annotations" / SPLIT / f"InterHand2.6M_{SPLIT}_"
+    captures = sorted({each.capture for each in placed})
+    by_capture = {capture: [each for each in placed if each.capture == capture] for capture in captures}
+
+    def table(rows: Any) -> Mapping[str, Any]:
+        return {str(capture): (row for each in group for row in rows(each)) for capture, group in by_capture.items()}
+
+    write_lists(prefix.with_name(prefix.name + "data.json"), {"images": _images(placed), "annotations": _annotations(placed)})
+    write_table(prefix.with_name(prefix.name + "joint_3d.json"), table(_joints))
+    write_table(
+        prefix.with_name(prefix.name + "camera.json"),
+        {str(capture): _cameras(group).items() for capture, group in by_capture.items()},
+    )
+    with_mano = any(each.labels.recording.fitted for each in placed)
+    if with_mano:
+        write_table(prefix.with_name(prefix.name + "MANO_NeuralAnnot.json"), table(_mano))
+    images = out / "images" / SPLIT
+    written = write_images(
+        [each.labels for each in placed],
+        lambda number, view, instant: images / placed[number].image(view, instant),
+        rectified=True,
+        progress=progress,
+    )
+    return _lost(placed, written, with_mano)
 
 
-def joints_in(world: ndarray, valid: ndarray, unit_m: float = 1e-3) -> ndarray:
-    """The inverse of `joints_out`: (..., 42, 3) in units of `unit_m`, (..., 42) to (..., hand, 21, 3) metres."""
-    known = np.where(valid[..., None], world * unit_m, np.nan)
-    hands = known.reshape(*world.shape[:-2], 2, NUM_JOINTS, 3)
-    out = np.empty_like(hands)
-    for place, hand in enumerate(HAND_ORDER):
-        out[..., hand, ORDER, :] = hands[..., place, :, :]
-    return out
+def _place(recordings: Sequence[Labelled]) -> list[_Placed]:
+    """Imported recordings where they were, unless another is there; the others in captures of their own after those."""
+    notes = [_note(each.recording) for each in recordings]
+    free = 1 + max((note["capture"] for note in notes if note), default=-1)
+    placed: list[_Placed] = []
+    for each, note in zip(recordings, notes, strict=True):
+        cameras = tuple(folder_names(each.view_names))
+        frames = np.arange(each.recording.frames)
+        new = _Placed(each, free, 0, each.recording.name, frames, cameras)
+        if note:
+            frames = note["first_frame_idx"] + note["frame_idx_step"] * frames
+            back = _Placed(each, note["capture"], note["subject"], safe_name(note["sequence"]), frames, cameras)
+            if all(back.capture != other.capture or _together(back, other) for other in placed):
+                new = back
+        free += new.capture == free
+        placed.append(new)
+    return placed
 
 
-def camera_out(camera: Pinhole) -> dict[str, Any]:
-    """`campos` (millimetres), `camrot`, `focal` and `princpt` (pixels)."""
-    R, t = camera.T_cam_world[:3, :3], camera.T_cam_world[:3, 3]
-    return {
-        "campos": (-1e3 * R.T @ t).tolist(),
-        "camrot": R.tolist(),
-        "focal": [float(camera.K[0, 0]), float(camera.K[1, 1])],
-        "princpt": [float(camera.K[0, 2]), float(camera.K[1, 2])],
-    }
+def _note(recording: Recording) -> dict[str, Any] | None:
+    return None if recording.sample is not None else recording.store.attrs("keypoints").get(NOTES)
 
 
-def camera_in(campos: ndarray, camrot: ndarray, focal: ndarray, princpt: ndarray, unit_m: float = 1e-3) -> Pinhole:
-    """The inverse of `camera_out`; arrays of shapes (3,), (3, 3), (2,), (2,)."""
-    K, T = np.eye(3), np.eye(4)
-    K[[0, 1], [0, 1]], K[:2, 2] = focal, princpt
-    T[:3, :3], T[:3, 3] = camrot, -camrot @ (campos * unit_m)
-    return Pinhole(K, T)
+def _together(one: _Placed, other: _Placed) -> bool:
+    """Whether two recordings can be of one capture: other frames, and the same cameras under the same names."""
+    a, b = (dict(_cameras([each])) for each in (one, other))
+    same = all(a[kind].get(name, value) == value for kind in a for name, value in b[kind].items())
+    return same and not np.isin(one.frame_idx, other.frame_idx).any()
 
 
-def box_of(points_px: ndarray, scale: float = BOX_SCALE) -> ndarray:
-    """(..., joint, 2) pixels, NaN where missing, to (..., 4) x, y, width, height of the box about them; NaN if none."""
-    known = np.isfinite(points_px).all(axis=-1)[..., None]
-    low = np.where(known, points_px, np.inf).min(axis=-2)
-    high = np.where(known, points_px, -np.inf).max(axis=-2)
-    size = np.where(np.isfinite(low), high - low, np.nan)
-    return np.concatenate([np.where(np.isfinite(low), 0.5 * (low + high), np.nan) - 0.5 * scale * size, scale * size], -1)
+def _views(each: _Placed) -> Iterator[tuple[int, Pinhole]]:
+    cameras = each.labels.cameras
+    if cameras is not None:
+        yield from ((view, Pinhole(cameras.K[view], cameras.T_cam_world[view])) for view in range(len(cameras)))
 
 
-def hand_type(there: Sequence[bool]) -> str | None:
-    """The dataset's word for (left, right); None when no hand is there."""
-    return HAND_TYPE.get((bool(there[LEFT]), bool(there[RIGHT])))
+def _cameras(group: Sequence[_Placed]) -> Mapping[str, Mapping[str, Any]]:
+    kinds: dict[str, dict[str, Any]] = {kind: {} for kind in ("campos", "camrot", "focal", "princpt")}
+    for each in group:
+        for view, camera in _views(each):
+            for kind, value in camera_out(camera).items():
+                kinds[kind][each.cameras[view]] = value
+    return kinds
 
 
-def mano_out(
-    betas: ndarray, global_orient: ndarray, hand_pose: ndarray, transl: ndarray, hands_mean: ndarray
-) -> dict[str, Any]:
-    """One hand of one frame; arrays of shapes (10,), (3,), (45,), (3,) and the model's mean pose (45,)."""
-    pose = np.concatenate([global_orient, hand_pose.astype(np.float64) - hands_mean])
-    return {"pose": pose.tolist(), "shape": betas.tolist(), "trans": transl.tolist()}
+def _joints(each: _Placed) -> Iterator[tuple[str, Any]]:
+    """Frame by frame; those without any hand are not in the dataset."""
+    world, valid = joints_out(each.labels.joints_m)
+    for instant, there in enumerate(each.labels.there):
+        if there.any():
+            yield (
+                str(each.frame_idx[instant]),
+                {
+                    "world_coord": world[instant].tolist(),
+                    "joint_valid": valid[instant][:, None].tolist(),
+                    "hand_type": hand_type(there),
+                    "hand_type_valid": True,
+                    "seq": each.sequence,
+                },
+            )
 
 
-def mano_in(pose: ndarray, hands_mean: ndarray) -> tuple[ndarray, ndarray]:
-    """(..., 48) to global_orient (..., 3) and hand_pose (..., 45) of `flat_hand_mean=True`."""
-    return pose[..., :3], pose[..., 3:] + hands_mean
+def _mano(each: _Placed) -> Iterator[tuple[str, Any]]:
+    recording = each.labels.recording
+    if not recording.fitted:
+        return
+    motion, models = recording.motion(), recording.models
+    there = known(motion) & motion.valid
+    for instant in np.flatnonzero(there.any(axis=-1)).tolist():
+        yield (
+            str(each.frame_idx[instant]),
+            {
+                HANDS[hand]: mano_out(
+                    motion.betas[hand],
+                    motion.global_orient[instant, hand],
+                    motion.hand_pose[instant, hand],
+                    motion.transl[instant, hand],
+                    models[hand].hands_mean,
+                )
+                if there[instant, hand]
+                else None
+                for hand in HAND_ORDER
+            },
+        )
+
+
+def _each_image(placed: Sequence[_Placed]) -> Iterator[tuple[int, _Placed, int, int, ndarray]]:
+    """Number, recording, view, instant and the joints (42, 2) in pixels of every labelled image."""
+    number = 0
+    for each in placed:
+        for view, _ in _views(each):
+            for instant, points_px in each.labels.projected(view, lens=False):
+                yield number, each, view, instant, points_px.reshape(-1, 2)
+                number += 1
+
+
+def _images(placed: Sequence[_Placed]) -> Iterator[dict[str, Any]]:
+    for number, each, view, instant, _ in _each_image(placed):
+        assert each.labels.cameras is not None
+        width, height = each.labels.cameras.size_px[view].tolist()
+        yield {
+            "id": number,
+            "file_name": each.image(view, instant),
+            "width": width,
+            "height": height,
+            "capture": each.capture,
+            "subject": each.subject,
+            "seq_name": each.sequence,
+            "camera": each.cameras[view],
+            "frame_idx": int(each.frame_idx[instant]),
+        }
+
+
+def _annotations(placed: Sequence[_Placed]) -> Iterator[dict[str, Any]]:
+    for number, each, _, instant, points_px in _each_image(placed):
+        _, valid = joints_out(each.labels.joints_m[instant])
+        yield {
+            "id": number,
+            "image_id": number,
+            "bbox": np.round(np.nan_to_num(box_of(points_px)), 4).tolist(),
+            "joint_valid": valid[:, None].astype(int).tolist(),
+            "hand_type": hand_type(each.labels.there[instant]),
+            "hand_type_valid": 1,
+        }
+
+
+def _lost(placed: Sequence[_Placed], written: int, with_mano: bool) -> list[str]:
+    labels = [each.labels for each in placed]
+    lost = [
+        "Frames per second: the dataset numbers frames and has no times; `handpipe import interhand26m --fps` says it.",
+        "Standard errors of the joints, and which views saw them.",
+        "Coordinates beyond a tenth of a micrometre.",
+    ]
+    if any(each.cameras is not None and each.cameras.distortion.any() for each in labels):
+        lost.append("The distortion of the lenses: images are rectified, and so are the boxes.")
+    if any(each.cameras is None for each in labels):
+        lost.append("Images and boxes where there are no cameras: only joints and MANO are written.")
+    if with_mano:
+        lost.append("Which hand model the MANO parameters are for; readers take them for the official ones.")
+    if not with_mano:
+        lost.append("MANO: nothing was fitted.")
+    without = sum(len(each.labelled(view)) for each in labels for view in range(len(each.view_names))) - written
+    if without:
+        lost.append(f"{without} images, which lie in no clip of the session or were left out: annotations only.")
+    return lost
