@@ -202,6 +202,30 @@ class ImportKeypoints2d:
 
 
 @dataclass(frozen=True)
+class ImportInterHand26M:
+    """InterHand2.6M's annotations to sessions of joints, cameras and MANO."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """With *_data.json, *_camera.json, *_joint_3d.json and, if there is one, *_MANO_NeuralAnnot.json."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The sessions' folder: OUT/Capture*/<sequence>."""
+    only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
+    """Sequences to take, such as 'Capture3/*touch*'; by default all."""
+    fps: Annotated[float, arg(metavar="FPS")] = 30.0
+    """Of the dataset: 30 or 5, by the release."""
+    unit_m: float = 0.001
+    """Metres in one unit of the joints and of the cameras' positions."""
+    sigma_m: float = 0.001
+    """Standard error of the joints, metres."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, which NeuralAnnot is for; None is the procedural hand."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Import:
     """Hand models and keypoints from elsewhere."""
 
@@ -209,7 +233,8 @@ class Import:
         Annotated[ImportMano, tyro.conf.subcommand("mano")]
         | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
         | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
-        | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")],
+        | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")]
+        | Annotated[ImportInterHand26M, tyro.conf.subcommand("interhand26m")],
         arg(name=""),
     ]
 
@@ -451,7 +476,7 @@ def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], 
     return DONE
 
 
-def _import(what: ImportMano | ImportBvh | ImportKeypoints | ImportKeypoints2d) -> int:
+def _import(what: ImportMano | ImportBvh | ImportKeypoints | ImportKeypoints2d | ImportInterHand26M) -> int:
     screen = Screen()
     match what:
         case ImportMano(one, other):
@@ -469,6 +494,12 @@ def _import(what: ImportMano | ImportBvh | ImportKeypoints | ImportKeypoints2d) 
             store = Store((what.store or str(root / "session.zarr")).rstrip("/"))
             fps = what.fps or config.fps
             figures, said = import_keypoints2d(root, paths, reading, config.capture, fps, store)
+        case ImportInterHand26M(folder, out, only):
+            from .generation.importing_datasets import import_interhand26m
+
+            figures, said = import_interhand26m(
+                folder, out, only, what.fps, what.unit_m, what.sigma_m, what.hand_model, screen
+            )
     for line in said:
         screen.say(line)
     if what.json:

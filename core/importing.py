@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from .store import Store, disk_errors
 
 Imported = tuple[dict[str, Any], list[str]]
 """Figures for a program, and lines for a person."""
+
+KeypointReader = Callable[[Path, float, float | None, float | None], Keypoints]
+"""(file, sigma_m, fps, unit_m) to keypoints; raises SessionError. None is what the file says itself."""
 
 CODE = 1
 """Raised when the same files would give other numbers."""
@@ -73,11 +76,22 @@ def import_bvh(
 
 
 def import_keypoints(
-    file: Path, root: Path, fps: float | None, unit_m: float, swap_hands: bool, mirror: bool, sigma_m: float
+    file: Path,
+    root: Path,
+    fps: float | None,
+    unit_m: float | None,
+    swap_hands: bool,
+    mirror: bool,
+    sigma_m: float,
+    read: KeypointReader = read_keypoints,
 ) -> Imported:
-    """An npz of keypoints to a session; arguments as for `read_keypoints`, raises SessionError."""
+    """A file of keypoints to a session; arguments as for `read_keypoints`, raises SessionError.
+
+    Args:
+        read: the reader of the file's format.
+    """
     _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
-    keypoints = read_keypoints(file, sigma_m, fps, unit_m)
+    keypoints = read(file, sigma_m, fps, unit_m)
     if swap_hands:
         keypoints = swapped(keypoints)
     if mirror:
@@ -141,8 +155,6 @@ def write_models(hands: Mapping[str, Mapping[str, ndarray]], folder: Path) -> li
 def write_session(root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path]) -> bool:
     """A session folder with `session.zarr`, which holds `keypoints` and nothing else. Returns False if it is there.
 
-    It is written under another name and renamed at the end.
-
     Args:
         root: the session's folder.
         keypoints: checked.
@@ -153,26 +165,46 @@ def write_session(root: Path, keypoints: Keypoints, settings: Mapping[str, Any],
         SessionError: the folder holds a session with clips, or a store that was not imported.
         DiskError: it cannot be written.
     """
-    _must_be_folder(root)
-    store = Store(str(root / "session.zarr"))
-    if (root / "videos").exists() or (store.exists() and not imported(store)):
-        raise SessionError(
-            f"{root}: expected a new folder, or one made by `handpipe import`, but it holds a filmed session. "
-            "Choose another folder."
-        )
     fingerprint = {
         "settings": dict(settings),
         "inputs": {role: content_hash(path) for role, path in files.items()},
         "code": CODE,
     }
-    if store.fingerprint("keypoints") == fingerprint:
+    names = {role: path.name for role, path in files.items()}
+    return place_session(root, "keypoints", fingerprint, lambda store: _write(store, keypoints, fingerprint, names))
+
+
+def place_session(
+    root: Path, group: str, fingerprint: Mapping[str, Any], write: Callable[[Store], None]
+) -> bool:
+    """A session folder with an imported `session.zarr`, in place of an earlier import. Returns False if it is there.
+
+    It is written under another name and renamed at the end.
+
+    Args:
+        root: the session's folder.
+        group: what is imported.
+        fingerprint: what it is computed from.
+        write: fills a store that is not there yet.
+
+    Raises:
+        SessionError, DiskError: as for `write_session`.
+    """
+    _must_be_folder(root)
+    store = Store(str(root / "session.zarr"))
+    if (root / "videos").exists() or (store.exists() and not (imported(store) or imported(store, "mano"))):
+        raise SessionError(
+            f"{root}: expected a new folder, or one made by `handpipe import`, but it holds a filmed session. "
+            "Choose another folder."
+        )
+    if store.fingerprint(group) == fingerprint:
         return False
     partial, old = root / ".session.zarr.partial", root / ".session.zarr.old"
     with disk_errors(str(root)), store.lock() if store.exists() else nullcontext():
         root.mkdir(parents=True, exist_ok=True)
         for left_behind in (partial, old):
             shutil.rmtree(left_behind, ignore_errors=True)
-        _write(Store(str(partial)), keypoints, fingerprint, {role: path.name for role, path in files.items()})
+        write(Store(str(partial)))
         final = root / "session.zarr"
         if final.exists():
             final.rename(old)
@@ -208,6 +240,6 @@ def _write(store: Store, keypoints: Keypoints, fingerprint: Mapping[str, Any], n
     store.consolidate()
 
 
-def imported(store: Store) -> bool:
-    """Whether the store's keypoints came from `handpipe import`."""
-    return store.complete("keypoints") and "imported" in store.attrs("keypoints")
+def imported(store: Store, group: str = "keypoints") -> bool:
+    """Whether a group of the store came from `handpipe import`."""
+    return store.complete(group) and "imported" in store.attrs(group)
