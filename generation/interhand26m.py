@@ -100,8 +100,9 @@ def box_of(points_px: ndarray, scale: float = BOX_SCALE) -> ndarray:
     known = np.isfinite(points_px).all(axis=-1)[..., None]
     low = np.where(known, points_px, np.inf).min(axis=-2)
     high = np.where(known, points_px, -np.inf).max(axis=-2)
-    size = np.where(np.isfinite(low), high - low, np.nan)
-    return np.concatenate([np.where(np.isfinite(low), 0.5 * (low + high), np.nan) - 0.5 * scale * size, scale * size], -1)
+    low, high = (np.where(np.isfinite(edge), edge, np.nan) for edge in (low, high))
+    size = scale * (high - low)
+    return np.concatenate([0.5 * (low + high) - 0.5 * size, size], axis=-1)
 
 
 def hand_type(there: Sequence[bool]) -> str | None:
