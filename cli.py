@@ -27,7 +27,8 @@ from .core.importing import data_folder, import_bvh, import_keypoints, import_ma
 from .core.keypoint_bvh import Mirror
 from .core.store import Store
 from .generation.exporting import export
-from .generation.formats import EXPORTERS, KEYPOINTS_DO, FormatName
+from .generation.formats import EXPORTERS, KEYPOINT_READERS, KEYPOINTS_DO, FormatName
+from .generation.importing import import_mano_motion
 from .generation.settings import SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
@@ -158,22 +159,40 @@ class ImportBvh:
 
 @dataclass(frozen=True)
 class ImportKeypoints:
-    """3D keypoints in an npz to a session, for `handpipe fit`."""
+    """3D keypoints in npz, TRC, CSV or glTF to a session, for `handpipe fit`."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """Arrays `points` (frame, hand, joint, 3), or `left` and `right`; NaN where missing; also sigma, fps, joints."""
+    """An npz with `points` (frame, hand, joint, 3), or `left` and `right`; or a .trc, .csv or .glb file."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where the file does not say."""
-    unit_m: float = 1.0
-    """Metres in one unit of the file."""
+    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
+    """Metres in one unit of the file; by default what the file says, or 1."""
     swap_hands: bool = False
     """Left is right and right is left."""
     mirror: bool = False
     """Negate x: the coordinates are left-handed."""
     sigma_m: float = 0.001
     """Standard error of the joints where the file has none, metres."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ImportMotion:
+    """MANO motion in npz, as `handpipe export mano` writes it, to a session that is already fitted."""
+
+    file: Annotated[Positional[Path], arg(metavar="FILE.npz")]
+    """Per hand: betas, global_orient, hand_pose, transl; docs/importing.md says how they are called."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The session's folder; made if it is not there."""
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Frames per second, where the file does not say."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz that the motion is for; None is the procedural hand."""
     json: bool = False
     """Print the summary as JSON on standard output."""
     debug: bool = False
@@ -227,10 +246,11 @@ class ImportInterHand26M:
 
 @dataclass(frozen=True)
 class Import:
-    """Hand models and keypoints from elsewhere."""
+    """Hand models, motion and keypoints from elsewhere."""
 
     what: Annotated[
         Annotated[ImportMano, tyro.conf.subcommand("mano")]
+        | Annotated[ImportMotion, tyro.conf.subcommand("mano-motion")]
         | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
         | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
         | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")]
@@ -466,7 +486,7 @@ def _export(command: Export, config: Config) -> int:
     )
     for sentence in figures["lost"]:
         screen.say(f"not in {command.format}: {sentence}")
-    return _said(command, figures, screen, f"{figures['out']}: {len(figures['sequences'])} sequences")
+    return _said(command, figures, screen, f"{figures['out']}: sequences: {len(figures['sequences'])}")
 
 
 def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], screen: Screen, line: str) -> int:
@@ -476,17 +496,22 @@ def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], 
     return DONE
 
 
-def _import(what: ImportMano | ImportBvh | ImportKeypoints | ImportKeypoints2d | ImportInterHand26M) -> int:
+def _import(
+    what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | ImportKeypoints2d | ImportInterHand26M,
+) -> int:
     screen = Screen()
     match what:
         case ImportMano(one, other):
             files = [path for path in (one, other) if path is not None]
             figures, said = import_mano(files, what.out or data_folder() / "mano")
+        case ImportMotion(file, out):
+            figures, said = import_mano_motion(file, out, what.fps, what.hand_model)
         case ImportBvh(left, right, out):
             figures, said = import_bvh((left, right), out, what.fps, what.unit_m, what.mirror, what.sigma_m)
         case ImportKeypoints(file, out):
+            read = KEYPOINT_READERS.get(file.suffix.lower(), KEYPOINT_READERS[".npz"])
             figures, said = import_keypoints(
-                file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m
+                file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m, read
             )
         case ImportKeypoints2d(session, paths, reading):
             config, _ = load_config(what.config, session)

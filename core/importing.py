@@ -174,9 +174,7 @@ def write_session(root: Path, keypoints: Keypoints, settings: Mapping[str, Any],
     return place_session(root, "keypoints", fingerprint, lambda store: _write(store, keypoints, fingerprint, names))
 
 
-def place_session(
-    root: Path, group: str, fingerprint: Mapping[str, Any], write: Callable[[Store], None]
-) -> bool:
+def place_session(root: Path, group: str, fingerprint: Mapping[str, Any], write: Callable[[Store], None]) -> bool:
     """A session folder with an imported `session.zarr`, in place of an earlier import. Returns False if it is there.
 
     It is written under another name and renamed at the end.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +11,10 @@ from numpy import ndarray
 from .errors import SessionError
 from .hands import HANDS, JOINTS, NUM_JOINTS
 from .keypoints import Keypoints, where_seen
+from .npz import read_npz
 
 
-def read_keypoints(path: Path, sigma_m: float, fps: float | None, unit_m: float = 1.0) -> Keypoints:
+def read_keypoints(path: Path, sigma_m: float, fps: float | None, unit_m: float | None = None) -> Keypoints:
     """Keypoints of an npz file: `points` (frame, hand, joint, 3), or `left` and `right` (frame, joint, 3).
 
     Besides these it may hold `joints` (names, when they are not all 21 in order), `sigma` (anything that broadcasts to
@@ -25,12 +24,13 @@ def read_keypoints(path: Path, sigma_m: float, fps: float | None, unit_m: float 
         path: the file.
         sigma_m: standard error where the file has none.
         fps: frames per second where the file has none, or in place of what it says.
-        unit_m: metres in one unit of the file.
+        unit_m: metres in one unit of the file; None is metres.
 
     Raises:
         SessionError: not an npz, or not these arrays.
     """
-    arrays = _read_npz(path)
+    arrays = _arrays(path)
+    unit_m = unit_m or 1.0
     points = _points(path, arrays)
     names = [str(name) for name in arrays["joints"].ravel()] if "joints" in arrays else list(JOINTS)
     unknown = sorted(set(names) - set(JOINTS))
@@ -58,21 +58,9 @@ def _rate(path: Path, fps: ndarray | None) -> float:
     return float(fps.item())
 
 
-def _read_npz(path: Path) -> dict[str, ndarray]:
+def _arrays(path: Path) -> dict[str, ndarray]:
     known = {"points", "left", "right", "sigma", "fps", "joints"}
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise SessionError(f"{path}: expected an .npz with keypoints, but there is no such file.") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError) as error:
-        raise SessionError(
-            f"{path}: expected an .npz with plain arrays, but it cannot be read ({error}). "
-            "Write it with numpy.savez, from arrays of numbers."
-        ) from error
+    arrays = read_npz(path, "keypoints")
     unknown = sorted(arrays.keys() - known)
     hands = arrays.keys() & {"left", "right"}
     if unknown or bool(hands) == ("points" in arrays):

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from ...core.importing import KeypointReader
+from ...core.keypoint_npz import read_keypoints
 from ..exporting import Exporter, one_file_each
-from . import interhand26m, keypoints3d
+from . import bvh, gltf, interhand26m, keypoints3d, mano, tables
 
-FormatName = Literal["keypoints3d", "interhand26m"]
+FormatName = Literal["mano", "gltf", "bvh", "trc", "csv", "keypoints3d", "interhand26m"]
 
 EXPORTERS: Mapping[FormatName, Exporter] = {
+    "mano": one_file_each(".npz", mano.write),
+    "gltf": one_file_each(".glb", gltf.write),
+    "bvh": one_file_each(".bvh", bvh.write),
+    "trc": one_file_each(".trc", tables.write_trc),
+    "csv": one_file_each(".csv", tables.write_csv),
     "keypoints3d": one_file_each(".npz", keypoints3d.write),
     "interhand26m": interhand26m.write,
 }
@@ -18,3 +25,11 @@ EXPORTERS: Mapping[FormatName, Exporter] = {
 
 KEYPOINTS_DO: frozenset[FormatName] = frozenset({"interhand26m"})
 """Formats that need no fitted hands."""
+
+KEYPOINT_READERS: Mapping[str, KeypointReader] = {
+    ".npz": read_keypoints,
+    ".glb": gltf.read,
+    ".trc": tables.read_trc,
+    ".csv": tables.read_csv,
+}
+"""What `handpipe import keypoints` reads, by suffix."""

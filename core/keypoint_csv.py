@@ -1,0 +1,94 @@
+"""Keypoints as comma-separated values: `frame`, `time_s`, and columns that say hand, joint, axis and unit."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from .errors import SessionError
+from .hands import HANDS, JOINTS, NUM_JOINTS
+from .trc import UNITS_M
+
+_POINT = re.compile(rf"({'|'.join(HANDS)})_({'|'.join(JOINTS)})_([xyz])_({'|'.join(UNITS_M)})")
+_REMEDY = "The header must be like frame,time_s,left_wrist_x_m,left_wrist_y_m"
+
+
+def csv_text(columns: Sequence[tuple[str, ndarray]]) -> str:
+    """The text of a table of named columns; integers as they are, floats to a hundredth of a micrometre, or empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([name for name, _ in columns])
+    for row in zip(*(values for _, values in columns), strict=True):
+        writer.writerow([_field(value) for value in row])
+    return text.getvalue()
+
+
+def _field(value: float | int | bool) -> str:
+    if isinstance(value, np.floating):
+        return f"{value:.8f}" if np.isfinite(value) else ""
+    return str(int(value))
+
+
+def point_columns(points_m: ndarray) -> list[tuple[str, ndarray]]:
+    """The columns of (frame, hand, joint, 3) points in metres; of a hand that never was there none."""
+    return [
+        (f"{hand}_{joint}_{axis}_m", points_m[:, h, j, a].astype(np.float64))
+        for h, hand in enumerate(HANDS)
+        if np.isfinite(points_m[:, h]).any()
+        for j, joint in enumerate(JOINTS)
+        for a, axis in enumerate("xyz")
+    ]
+
+
+def parse_csv(text: str, where: str = "CSV", unit_m: float | None = None) -> tuple[ndarray, ndarray | None]:
+    """The points of a table with columns like left_index_mcp_x_mm; other columns are passed over.
+
+    Args:
+        text: the file's content.
+        where: its name, for messages.
+        unit_m: metres in one unit, in place of what the columns say.
+
+    Returns:
+        (frame, hand, joint, 3) metres, NaN where a field or a column is missing, and `time_s` (frame,) or None.
+
+    Raises:
+        SessionError: no such columns, rows of other lengths, or fields that are not numbers.
+    """
+    try:
+        rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff")), strict=True))
+    except csv.Error as error:
+        raise SessionError(f"{where}: expected comma-separated values, but {error}. {_REMEDY}.") from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    found = {column: match for column, name in enumerate(header) if (match := _POINT.fullmatch(name))}
+    rows = [row for row in rows[1:] if row]
+    if not found or not rows:
+        what = "no rows" if found else f"columns {', '.join(header[:4])}" if header else "nothing"
+        raise SessionError(f"{where}: expected columns of joints with their unit, but found {what}. {_REMEDY}.")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise SessionError(
+                f"{where}: row {number}: expected {len(header)} fields, as in the header, but found {len(row)}. "
+                "The file may be truncated: export it again."
+            )
+    points = np.full((len(rows), len(HANDS), NUM_JOINTS, 3), np.nan)
+    for column, match in found.items():
+        hand, joint, axis, unit = match.groups()
+        values = (unit_m or UNITS_M[unit]) * _numbers(rows, column, header[column], where)
+        points[:, HANDS.index(hand), JOINTS.index(joint), "xyz".index(axis)] = values
+    times = _numbers(rows, header.index("time_s"), "time_s", where) if "time_s" in header else None
+    return points, times
+
+
+def _numbers(rows: Sequence[Sequence[str]], column: int, name: str, where: str) -> ndarray:
+    try:
+        values = np.array([float(row[column]) if row[column].strip() else np.nan for row in rows])
+    except ValueError as error:
+        raise SessionError(f"{where}: {name}: expected numbers or empty fields, but {error}. {_REMEDY}.") from error
+    if np.isinf(values).any():
+        raise SessionError(f"{where}: {name}: expected an empty field where a joint is missing, but found infinity.")
+    return values
