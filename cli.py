@@ -19,6 +19,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
 from .capture.import2d import Reading, import_keypoints2d
+from .capture.import_coco import import_coco
 from .capture.synthesize import SynthesisSettings, synthesize
 from .core.config import explain
 from .core.engine import Engine, EngineSettings
@@ -245,6 +246,22 @@ class ImportInterHand26M:
 
 
 @dataclass(frozen=True)
+class ImportCoco:
+    """COCO-WholeBody hands with cameras to a session of detections, for `handpipe run`."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """With annotations.json and cameras.toml, as `handpipe export coco` writes it."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The session's folder; made if it is not there."""
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Frames per second, where the file does not say."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Import:
     """Hand models, motion and keypoints from elsewhere."""
 
@@ -254,7 +271,8 @@ class Import:
         | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
         | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
         | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")]
-        | Annotated[ImportInterHand26M, tyro.conf.subcommand("interhand26m")],
+        | Annotated[ImportInterHand26M, tyro.conf.subcommand("interhand26m")]
+        | Annotated[ImportCoco, tyro.conf.subcommand("coco")],
         arg(name=""),
     ]
 
@@ -497,7 +515,7 @@ def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], 
 
 
 def _import(
-    what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | ImportKeypoints2d | ImportInterHand26M,
+    what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | ImportKeypoints2d | ImportInterHand26M | ImportCoco,
 ) -> int:
     screen = Screen()
     match what:
@@ -519,6 +537,8 @@ def _import(
             store = Store((what.store or str(root / "session.zarr")).rstrip("/"))
             fps = what.fps or config.fps
             figures, said = import_keypoints2d(root, paths, reading, config.capture, fps, store)
+        case ImportCoco(folder, out):
+            figures, said = import_coco(folder, out, what.fps)
         case ImportInterHand26M(folder, out, only):
             from .generation.importing_datasets import import_interhand26m
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -28,7 +27,8 @@ CODE = 1
 MANO_KIND = "MANO_NeuralAnnot"
 
 APART_M = 0.02
-"""Median distance of MANO's joints from the dataset's: NeuralAnnot's are nearer; another model's, or another hand's, are not."""
+"""Median distance of MANO's joints from the dataset's: another model's or another
+hand's are farther."""
 
 
 def import_interhand26m(

@@ -62,7 +62,7 @@ def joints_out(points_m: ndarray) -> tuple[ndarray, ndarray]:
     """
     both = points_m[..., HAND_ORDER, :, :][..., ORDER, :].astype(np.float64)
     both = both.reshape(*points_m.shape[:-3], NUM_BOTH, 3)
-    valid = np.isfinite(both).all(axis=-1)
+    valid = np.asarray(np.isfinite(both).all(axis=-1))
     return np.where(valid[..., None], np.round(1e3 * both, DECIMALS), MISSING_MM), valid
 
 
@@ -97,7 +97,7 @@ def camera_in(campos: ndarray, camrot: ndarray, focal: ndarray, princpt: ndarray
 
 def box_of(points_px: ndarray, scale: float = BOX_SCALE) -> ndarray:
     """(..., joint, 2) pixels, NaN where missing, to (..., 4) x, y, width, height of the box about them; NaN if none."""
-    known = np.isfinite(points_px).all(axis=-1)[..., None]
+    known = np.asarray(np.isfinite(points_px).all(axis=-1))[..., None]
     low = np.where(known, points_px, np.inf).min(axis=-2)
     high = np.where(known, points_px, -np.inf).max(axis=-2)
     low, high = (np.where(np.isfinite(edge), edge, np.nan) for edge in (low, high))

@@ -71,7 +71,8 @@ def test_a_camera_one_can_follow_in_the_head():
     found = camera_out(Pinhole(K, T))
     np.testing.assert_allclose(found["campos"], [-1000, 0, 0])
     assert found["focal"] == [500, 510]
-    back = camera_in(*(np.array(found[name]) for name in ("campos", "camrot", "focal", "princpt")))
+    campos, camrot, focal, princpt = (np.array(found[name]) for name in ("campos", "camrot", "focal", "princpt"))
+    back = camera_in(campos, camrot, focal, princpt)
     np.testing.assert_allclose(back.T_cam_world, T)
     np.testing.assert_allclose(back.K, K)
 
@@ -106,7 +107,9 @@ def test_the_published_frames_go_back_to_the_same_values(fixture, imported, tmp_
             assert back["joint_valid"] == record["joint_valid"]
             assert back["hand_type"] == record["hand_type"]
             valid = np.array(record["joint_valid"])[:, 0]
-            np.testing.assert_allclose(np.array(back["world_coord"])[valid], np.array(record["world_coord"])[valid], atol=2e-4)
+            np.testing.assert_allclose(
+                np.array(back["world_coord"])[valid], np.array(record["world_coord"])[valid], atol=2e-4
+            )
         for kind, cameras in theirs["camera"][capture].items():
             for name, values in cameras.items():
                 np.testing.assert_allclose(ours["camera"][capture][kind][name], values, rtol=1e-6, atol=1e-6)
@@ -168,7 +171,10 @@ def test_a_session_comes_back_to_a_hundredth_of_a_millimetre(tmp_path, capsys):
     assert "rectified" in said
     status, said = run(capsys, "import", "interhand26m", tmp_path / "out", tmp_path / "back")
     assert status == 0, said
-    before, after = Store(str(session / "session.zarr")), Store(str(tmp_path / "back" / "Capture0" / "session" / "session.zarr"))
+    before, after = (
+        Store(str(session / "session.zarr")),
+        Store(str(tmp_path / "back" / "Capture0" / "session" / "session.zarr")),
+    )
     joints = before.read("mano", "joints")
     joints[~before.read("mano", "valid")] = np.nan
     np.testing.assert_allclose(after.read("keypoints", "points"), joints, atol=1e-6)  # metres: a thousandth of a mm

@@ -38,9 +38,7 @@ class _Placed:
 
     def image(self, view: int, instant: int) -> str:
         """An image's path below images/train."""
-        return (
-            f"Capture{self.capture}/{self.sequence}/cam{self.cameras[view]}/image{self.frame_idx[instant]}.jpg"
-        )
+        return f"Capture{self.capture}/{self.sequence}/cam{self.cameras[view]}/image{self.frame_idx[instant]}.jpg"
 
 
 def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> list[str]:
@@ -57,7 +55,9 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
     def table(rows: Any) -> Mapping[str, Any]:
         return {str(capture): (row for each in group for row in rows(each)) for capture, group in by_capture.items()}
 
-    write_lists(prefix.with_name(prefix.name + "data.json"), {"images": _images(placed), "annotations": _annotations(placed)})
+    write_lists(
+        prefix.with_name(prefix.name + "data.json"), {"images": _images(placed), "annotations": _annotations(placed)}
+    )
     write_table(prefix.with_name(prefix.name + "joint_3d.json"), table(_joints))
     write_table(
         prefix.with_name(prefix.name + "camera.json"),

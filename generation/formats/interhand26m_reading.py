@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def read_sequences(
     for capture, frames in tables["joint_3d"].items():
         path = files.paths["joint_3d"]
         if not (capture.isascii() and capture.isdigit()):
-            wrong(path, "a capture", "a number as in \"3\"", capture)
+            wrong(path, "a capture", 'a number as in "3"', capture)
         cameras = _object(files.paths["camera"], capture, tables["camera"].get(capture))
         for name, records in sorted(_by_sequence(path, capture, frames, images).items()):
             where = f"Capture{capture}/{name}"
@@ -158,11 +159,10 @@ class _Images:
             place = f"images[{i}]"
             image = _object(path, place, image)
             capture, camera = str(image.get("capture")), str(image.get("camera"))
-            frame, name = image.get("frame_idx"), image.get("seq_name")
-            width, height = image.get("width"), image.get("height")
+            frame, width, height = (image.get(key, -1) for key in ("frame_idx", "width", "height"))
             if not (_whole(frame) and _whole(width) and _whole(height) and width and height):
                 wrong(path, place, "frame_idx, width and height as whole numbers", image)
-            name = _safe(path, place, name)
+            name = _safe(path, place, image.get("seq_name"))
             self.sequence[capture, frame] = name
             self.subject.setdefault((capture, name), image["subject"] if _whole(image.get("subject")) else NO_SUBJECT)
             self.size[capture, camera] = width, height
@@ -181,7 +181,7 @@ def _by_sequence(path: Path, capture: str, frames: Any, images: _Images) -> dict
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for key, record in _object(path, capture, frames).items():
         if not (key.isascii() and key.isdigit()):
-            wrong(path, f"{capture}, a frame", "a number as in \"12\"", key)
+            wrong(path, f"{capture}, a frame", 'a number as in "12"', key)
         record = _object(path, f"{capture}.{key}", record)
         name = record.get("seq", images.sequence.get((capture, int(key))))
         if name is not None:
@@ -191,7 +191,7 @@ def _by_sequence(path: Path, capture: str, frames: Any, images: _Images) -> dict
 
 def _grid(frames: Sequence[int]) -> tuple[int, int, int] | None:
     """First, step and number of instants of a regular grid on which the frames lie; None when it is mostly empty."""
-    step = math.gcd(*(later - earlier for earlier, later in zip(frames, frames[1:], strict=False))) or 1
+    step = math.gcd(*(later - earlier for earlier, later in pairwise(frames))) or 1
     count = (frames[-1] - frames[0]) // step + 1
     return (frames[0], step, count) if count <= SPARSE * len(frames) else None
 
@@ -315,4 +315,3 @@ def pooled(sequences: Sequence[DatasetSequence], limit: int = 20_000) -> ndarray
     total = sum(len(each.points_m) for each in sequences)
     every = max(1, total // limit)
     return np.concatenate([each.points_m[::every] for each in sequences])
-

@@ -14,9 +14,10 @@ MAX_BYTES = 4 * 2**30
 """Of a file that is read; the largest of InterHand2.6M are smaller."""
 
 
-def write_lists(path: Path, sections: Mapping[str, Iterable[Any]]) -> None:
-    """Write an object of lists: `{"images": [...], "annotations": [...]}`, an element on each line."""
-    _write(path, "{}", ((name, _block("[]", map(_text, values))) for name, values in sections.items()))
+def write_lists(path: Path, lists: Mapping[str, Iterable[Any]], info: Mapping[str, Any] | None = None) -> None:
+    """Write an object of lists: `{"images": [...], "annotations": [...]}`, an element on each line; `info` first."""
+    head = [] if info is None else [("info", iter([_text(dict(info))]))]
+    _write(path, "{}", [*head, *((name, _block("[]", map(_text, values))) for name, values in lists.items())])
 
 
 def write_table(path: Path, rows: Mapping[str, Iterable[tuple[str, Any]]]) -> None:

@@ -171,4 +171,6 @@ def _write(path: Path, image: ndarray) -> None:
     try:
         path.write_bytes(data.tobytes())
     except OSError as error:
-        raise DiskError(f"{path}: expected to write an image, but {error.strerror}. Free space, and run again.") from error
+        raise DiskError(
+            f"{path}: expected to write an image, but {error.strerror}. Free space, and run again."
+        ) from error
