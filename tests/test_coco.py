@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,10 +64,10 @@ def test_a_box_stays_in_the_image():
 
 @pytest.fixture
 def exported(tmp_path, capsys):
-    session = fitted_session(tmp_path / "session", frames=8, views=6)
+    session = fitted_session(tmp_path / "session", frames=24, views=6)
     status, said = run(capsys, "export", "coco", session, "--out", tmp_path / "coco")
     assert status == 0, said
-    assert "48 images, which lie in no clip" in said
+    assert "144 images, which lie in no clip" in said
     return session, tmp_path / "coco"
 
 
@@ -74,9 +75,9 @@ def test_pycocotools_reads_it(exported):
     _, folder = exported
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(folder / "annotations.json"))
-    assert len(coco.getImgIds()) == 48
-    annotations = coco.loadAnns(coco.getAnnIds())
-    assert len(annotations) == 48
+    assert len(coco.getImgIds()) == 144
+    annotations: Any = coco.loadAnns(coco.getAnnIds())
+    assert len(annotations) == 144
     for each in annotations:
         (image,) = coco.loadImgs(each["image_id"])
         assert (image["width"], image["height"]) == (480, 384)
@@ -87,7 +88,7 @@ def test_pycocotools_reads_it(exported):
         assert y >= -0.5
         assert x + width <= 479.5
         assert y + height <= 383.5
-    last = [each for each in annotations if coco.loadImgs(each["image_id"])[0]["file_name"].endswith("000007.jpg")]
+    last = [each for each in annotations if coco.loadImgs(each["image_id"])[0]["file_name"].endswith("000023.jpg")]
     assert not any(each["lefthand_valid"] for each in last)  # lost there
     assert all(each["righthand_valid"] for each in last)
 

@@ -142,9 +142,9 @@ def annotation_of(points_px: ndarray, used: ndarray, size_px: ndarray) -> dict[s
     Returns:
         What COCO-WholeBody says of a person; None when no joint is in the image.
     """
-    inside = np.isfinite(points_px).all(axis=-1)
+    inside = np.asarray(np.isfinite(points_px).all(axis=-1))
     with np.errstate(invalid="ignore"):
-        inside &= ((points_px >= -0.5) & (points_px <= size_px - 0.5)).all(axis=-1)
+        inside &= np.asarray(((points_px >= -0.5) & (points_px <= size_px - 0.5)).all(axis=-1))
     if not inside.any():
         return None
     visibility = np.where(inside, np.where(used, SEEN, HIDDEN), UNLABELLED)
