@@ -262,6 +262,22 @@ class ImportCoco:
 
 
 @dataclass(frozen=True)
+class ImportHub:
+    """What `handpipe export hub` wrote, back to sessions."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """With sequences.parquet."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The sessions' folder: OUT/<sequence>."""
+    only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
+    """Sequences to take, such as 'touch*'; by default all."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Import:
     """Hand models, motion and keypoints from elsewhere."""
 
@@ -272,7 +288,8 @@ class Import:
         | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
         | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")]
         | Annotated[ImportInterHand26M, tyro.conf.subcommand("interhand26m")]
-        | Annotated[ImportCoco, tyro.conf.subcommand("coco")],
+        | Annotated[ImportCoco, tyro.conf.subcommand("coco")]
+        | Annotated[ImportHub, tyro.conf.subcommand("hub")],
         arg(name=""),
     ]
 
@@ -515,7 +532,14 @@ def _said(command: TrainDiffusion | Generate | Export, figures: dict[str, Any], 
 
 
 def _import(
-    what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | ImportKeypoints2d | ImportInterHand26M | ImportCoco,
+    what: ImportMano
+    | ImportMotion
+    | ImportBvh
+    | ImportKeypoints
+    | ImportKeypoints2d
+    | ImportInterHand26M
+    | ImportCoco
+    | ImportHub,
 ) -> int:
     screen = Screen()
     match what:
@@ -539,8 +563,12 @@ def _import(
             figures, said = import_keypoints2d(root, paths, reading, config.capture, fps, store)
         case ImportCoco(folder, out):
             figures, said = import_coco(folder, out, what.fps)
+        case ImportHub(folder, out, only):
+            from .generation.importing_hub import import_hub
+
+            figures, said = import_hub(folder, out, only, screen)
         case ImportInterHand26M(folder, out, only):
-            from .generation.importing_datasets import import_interhand26m
+            from .generation.importing_interhand26m import import_interhand26m
 
             figures, said = import_interhand26m(
                 folder, out, only, what.fps, what.unit_m, what.sigma_m, what.hand_model, screen
