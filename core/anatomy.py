@@ -93,6 +93,16 @@ def chirality_log_odds(joints_m: ndarray) -> ndarray:
     return np.nan_to_num(features @ _CHIRALITY_WEIGHTS)
 
 
+def finger_flexion(joints_m: ndarray) -> ndarray:
+    """(...,) sum of the sines of the bend of the eight finger joints beyond the knuckles, of (..., 21, 3) joints.
+
+    Positive toward the palm of a right hand, negative toward that of a left one: of a hand whose side is known it says
+    whether its fingers bend as they can. 0 where the palm or the fingers are unknown.
+    """
+    across = _unit(joints_m[..., _INDEX, :] - joints_m[..., _PINKY, :])
+    return np.nan_to_num(_flexion(joints_m, across, 0) + _flexion(joints_m, across, 1))
+
+
 def _flexion(joints_m: ndarray, across: ndarray, level: int) -> ndarray:
     """Sum over the four fingers of the sine of the bend at the proximal (0) or distal (1) joint, about `across`."""
     a, b, c = (joints_m[..., _MCP + level + k, :] for k in range(3))

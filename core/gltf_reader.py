@@ -45,7 +45,9 @@ def node_motion(data: bytes, where: str) -> NodeMotion:
     """
     try:
         return _Document(data, where).motion()
-    except (KeyError, IndexError, TypeError, AttributeError, struct.error) as error:
+    except SessionError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, struct.error) as error:
         # Whatever the JSON lacks or has in another type.
         raise SessionError(
             f"{where}: expected a binary glTF 2.0 file, but it is damaged ({type(error).__name__}: {error}). {_REMEDY}."
@@ -87,9 +89,9 @@ class _Document:
             self.fail("plain accessors", "a sparse one")
         view = _item(self.json["bufferViews"], accessor["bufferView"])
         dtype, width = np.dtype(_DTYPE[accessor["componentType"]]), _WIDTH[accessor["type"]]
-        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
-        stride, count = view.get("byteStride", dtype.itemsize * width), accessor["count"]
-        numbers = (start, stride, count)
+        offsets = (view.get("byteOffset", 0), accessor.get("byteOffset", 0))
+        stride, count, start = view.get("byteStride", dtype.itemsize * width), accessor["count"], sum(offsets)
+        numbers = (*offsets, stride, count)
         inside = all(isinstance(n, int) and n >= 0 for n in numbers) and stride >= dtype.itemsize * width and count > 0
         if not inside or start + (count - 1) * stride + dtype.itemsize * width > len(self.data):
             self.fail("accessors inside the buffer", f"one of {count} values beyond its {len(self.data)} bytes")

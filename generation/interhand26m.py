@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..core.hands import LEFT, NUM_JOINTS, RIGHT
+from ..core.hands import FINGERS, LEFT, NUM_JOINTS, PARENT, RIGHT
 
 NUM_BOTH = 2 * NUM_JOINTS
 
@@ -74,6 +74,18 @@ def joints_in(world: ndarray, valid: ndarray, unit_m: float = 1e-3) -> ndarray:
     for place, hand in enumerate(HAND_ORDER):
         out[..., hand, ORDER, :] = hands[..., place, :, :]
     return out
+
+
+def skeleton() -> str:
+    """The dataset's skeleton.txt: name, index and parent of each of the 42 joints, fingers' joints numbered from 1."""
+    place = {joint: index for index, joint in enumerate(ORDER.tolist())}
+    lines = ["# joint_name joint_id joint_parent_id"]
+    for first, side in ((0, "r"), (NUM_JOINTS, "l")):
+        for index, joint in enumerate(ORDER.tolist()):
+            finger, number = FINGERS[(joint - 1) // 4], (joint - 1) % 4 + 1
+            name = f"{side}_{finger}{number}" if joint else f"{side}_wrist"
+            lines.append(f"{name} {first + index} {first + place[PARENT[joint]] if joint else -1}")
+    return "\n".join(lines) + "\n"
 
 
 def camera_out(camera: Pinhole) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -11,13 +13,27 @@ import numpy as np
 import pytest
 from conftest import SHARED_DATA
 from exported import fit_by_truth, fitted_session
+from pycocotools.coco import COCO
 
 from handpipe.cli import main
 from handpipe.core.cameras import Cameras
-from handpipe.core.hands import JOINTS
+from handpipe.core.hands import HANDS, JOINTS
+from handpipe.core.importing import write_models
+from handpipe.core.procedural_hand import procedural_hand
 from handpipe.core.schema import read_cameras
 from handpipe.core.store import Store
-from handpipe.generation.interhand26m import ORDER, Pinhole, box_of, camera_in, camera_out, joints_in, joints_out
+from handpipe.generation.interhand26m import (
+    ORDER,
+    Pinhole,
+    box_of,
+    camera_in,
+    camera_out,
+    joints_in,
+    joints_out,
+    mano_in,
+    mano_out,
+    skeleton,
+)
 
 KINDS = ("data", "camera", "joint_3d")
 
@@ -53,6 +69,24 @@ def test_the_order_of_the_joints_is_the_datasets():
     np.testing.assert_allclose(world[0], [1, 2, 3])
     np.testing.assert_allclose(world[41], [500, 0, 0])
     assert valid.all()
+
+
+def test_the_skeleton_names_every_joint_and_its_parent():
+    lines = skeleton().splitlines()[1:]
+    assert len(lines) == 42
+    assert lines[0] == "r_thumb4 0 1"
+    assert lines[3] == "r_thumb1 3 20"
+    assert lines[20] == "r_wrist 20 -1"
+    assert lines[21] == "l_thumb4 21 22"
+    assert lines[40] == "l_pinky1 40 41"
+
+
+def test_the_pose_counts_from_the_mean_pose(rng):
+    mean, orient, pose = rng.normal(size=45), rng.normal(size=3), rng.normal(size=45)
+    found = mano_out(np.zeros(10), orient, pose, np.zeros(3), mean)
+    np.testing.assert_allclose(found["pose"][3:], pose - mean)
+    back = mano_in(np.array(found["pose"]), mean)
+    np.testing.assert_allclose(np.concatenate(back), [*orient, *pose])
 
 
 def test_joints_come_back_and_missing_ones_stay_missing(rng):
@@ -186,12 +220,49 @@ def test_a_session_comes_back_to_a_hundredth_of_a_millimetre(tmp_path, capsys):
     np.testing.assert_allclose(read_cameras(after).T_cam_world, read_cameras(before).T_cam_world, atol=1e-9)
 
 
+def test_mano_of_another_model_is_told_by_its_joints(tmp_path, capsys):
+    """Ten centimetres off: without a named model it is left out, with one it is an error."""
+    session = fitted_session(tmp_path / "session", frames=4)
+    assert run(capsys, "export", "interhand26m", session, "--out", tmp_path / "out")[0] == 0
+    (path,) = tmp_path.rglob("*_MANO_NeuralAnnot.json")
+    data = json.loads(path.read_text())
+    for frame in data["0"].values():
+        frame["right"]["trans"][0] += 0.1
+    path.write_text(json.dumps(data))
+    status, said = run(capsys, "import", "interhand26m", tmp_path / "out", tmp_path / "back")
+    assert status == 0
+    assert "MANO left out: with the procedural hand its joints are" in said
+    assert not Store(str(tmp_path / "back" / "Capture0" / "session" / "session.zarr")).complete("mano")
+    write_models({side: procedural_hand(side) for side in HANDS}, tmp_path / "model")
+    again = ("import", "interhand26m", tmp_path / "out", tmp_path / "other", "--hand-model", tmp_path / "model")
+    status, said = run(capsys, *again)
+    assert status == 2
+    assert "Name another folder with --hand-model" in said
+    frame = data["0"]["0"]
+    frame["right"]["pose"].pop()
+    path.write_text(json.dumps(data))
+    assert "0.0.right.pose: expected 48 finite numbers, but found 47" in run(capsys, *again)[1]
+
+
+def test_sequences_that_cannot_be_of_one_capture_get_captures_of_their_own(imported, tmp_path, capsys):
+    """The same frames twice: the second time they are another capture's."""
+    session = imported / "Capture3" / "0390_dh_touchROM"
+    copy = shutil.copytree(session, tmp_path / "again")
+    assert run(capsys, "export", "interhand26m", session, copy, "--out", tmp_path / "out")[0] == 0
+    joints = load(tmp_path / "out", "joint_3d")
+    assert {capture: list(frames) for capture, frames in joints.items()} == {"3": ["69148"], "4": ["0"]}
+    places = {(each["capture"], each["seq_name"]) for each in load(tmp_path / "out", "data")["images"]}
+    assert places == {(3, "0390_dh_touchROM"), (4, "again")}
+
+
 def test_images_are_rectified_and_in_the_tree(tiny, tmp_path, capsys):
     """A drawn session: where the exported labels say the hands are, the exported images have skin."""
     session = fit_by_truth(tiny, tmp_path)
     status, said = run(capsys, "export", "interhand26m", session, "--out", tmp_path / "out")
     assert status == 0, said
     data, cameras, joints = (load(tmp_path / "out", kind) for kind in KINDS)
+    with contextlib.redirect_stdout(io.StringIO()):  # its own tools read the file so
+        assert len(COCO(str(next((tmp_path / "out").rglob("*_data.json")))).getAnnIds()) == len(data["images"])
     assert len(data["images"]) == len(list((tmp_path / "out").rglob("image*.jpg"))) > 40
     on_skin = []
     for image in data["images"]:

@@ -30,8 +30,8 @@ sequences = load_dataset("this-folder-or-repository", "sequences", split="train"
 ## What is in it
 
 - `frames`, the default, has a row for each frame of a sequence: `sequence`, `frame`, `time_s`, and for each hand, with
-  `left_` and `right_` in front: `valid`; MANO's `global_orient` (3), `hand_pose` (45) and `transl` (3); `joints` (21 x 3),
-  `residual`, `keypoints` (21 x 3) and `sigma` (21).
+  `left_` and `right_` in front: `valid`; MANO's `global_orient` (3), `hand_pose` (45) and `transl` (3); `joints`
+  (21 x 3), `residual`, `keypoints` (21 x 3) and `sigma` (21).
 - `sequences` has a row for each sequence: `frames`, `fps`, `views`, and for each hand `hand_model`, `betas` (10) and
   `frames_valid`.
 {cameras}

@@ -12,8 +12,9 @@ from numpy import ndarray
 
 from ...core.engine import Progress
 from ...core.hands import HANDS
+from ...core.store import disk_errors
 from ..exporting import Recording, known, safe_name
-from ..interhand26m import HAND_ORDER, Pinhole, box_of, camera_out, hand_type, joints_out, mano_out
+from ..interhand26m import HAND_ORDER, Pinhole, box_of, camera_out, hand_type, joints_out, mano_out, skeleton
 from .json_files import write_lists, write_table
 from .labels import Labelled, folder_names, labelled, write_images
 
@@ -42,7 +43,8 @@ class _Placed:
 
 
 def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> list[str]:
-    """`annotations/train/InterHand2.6M_train_*.json` and `images/train/Capture*/<sequence>/cam*/image*.jpg`.
+    """`annotations/train/InterHand2.6M_train_*.json`, `annotations/skeleton.txt` and the images,
+    `images/train/Capture*/<sequence>/cam*/image*.jpg`.
 
     Joints are those of the fitted hands, or imported keypoints as they are; images are rectified, since the dataset's
     cameras have no distortion. A recording that was imported from the dataset goes back to its place in it.
@@ -66,6 +68,8 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
     with_mano = any(each.labels.recording.fitted for each in placed)
     if with_mano:
         write_table(prefix.with_name(prefix.name + "MANO_NeuralAnnot.json"), table(_mano))
+    with disk_errors(str(out)):
+        (out / "annotations" / "skeleton.txt").write_text(skeleton(), encoding="utf-8")
     images = out / "images" / SPLIT
     written = write_images(
         [each.labels for each in placed],

@@ -13,7 +13,7 @@ from numpy import ndarray
 from ...capture.video import probe, read_frames
 from ...core.cameras import Cameras
 from ...core.engine import Progress
-from ...core.errors import DiskError
+from ...core.errors import DiskError, ExportError
 from ..exporting import Recording, safe_name
 
 CHUNK_FRAMES = 2048
@@ -80,7 +80,12 @@ def labelled(recording: Recording) -> Labelled:
         clips = tuple(paths.get(name) for name in cameras.names)
         if recording.sample is None and recording.store.complete("timeline"):
             views = recording.store.labels("timeline", "view")
-            rows = recording.store.read("timeline", "source_frame")
+            rows = recording.store.read("timeline", "source_frame")[:, : recording.frames]
+            if rows.shape[1] < recording.frames:
+                raise ExportError(
+                    f"{recording.source}: expected clips with {recording.frames} frames, as they were when the hands "
+                    f"were fitted, but now there are {rows.shape[1]}. Run `handpipe run` again."
+                )
             source = np.stack([rows[views.index(name)] for name in cameras.names])
     return Labelled(recording, joints_of(recording), cameras, source, clips)
 

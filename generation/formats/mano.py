@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
+from ...core.anatomy import finger_flexion
 from ...core.errors import SessionError
 from ...core.hand_model import HandModel
 from ...core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from ...core.keypoints import other_hand
 from ...core.npz import read_npz
 from ..exporting import HandsMotion, Recording, known
 
@@ -29,6 +29,9 @@ APART_M = 3.0
 
 JOINTS_TOLERANCE_M = 1e-4
 """Between the joints that a file brings and those that its numbers give."""
+
+BENT_BACK = -1.0
+"""Of `finger_flexion` toward the palm: eight joints bent back by 7 degrees each, which no hand keeps up."""
 
 _REMEDY = "`handpipe export mano` writes such a file"
 
@@ -176,9 +179,11 @@ def _check_places(path: Path, motion: HandsMotion, finite: ndarray, fps: float) 
                 f"{path}: transl: expected metres, but found {np.median(found_m):.3g} m {name}. It may be in "
                 "millimetres: convert it."
             )
-    wrong = other_hand(np.where(finite[..., None, None], motion.joints, np.nan))
-    if wrong:
-        raise SessionError(
-            f"{path}: expected {' and '.join(wrong)} hand, but the fingers bend to the back: left and right may be "
-            "swapped, or the joints in another order than MANO's (index, middle, pinky, ring, thumb)."
-        )
+    for index, (hand, sign) in enumerate(zip(HANDS, (-1, 1), strict=True)):
+        bend = sign * finger_flexion(motion.joints[finite[:, index], index])
+        if len(bend) and np.median(bend) < BENT_BACK:
+            raise SessionError(
+                f"{path}: {hand}_hand_pose: expected fingers that bend to the palm, but they bend to the back. "
+                "Left and right may be swapped, or the joints in another order than MANO's (index, middle, pinky, "
+                "ring, thumb)."
+            )
