@@ -23,7 +23,7 @@ from ...core.hands import HANDS
 from ..exporting import Recording
 from ..interhand26m import box_of
 from .json_files import write_lists
-from .labels import Labelled, folder_names, labelled, write_images
+from .labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images
 
 ANNOTATIONS = "annotations.json"
 CAMERAS = "cameras.toml"
@@ -62,18 +62,12 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
                 "and most imported motion has none. Export it as mano or hub."
             )
     roots = [out] if len(sets) == 1 else [out / each.recording.name for each in sets]
-    for each, root in zip(sets, roots, strict=True):
-        used = _used(each)
-        names = folder_names(each.view_names)
-        lists: dict[str, Any] = {
-            "images": _images(each, names),
-            "annotations": _annotations(each, used),
-            "categories": [_category()],
-        }
-        info = {"description": f"Hands of {each.recording.name}", "fps": each.recording.fps}
-        write_lists(root / ANNOTATIONS, lists, info)
-        assert each.cameras is not None
-        write_cameras(root / CAMERAS, replace(each.cameras, names=tuple(names)))
+    progress.start("labels", count_labelled(sets), 0, "labels")
+    try:
+        for each, root in zip(sets, roots, strict=True):
+            _write_labels(each, root, progress)
+    finally:
+        progress.stop()
     views = [folder_names(each.view_names) for each in sets]
     written = write_images(
         sets,
@@ -82,6 +76,19 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
         progress=progress,
     )
     return _lost(sets, written)
+
+
+def _write_labels(each: Labelled, root: Path, progress: Progress) -> None:
+    assert each.cameras is not None
+    names = folder_names(each.view_names)
+    lists = {
+        "images": with_progress(_images(each, names), progress),
+        "annotations": _annotations(each, _used(each)),
+        "categories": [_category()],
+    }
+    info = {"description": f"Hands of {each.recording.name}", "fps": each.recording.fps}
+    write_lists(root / ANNOTATIONS, lists, info)
+    write_cameras(root / CAMERAS, replace(each.cameras, names=tuple(names)))
 
 
 def _file_name(view: str, instant: int) -> str:
@@ -185,7 +192,7 @@ def _rounded(values: ndarray) -> list[float]:
 
 
 def _lost(sets: Sequence[Labelled], written: int) -> list[str]:
-    wanted = sum(len(each.labelled(view)) for each in sets for view in range(len(each.view_names)))
+    without = count_labelled(sets) - written
     lost = [
         "MANO and the joints in space: only where they are in each image. With the cameras.toml beside them, "
         "`handpipe import coco` and `handpipe run` find them again.",
@@ -193,8 +200,6 @@ def _lost(sets: Sequence[Labelled], written: int) -> list[str]:
         "Which joints other things hide: visibility 1 is a joint whose detection was not used.",
         "When each view's image was taken.",
     ]
-    if wanted > written:
-        lost.append(
-            f"{wanted - written} images, which lie in no clip of the session or were left out: annotations only."
-        )
+    if without:
+        lost.append(f"{without} images, which lie in no clip of the session or were left out: annotations only.")
     return lost

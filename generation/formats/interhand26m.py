@@ -16,7 +16,7 @@ from ...core.store import disk_errors
 from ..exporting import Recording, known, safe_name
 from ..interhand26m import HAND_ORDER, Pinhole, box_of, camera_out, hand_type, joints_out, mano_out, skeleton
 from .json_files import write_lists, write_table
-from .labels import Labelled, folder_names, labelled, write_images
+from .labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images
 
 SPLIT = "train"
 
@@ -57,9 +57,15 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
     def table(rows: Any) -> Mapping[str, Any]:
         return {str(capture): (row for each in group for row in rows(each)) for capture, group in by_capture.items()}
 
-    write_lists(
-        prefix.with_name(prefix.name + "data.json"), {"images": _images(placed), "annotations": _annotations(placed)}
-    )
+    progress.start("labels", 2 * count_labelled([each.labels for each in placed]), 0, "labels")
+    try:
+        lists = {"images": _images(placed), "annotations": _annotations(placed)}
+        write_lists(
+            prefix.with_name(prefix.name + "data.json"),
+            {name: with_progress(items, progress) for name, items in lists.items()},
+        )
+    finally:
+        progress.stop()
     write_table(prefix.with_name(prefix.name + "joint_3d.json"), table(_joints))
     write_table(
         prefix.with_name(prefix.name + "camera.json"),
@@ -221,7 +227,6 @@ def _lost(placed: Sequence[_Placed], written: int, with_mano: bool) -> list[str]
         lost.append("Which hand model the MANO parameters are for; readers take them for the official ones.")
     if not with_mano:
         lost.append("MANO: nothing was fitted.")
-    without = sum(len(each.labelled(view)) for each in labels for view in range(len(each.view_names))) - written
-    if without:
+    if without := count_labelled(labels) - written:
         lost.append(f"{without} images, which lie in no clip of the session or were left out: annotations only.")
     return lost

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ CHUNK_FRAMES = 2048
 """Frames projected at once."""
 
 JPEG_QUALITY = 95
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,18 @@ def folder_names(names: Sequence[str]) -> list[str]:
             unique = f"{safe}-{number}"
         taken.append(unique)
     return taken
+
+
+def with_progress(items: Iterable[Item], progress: Progress) -> Iterator[Item]:
+    """The same items, each of them shown as done when the next is asked for."""
+    for item in items:
+        yield item
+        progress.advance(1)
+
+
+def count_labelled(recordings: Sequence[Labelled]) -> int:
+    """Images that have labels, whether they can be written or not."""
+    return sum(len(each.labelled(view)) for each in recordings for view in range(len(each.view_names)))
 
 
 def count_images(recordings: Sequence[Labelled]) -> int:
