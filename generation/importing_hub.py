@@ -22,7 +22,7 @@ CODE = 1
 """Raised when the same files would give other numbers."""
 
 TURNS_RAD = 4 * np.pi
-"""No joint turns so far; degrees do."""
+"""No joint of a finger turns so far; degrees do."""
 
 
 def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress) -> Imported:
@@ -92,14 +92,13 @@ def _check(sequences: Sequence[HubSequence], folder: Path) -> None:
                 order="write them in this order",
             )
     for each in sequences:
-        for name in ("global_orient", "hand_pose") if each.mano is not None else ():
-            assert each.mano is not None
-            vectors = each.mano[name][each.mano["valid"]].reshape(-1, 3)
+        if each.mano is not None:
+            vectors = each.mano["hand_pose"][each.mano["valid"]].reshape(-1, 3)
             largest = float(np.nanmax(np.linalg.norm(vectors, axis=-1), initial=0.0))
             if not largest < TURNS_RAD:
                 raise SessionError(
-                    f"{folder}: {each.name}: {name}: expected radians, but a joint turns by {largest:.0f}. They look "
-                    "like degrees: convert them."
+                    f"{folder}: {each.name}: hand_pose: expected radians, but a joint turns by {largest:.0f}. They "
+                    "look like degrees: convert them."
                 )
 
 

@@ -14,6 +14,7 @@ import pytest
 from conftest import SHARED_DATA
 from exported import fit_by_truth, fitted_session
 from pycocotools.coco import COCO
+from stored_motions import clip, fitted, generated
 
 from handpipe.cli import main
 from handpipe.core.cameras import Cameras
@@ -220,6 +221,31 @@ def test_a_session_comes_back_to_a_hundredth_of_a_millimetre(tmp_path, capsys):
     np.testing.assert_allclose(read_cameras(after).T_cam_world, read_cameras(before).T_cam_world, atol=1e-9)
 
 
+def test_motion_without_cameras_is_joints_and_mano(tmp_path, capsys):
+    generated(tmp_path / "made.zarr", [clip(frames=5, seed=seed) for seed in (1, 2)])
+    status, said = run(capsys, "export", "interhand26m", tmp_path / "made.zarr", "--out", tmp_path / "out")
+    assert status == 0, said
+    assert "where there are no cameras" in said
+    assert load(tmp_path / "out", "data") == {"images": [], "annotations": []}
+    assert run(capsys, "import", "interhand26m", tmp_path / "out", tmp_path / "back")[0] == 0
+    joints = Store(str(tmp_path / "made.zarr")).read("mano", "joints")
+    for number in (0, 1):
+        store = Store(str(tmp_path / "back" / f"Capture{number}" / f"made-{number:04d}" / "session.zarr"))
+        np.testing.assert_allclose(store.read("keypoints", "points"), joints[number], atol=1e-6)
+        np.testing.assert_allclose(store.read("mano", "joints"), joints[number], atol=1e-6)
+        assert not store.complete("cameras")
+
+
+def test_keypoints_that_nothing_was_fitted_to_are_enough(tmp_path, capsys):
+    session = fitted(tmp_path / "session", clip(frames=5))
+    store = Store(str(session / "session.zarr"))
+    store.remove("mano")
+    assert run(capsys, "export", "interhand26m", session, "--out", tmp_path / "out")[0] == 0
+    assert run(capsys, "import", "interhand26m", tmp_path / "out", tmp_path / "back")[0] == 0
+    back = Store(str(tmp_path / "back" / "Capture0" / "session" / "session.zarr"))
+    np.testing.assert_allclose(back.read("keypoints", "points"), store.read("keypoints", "points"), atol=1e-6)
+
+
 def test_mano_of_another_model_is_told_by_its_joints(tmp_path, capsys):
     """Ten centimetres off: without a named model it is left out, with one it is an error."""
     session = fitted_session(tmp_path / "session", frames=4)
@@ -396,9 +422,27 @@ def test_frames_without_a_grid_are_left_out_with_a_warning(broken, tmp_path, cap
     """One number far off must not make a sequence of a million empty frames."""
 
     def far_away(data):
-        data["3"]["123456789"] = {**data["3"]["69148"], "seq": "0390_dh_touchROM"}
+        for frame in ("69149", "123456789"):
+            data["3"][frame] = {**data["3"]["69148"], "seq": "0390_dh_touchROM"}
 
     folder = broken("joint_3d", far_away)
     status, said = run(capsys, "import", "interhand26m", folder, tmp_path / "out")
     assert status == 0
-    assert "left out: Capture3/0390_dh_touchROM" in said or (tmp_path / "out" / "Capture3").exists()
+    assert "left out: Capture3/0390_dh_touchROM: its 3 frames lie on no regular grid (69148 to 123456789)" in said
+    assert not (tmp_path / "out" / "Capture3").exists()
+    assert (tmp_path / "out" / "Capture2").exists()
+
+
+def test_frames_that_are_missing_between_others_are_missing(broken, tmp_path, capsys):
+    def every_third(data):
+        for frame in ("69151", "69157"):
+            data["3"][frame] = {**data["3"]["69148"], "seq": "0390_dh_touchROM"}
+
+    folder = broken("joint_3d", every_third)
+    assert run(capsys, "import", "interhand26m", folder, tmp_path / "out", "--fps", "30")[0] == 0
+    session = tmp_path / "out" / "Capture3" / "0390_dh_touchROM"
+    points = Store(str(session / "session.zarr")).read("keypoints", "points")
+    assert np.isfinite(points).all(axis=(1, 2, 3)).tolist() == [True, True, False, True]
+    assert run(capsys, "export", "interhand26m", session, "--out", tmp_path / "again")[0] == 0
+    assert list(load(tmp_path / "again", "joint_3d")["3"]) == ["69148", "69151", "69157"]
+    assert [image["frame_idx"] for image in load(tmp_path / "again", "data")["images"]] == [69148]

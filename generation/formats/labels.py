@@ -15,6 +15,7 @@ from ...capture.video import probe, read_frames
 from ...core.cameras import Cameras
 from ...core.engine import Progress
 from ...core.errors import DiskError, ExportError
+from ...core.importing import imported
 from ..exporting import Recording, safe_name
 
 CHUNK_FRAMES = 2048
@@ -72,7 +73,8 @@ class Labelled:
 
 
 def labelled(recording: Recording) -> Labelled:
-    """The joints are the fitted hands' where they are valid; of keypoints from elsewhere, those as they are."""
+    """The joints are the fitted hands' where they are valid; those of keypoints from elsewhere, or not fitted, as they
+    are."""
     cameras = recording.cameras()
     keep = np.flatnonzero(cameras.calibrated) if cameras is not None else np.array([], int)
     cameras = None if cameras is None or not len(keep) else cameras.subset(keep)
@@ -96,7 +98,7 @@ def labelled(recording: Recording) -> Labelled:
 def joints_of(recording: Recording) -> ndarray:
     """(frame, hand, 21, 3) metres, NaN where a hand is not known."""
     keypoints = recording.keypoints()
-    if keypoints is not None and "imported" in recording.store.attrs("keypoints"):
+    if keypoints is not None and (imported(recording.store) or not recording.fitted):
         return keypoints.points_m
     motion = recording.motion()
     return np.where(motion.valid[..., None, None], motion.joints, np.nan)
