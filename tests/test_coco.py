@@ -105,6 +105,10 @@ def test_the_motion_comes_back_with_the_cameras(exported, tmp_path, capsys):
     both = np.isfinite(joints) & np.isfinite(found)
     assert both.mean() > 0.8
     assert np.abs(found - joints)[both].max() < 1e-5  # metres
+    assert run(capsys, "export", "coco", tmp_path / "back", "--out", tmp_path / "again")[0] == 0
+    data = json.loads((tmp_path / "again" / "annotations.json").read_text())
+    visibility = np.concatenate([np.reshape(each["righthand_kpts"], (21, 3))[:, 2] for each in data["annotations"]])
+    assert (visibility == 2).mean() > 0.8  # now there were detections, and they were used
 
 
 def test_labels_lie_on_the_hands(tiny, tmp_path, capsys):
