@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_motions import MODELS, clip, fitted, without
@@ -120,8 +121,8 @@ def test_what_the_file_says(glb, arrays):
 
 
 def test_trimesh_loads_it(glb, arrays):
-    trimesh = pytest.importorskip("trimesh")
     scene = trimesh.load(glb, process=False)
+    assert isinstance(scene, trimesh.Scene)
     assert sorted(len(mesh.vertices) for mesh in scene.geometry.values()) == [778, 778]
     for h, hand in enumerate(HANDS):
         mesh = scene.geometry[hand]

@@ -31,6 +31,7 @@ KEYPOINTS_DO: frozenset[FormatName] = frozenset({"interhand26m", "coco", "hub"})
 KEYPOINT_READERS: Mapping[str, KeypointReader] = {
     ".npz": read_keypoints,
     ".glb": gltf.read,
+    ".gltf": gltf.read,  # which says that it has to be one binary file
     ".trc": tables.read_trc,
     ".csv": tables.read_csv,
 }
