@@ -506,7 +506,8 @@ def _generate(command: Generate) -> int:
 
 def _export(command: Export, config: Config) -> int:
     screen = Screen()
-    names = [str(session_folder(config, name)) for name in command.sessions]
+    # A URL is no path.
+    names = [str(session_folder(config, name)) if name in config.sessions else name for name in command.sessions]
     exporter = EXPORTERS[command.format]
     figures = export(
         command.format,
@@ -547,7 +548,8 @@ def _import(
             files = [path for path in (one, other) if path is not None]
             figures, said = import_mano(files, what.out or data_folder() / "mano")
         case ImportMotion(file, out):
-            figures, said = import_mano_motion(file, out, what.fps, what.hand_model)
+            config, _ = load_config(None, None)
+            figures, said = import_mano_motion(file, out, what.fps, what.hand_model or config.hand_model)
         case ImportBvh(left, right, out):
             figures, said = import_bvh((left, right), out, what.fps, what.unit_m, what.mirror, what.sigma_m)
         case ImportKeypoints(file, out):

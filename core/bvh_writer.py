@@ -86,13 +86,13 @@ def euler_deg(R: ndarray) -> ndarray:
 
 
 def _angles(R: ndarray) -> ndarray:
-    """(n, 3) degrees of R = Rz(a) Rx(b) Ry(c): sin b = R21, tan a = -R01 / R11, tan c = -R20 / R22.
+    """(n, 3) degrees of R = Rz(a) Rx(b) Ry(c): sin b = R21, tan c = -R20 / R22.
 
-    Near b = 90 degrees only the sum of a and c is known: a is what is left of the rotation after b and c.
+    Near b = 90 degrees only the sum of a and c is known: whatever c is then, a is what c leaves of the rotation.
     """
     b = np.arctan2(R[:, 2, 1], np.hypot(R[:, 2, 0], R[:, 2, 2]))
-    c = np.where(np.abs(R[:, 2, 1]) < 1 - 1e-9, np.arctan2(-R[:, 2, 0], R[:, 2, 2]), 0.0)
-    # a turns what Rx(b) Ry(c) makes of y, in the plane of x and y, to where R has it; c known, x serves at any b.
+    c = np.arctan2(-R[:, 2, 0], R[:, 2, 2])
+    # R Ry(-c) = Rz(a) Rx(b), whose first column is cos a, sin a, 0.
     x = R[:, 0, 0] * np.cos(c) + R[:, 0, 2] * np.sin(c)
     y = R[:, 1, 0] * np.cos(c) + R[:, 1, 2] * np.sin(c)
     return np.rad2deg(np.stack([np.arctan2(y, x), b, c], axis=-1))

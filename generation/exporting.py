@@ -339,3 +339,9 @@ def known(motion: HandsMotion) -> ndarray:
 def hands_there(motion: HandsMotion) -> list[tuple[int, str]]:
     """Index and name of the hands that are known in at least one frame."""
     return [(index, hand) for index, hand in enumerate(HANDS) if known(motion)[:, index].any()]
+
+
+def seen_joints(motion: HandsMotion) -> ndarray:
+    """(frame, hand, 21, 3) metres, float32; NaN where a hand is not supported by observations."""
+    there = motion.valid & known(motion)
+    return np.where(there[..., None, None], motion.joints, np.float32(np.nan))

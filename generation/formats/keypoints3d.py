@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from ...core.hands import JOINTS
-from ..exporting import Recording
+from ..exporting import Recording, seen_joints
 
 
 def write(recording: Recording, out: Path) -> list[str]:
     """`points` (frame, hand, joint, 3) metres, `sigma` (frame, hand, joint) metres, `fps` and `joints`.
 
-    The points are the triangulated ones; of generated motion, which has none, the model's joints without `sigma`.
+    The points are the triangulated ones; of motion that has none, generated or imported, the model's joints, without
+    `sigma`.
     """
     keypoints = recording.keypoints()
     if keypoints is None:
-        motion = recording.motion()
-        np.savez(out, points=motion.joints, fps=recording.fps, joints=np.array(JOINTS))
+        np.savez(out, points=seen_joints(recording.motion()), fps=recording.fps, joints=np.array(JOINTS))
         return ["The shape of the hands and the rotations of their joints: only places of joints are kept."]
     np.savez(out, points=keypoints.points_m, sigma=keypoints.sigma_m, fps=recording.fps, joints=np.array(JOINTS))
     return [

@@ -13,7 +13,7 @@ from ...core.keypoint_bvh import bvh_joint
 from ...core.keypoint_csv import csv_text, parse_csv, point_columns
 from ...core.keypoints import Keypoints, where_seen
 from ...core.trc import UNITS_M, Trc, parse_trc, trc_text
-from ..exporting import HandsMotion, Recording, hands_there, known
+from ..exporting import Recording, hands_there, seen_joints
 
 LOST = [
     "The shape of the hands and the rotations of their joints: only places of joints are kept.",
@@ -28,7 +28,7 @@ def write_trc(recording: Recording, out: Path) -> list[str]:
     if not there:
         raise ExportError(f"{recording.source}: expected a hand in some frame, but there is none. Leave it out.")
     names = tuple(f"{hand}_{joint}" for _, hand in there for joint in JOINTS)
-    points = _seen(motion)[:, [index for index, _ in there]] / UNITS_M["mm"]
+    points = seen_joints(motion)[:, [index for index, _ in there]].astype(np.float64) / UNITS_M["mm"]
     points = points.reshape(len(points), len(names), 3)
     out.write_text(trc_text(out.name, Trc(names, points, "mm", recording.fps)))
     return LOST
@@ -38,15 +38,9 @@ def write_csv(recording: Recording, out: Path) -> list[str]:
     """One row per frame: `frame`, `time_s`, and the joints in metres; a joint that is missing has empty fields."""
     motion = recording.motion()
     frames = np.arange(len(motion.valid))
-    columns = [("frame", frames), ("time_s", frames / recording.fps), *point_columns(_seen(motion))]
+    columns = [("frame", frames), ("time_s", frames / recording.fps), *point_columns(seen_joints(motion))]
     out.write_text(csv_text(columns))
     return LOST
-
-
-def _seen(motion: HandsMotion) -> ndarray:
-    """(frame, hand, joint, 3) metres, NaN where a hand is not supported by observations."""
-    there = motion.valid & known(motion)
-    return np.where(there[..., None, None], motion.joints, np.nan).astype(np.float64)
 
 
 def read_trc(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -> Keypoints:
