@@ -22,6 +22,7 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 from .calibration.refine_stage import refine_from_hands
 from .calibration.supply import export_cameras, supply_cameras
 from .capture.import2d import Reading, import_keypoints2d
+from .capture.import_coco import import_coco
 from .capture.synthesize import SynthesisSettings, synthesize
 from .core.camera_formats import Format as CameraFormat
 from .core.config import explain
@@ -31,7 +32,7 @@ from .core.importing import data_folder, import_bvh, import_keypoints, import_ma
 from .core.keypoint_bvh import Mirror
 from .core.store import Store
 from .generation.exporting import export
-from .generation.formats import EXPORTERS, KEYPOINT_READERS, FormatName
+from .generation.formats import EXPORTERS, KEYPOINT_READERS, KEYPOINTS_DO, FormatName
 from .generation.importing import import_mano_motion
 from .generation.settings import SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
@@ -232,6 +233,62 @@ class ImportKeypoints2d:
 
 
 @dataclass(frozen=True)
+class ImportInterHand26M:
+    """InterHand2.6M's annotations to sessions of joints, cameras and MANO."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """With *_data.json, *_camera.json, *_joint_3d.json and, if there is one, *_MANO_NeuralAnnot.json."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The sessions' folder: OUT/Capture*/<sequence>."""
+    only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
+    """Sequences to take, such as 'Capture3/*touch*'; by default all."""
+    fps: Annotated[float, arg(metavar="FPS")] = 30.0
+    """Of the dataset: 30 or 5, by the release."""
+    unit_m: float = 0.001
+    """Metres in one unit of the joints and of the cameras' positions."""
+    sigma_m: float = 0.001
+    """Standard error of the joints, metres."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, which NeuralAnnot is for; None is the procedural hand."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ImportCoco:
+    """COCO-WholeBody hands with cameras to a session of detections, for `handpipe run`."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """With annotations.json and cameras.toml, as `handpipe export coco` writes it."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The session's folder; made if it is not there."""
+    fps: Annotated[float | None, arg(metavar="FPS")] = None
+    """Frames per second, where the file does not say."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class ImportHub:
+    """What `handpipe export hub` wrote, back to sessions."""
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """With sequences.parquet."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The sessions' folder: OUT/<sequence>."""
+    only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
+    """Sequences to take, such as 'touch*'; by default all."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
 class Import:
     """Hand models, motion and keypoints from elsewhere."""
 
@@ -240,7 +297,10 @@ class Import:
         | Annotated[ImportMotion, tyro.conf.subcommand("mano-motion")]
         | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
         | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
-        | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")],
+        | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")]
+        | Annotated[ImportInterHand26M, tyro.conf.subcommand("interhand26m")]
+        | Annotated[ImportCoco, tyro.conf.subcommand("coco")]
+        | Annotated[ImportHub, tyro.conf.subcommand("hub")],
         arg(name=""),
     ]
 
@@ -313,6 +373,8 @@ class Export:
     """A YAML file with settings, over handpipe's own pipeline.yaml."""
     force: bool = False
     """Replace an earlier export."""
+    images: bool = True
+    """Write the images of the session's clips, in formats that have images."""
     json: bool = False
     """Print the summary as JSON on standard output."""
     debug: bool = False
@@ -517,7 +579,17 @@ def _export(command: Export, config: Config) -> int:
     # A URL is no path.
     names = [str(session_folder(config, name)) if name in config.sessions else name for name in command.sessions]
     exporter = EXPORTERS[command.format]
-    figures = export(command.format, exporter, names, command.out, command.hand_model, screen, force=command.force)
+    figures = export(
+        command.format,
+        exporter,
+        names,
+        command.out,
+        command.hand_model,
+        screen,
+        force=command.force,
+        fitted=command.format not in KEYPOINTS_DO,
+        images=command.images,
+    )
     for sentence in figures["lost"]:
         screen.say(f"not in {command.format}: {sentence}")
     return _said(command, figures, screen, f"{figures['out']}: sequences: {len(figures['sequences'])}")
@@ -530,7 +602,16 @@ def _said(command: Any, figures: dict[str, Any], screen: Screen, line: str) -> i
     return DONE
 
 
-def _import(what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | ImportKeypoints2d) -> int:
+def _import(
+    what: ImportMano
+    | ImportMotion
+    | ImportBvh
+    | ImportKeypoints
+    | ImportKeypoints2d
+    | ImportInterHand26M
+    | ImportCoco
+    | ImportHub,
+) -> int:
     screen = Screen()
     match what:
         case ImportMano(one, other):
@@ -552,6 +633,18 @@ def _import(what: ImportMano | ImportMotion | ImportBvh | ImportKeypoints | Impo
             store = Store((what.store or str(root / "session.zarr")).rstrip("/"))
             fps = what.fps or config.fps
             figures, said = import_keypoints2d(root, paths, reading, config.capture, fps, store)
+        case ImportCoco(folder, out):
+            figures, said = import_coco(folder, out, what.fps)
+        case ImportHub(folder, out, only):
+            from .generation.importing_hub import import_hub
+
+            figures, said = import_hub(folder, out, only, screen)
+        case ImportInterHand26M(folder, out, only):
+            from .generation.importing_interhand26m import import_interhand26m
+
+            figures, said = import_interhand26m(
+                folder, out, only, what.fps, what.unit_m, what.sigma_m, what.hand_model, screen
+            )
     for line in said:
         screen.say(line)
     if what.json:

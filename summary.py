@@ -30,7 +30,7 @@ def summarize(done: Done) -> dict[str, Any]:
         "left_out": dict(session.left_out),
         "computed": list(done.computed),
     }
-    if done.rig.complete("cameras"):
+    if done.session.clips and done.rig.complete("cameras"):
         figures |= _cameras(done)
     if done.store.complete("detections"):
         figures["hands_found"] = done.store.attrs("detections")["hands_found"]

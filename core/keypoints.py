@@ -84,13 +84,16 @@ def other_hand(points_m: ndarray) -> tuple[str, ...]:
     return tuple(wrong)
 
 
-def check_hands(keypoints: Keypoints, where: str, swap: str, mirror: str) -> None:
+def check_hands(
+    keypoints: Keypoints, where: str, swap: str, mirror: str, order: str = "name them in the array `joints`"
+) -> None:
     """Refuse what cannot be two hands in metres.
 
     Args:
         keypoints: to judge.
         where: the file, for messages.
         swap, mirror: what a user does to exchange the hands, or to mirror the coordinates.
+        order: what a user does about joints in another order.
 
     Raises:
         SessionError: nothing seen at all, a wrong unit, joints in another order, left and right swapped.
@@ -109,7 +112,7 @@ def check_hands(keypoints: Keypoints, where: str, swap: str, mirror: str) -> Non
         raise SessionError(
             f"{where}: expected bones in a hand's proportions, but {len(odd)} of {len(BONES)} are twice or half as "
             f"long ({odd[0]} is one). The joints may be in another order: ours is {', '.join(JOINTS[:6])}, "
-            "...; name them in the array `joints`."
+            f"...; {order}."
         )
     wrong = other_hand(points_m)
     if wrong:

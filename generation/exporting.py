@@ -76,7 +76,14 @@ class Recording:
     hand_model: str | None
     """Folder of the hand model in use; None is the procedural hand."""
     attrs: Mapping[str, Any]
-    """Attributes of the `mano` group."""
+    """Attributes of the `mano` group; empty where nothing was fitted."""
+    images: bool = True
+    """Whether the session's clips are to be used."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether there is MANO. Only formats of `KEYPOINTS_DO` meet recordings without."""
+        return self.store.complete("mano")
 
     def motion(self, frames: slice = EVERYTHING) -> HandsMotion:
         """MANO of some frames."""
@@ -117,7 +124,7 @@ class Recording:
     def clips(self) -> dict[str, Path]:
         """The clip of each view, as far as they lie in the session's folder."""
         local = self.store.local
-        if local is None or self.sample is not None or not self.store.complete("timeline"):
+        if local is None or self.sample is not None or not self.images or not self.store.complete("timeline"):
             return {}
         files = {path.stem: path for path in sorted((local.parent / "videos").glob("*")) if path.is_file()}
         return {view: files[view] for view in self.store.labels("timeline", "view") if view in files}
@@ -136,8 +143,16 @@ def safe_name(text: str) -> str:
     return name or "unnamed"
 
 
-def recordings(names: Sequence[str], hand_model: str | None) -> list[Recording]:
+def recordings(
+    names: Sequence[str], hand_model: str | None, fitted: bool = True, images: bool = True
+) -> list[Recording]:
     """The sequences of session folders, Zarr stores and URLs; a store of generated motion has one for each sample.
+
+    Args:
+        names: what the user wrote.
+        hand_model: folder of the hand model in use; None is the procedural hand.
+        fitted: whether every one must have MANO; else keypoints will do.
+        images: whether the sessions' clips are to be used.
 
     Raises:
         GenerationError: there is none, or it is not finished.
@@ -145,7 +160,12 @@ def recordings(names: Sequence[str], hand_model: str | None) -> list[Recording]:
     found: list[Recording] = []
     taken: set[str] = set()
     for name in names:
-        store = motion_store(name)
+        store = motion_store(name, fitted)
+        if not store.complete("mano"):
+            unique, fps = _unique(safe_name(_stem(store)), taken), float(store.attrs("keypoints")["fps"])
+            frames = len(store.read("keypoints", "sigma"))
+            found.append(Recording(unique, name, store, None, fps, frames, ("", ""), hand_model, {}, images))
+            continue
         motion = stored_motion(name, store)
         samples, frames = motion.valid.shape[:2]
         stem = safe_name(_stem(store))
@@ -153,7 +173,7 @@ def recordings(names: Sequence[str], hand_model: str | None) -> list[Recording]:
             unique = _unique(f"{stem}-{sample:04d}" if motion.sampled else stem, taken)
             which = sample if motion.sampled else None
             ids, attrs = motion.hand_model, store.attrs("mano")
-            found.append(Recording(unique, name, store, which, motion.fps, frames, ids, hand_model, attrs))
+            found.append(Recording(unique, name, store, which, motion.fps, frames, ids, hand_model, attrs, images))
     return found
 
 
@@ -215,6 +235,8 @@ def export(
     progress: Progress,
     *,
     force: bool = False,
+    fitted: bool = True,
+    images: bool = True,
 ) -> dict[str, Any]:
     """Write sequences in a format. `out` appears when it is complete.
 
@@ -226,6 +248,7 @@ def export(
         hand_model: folder of the hand model in use; None is the procedural hand.
         progress: where to show it.
         force: replace an export or a file that is there; a folder that is no export is never replaced.
+        fitted, images: as for `recordings`.
 
     Returns:
         Figures of the run, with `lost`.
@@ -240,7 +263,7 @@ def export(
     if out.name in ("", ".."):
         raise ExportError(f"--out {out}: expected a name for what is written, but found none. Name a file or a folder.")
     _check_free(out, force)
-    sequences = recordings(names, hand_model)
+    sequences = recordings(names, hand_model, fitted, images)
     figures: dict[str, Any] = {
         "format": kind,
         "out": str(out),

@@ -31,8 +31,12 @@ def place(name: str) -> str:
     return str(path.parent if path.name == "session.zarr" else path)
 
 
-def motion_store(name: str) -> Store:
+def motion_store(name: str, fitted: bool = True) -> Store:
     """The store with fitted or generated motion that a user means by a session folder, a Zarr path or a URL.
+
+    Args:
+        name: what the user wrote.
+        fitted: whether the group `mano` must be there; else `keypoints` will do.
 
     Raises:
         GenerationError: there is none, or it holds no finished `mano` group.
@@ -55,7 +59,7 @@ def motion_store(name: str) -> Store:
             f"{name}: expected a session folder, a Zarr store or `procedural`, but there is no such folder. "
             "Check the path."
         )
-    if not store.exists() or not store.complete("mano"):
+    if not store.exists() or not (store.complete("mano") or (not fitted and store.complete("keypoints"))):
         state = "is not finished" if store.exists() and store.attrs("mano") else "is not there"
         raise GenerationError(
             f"{name}: expected fitted hands, the group `mano` of {store.url}, but it {state}. "

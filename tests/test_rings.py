@@ -27,6 +27,7 @@ PURE = (
     *("generation.penetration", "generation.model", "generation.sampling", "generation.train"),
     *("generation.metrics", "generation.evaluator", "generation.statistics", "generation.precision"),
     *("core.gltf", "core.gltf_reader", "core.bvh_writer", "core.trc", "core.keypoint_csv", "core.npz"),
+    "generation.interhand26m",
 )
 """Ring 1: arrays in, arrays out."""
 
@@ -69,7 +70,7 @@ def test_a_stage_meets_an_earlier_one_only_through_the_store():
     for stage in STAGES[1:]:
         for path in (ROOT / stage).rglob("*.py"):
             met = imports(path) - {"core", stage, "__version__"}
-            assert met <= ({"capture"} if stage == "calibration" else set()), f"{path} imports {met}"
+            assert met <= ({"capture"} if stage in ("calibration", "generation") else set()), f"{path} imports {met}"
 
 
 def test_the_check_sees_every_form_of_import(monkeypatch, tmp_path):

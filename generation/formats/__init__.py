@@ -8,9 +8,9 @@ from typing import Literal
 from ...core.importing import KeypointReader
 from ...core.keypoint_npz import read_keypoints
 from ..exporting import Exporter, one_file_each
-from . import bvh, gltf, keypoints3d, mano, tables
+from . import bvh, coco, gltf, hub, interhand26m, keypoints3d, mano, tables
 
-FormatName = Literal["mano", "gltf", "bvh", "trc", "csv", "keypoints3d"]
+FormatName = Literal["mano", "gltf", "bvh", "trc", "csv", "keypoints3d", "interhand26m", "coco", "hub"]
 
 EXPORTERS: Mapping[FormatName, Exporter] = {
     "mano": one_file_each(".npz", mano.write),
@@ -19,8 +19,14 @@ EXPORTERS: Mapping[FormatName, Exporter] = {
     "trc": one_file_each(".trc", tables.write_trc),
     "csv": one_file_each(".csv", tables.write_csv),
     "keypoints3d": one_file_each(".npz", keypoints3d.write),
+    "interhand26m": interhand26m.write,
+    "coco": coco.write,
+    "hub": hub.write,
 }
 """By the name that the command line knows: exactly those of `FormatName`."""
+
+KEYPOINTS_DO: frozenset[FormatName] = frozenset({"interhand26m", "coco", "hub"})
+"""Formats that need no fitted hands."""
 
 KEYPOINT_READERS: Mapping[str, KeypointReader] = {
     ".npz": read_keypoints,
