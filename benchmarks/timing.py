@@ -180,7 +180,7 @@ def real_figures(folder: Path, data: Path) -> list[Figure]:
     ):
         command = [sys.executable, "-m", "handpipe.cli", "run", str(root), "--json", *flags]
         figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        limit = values[-1] if values else None
+        limit = values[0] if len(values) == 2 else None
         values.append(figures["reprojection_px"])
         rows.append(Figure(f"real hands, reprojection: {name}", values[-1], "px median", limit))
         rows.append(Figure("  fit residual", figures["residual_mm"], "mm mean"))
