@@ -8,7 +8,7 @@ are detected and held out as `handpipe calibrate --refine-from-hands` does it; t
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +56,6 @@ def main(session: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("session")
+    main(parser.parse_args().session)
