@@ -7,10 +7,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import roma
 import torch
 from numpy import ndarray
 from torch import Tensor
@@ -18,7 +20,7 @@ from torch import Tensor
 from ..core.engine import Progress
 from ..core.errors import ConfigError, GenerationError
 from ..core.hands import HANDS
-from ..core.schema import GENERATED, group_spec
+from ..core.schema import CONTROLS, GENERATED, group_spec
 from ..core.store import Store, disk_errors
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
@@ -193,7 +195,7 @@ def generate(
         parts.append(_arrays(loaded.model.kinematics, motion))
     progress.stop()
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    _write(out, arrays, fingerprint, loaded, keyframes)
+    _write(out, arrays, _given(controls), fingerprint, loaded, keyframes)
     return {"out": str(out), "samples": request.count, "frames": length, "computed": True}
 
 
@@ -307,9 +309,21 @@ def _arrays(kinematics: Kinematics, motion: Motion) -> dict[str, ndarray]:
     return {**found, "valid": np.ones(found["transl"].shape[:-1], bool)}
 
 
+def _given(controls: Controls) -> dict[str, ndarray]:
+    """The columns of the store that say what was asked for, the same of every sample."""
+    motion = controls.motion
+    parts = {
+        "wrist": (motion.wrist_m, controls.has_wrist),
+        "global_orient": (roma.rotmat_to_rotvec(motion.R_world_wrist), controls.has_orient),
+        "hand_pose": (roma.rotmat_to_rotvec(motion.R_pose).flatten(-2), controls.has_pose),
+    }
+    return {name: value.where(has[..., None], nan)[0].float().cpu().numpy() for name, (value, has) in parts.items()}
+
+
 def _write(
     out: Path,
     arrays: Mapping[str, ndarray],
+    given: Mapping[str, ndarray],
     fingerprint: Mapping[str, Any],
     loaded: LoadedModel,
     keys: Keyframes | None,
@@ -329,6 +343,9 @@ def _write(
         for sample in range(samples):
             store.write("mano", (sample,), {name: value[sample : sample + 1] for name, value in arrays.items()})
         store.finish("mano")
+        store.create(group_spec("controls", CONTROLS, {"frame": frames}, {"frame": frames}, fingerprint, {}))
+        store.write("controls", (0,), given)
+        store.finish("controls")
         store.consolidate()
         if out.exists():
             out.rename(old)

@@ -24,6 +24,7 @@ PURE = (
     *("generation.denoisers", "generation.diffusion", "generation.losses", "generation.interaction"),
     *("generation.penetration", "generation.model", "generation.sampling", "generation.train"),
     *("generation.metrics", "generation.evaluator", "generation.statistics", "generation.precision"),
+    *("generation.mesh_overlap", "generation.scores"),
 )
 """Ring 1: arrays in, arrays out."""
 
