@@ -469,7 +469,9 @@ def _evaluate(command: Evaluate, config: Config) -> int:
     return _said(command, report, screen, f"{len(report['figures'])} figures; docs/evaluation.md says what they mean")
 
 
-def _said(command: TrainDiffusion | Generate | TrainEvaluator | Evaluate, figures: dict[str, Any], screen: Screen, line: str) -> int:
+def _said(
+    command: TrainDiffusion | Generate | TrainEvaluator | Evaluate, figures: dict[str, Any], screen: Screen, line: str
+) -> int:
     screen.say(line)
     if command.json:
         print(json.dumps(figures, indent=1))

@@ -232,8 +232,8 @@ class Windows:
         if index == len(starts) or starts[index] != start:
             source = self.sources[0]
             raise GenerationError(
-                f"{source.name}: expected both hands in {self.frames} frames at {self.fps:g} fps from frame {start} on, "
-                f"but of its {source.frames} frames (at {source.fps:g} fps) some are not there. Name another frame."
+                f"{source.name}: expected both hands in {self.frames} frames at {self.fps:g} fps from frame {start}, "
+                f"but they are not in all of them (it has {source.frames} at {source.fps:g} fps). Name another frame."
             )
         return self._read(np.array([index]), np.zeros(1, bool))
 

@@ -181,12 +181,8 @@ def _variety(made: _Side, generated: StoredMotion, known: KnownEvaluator) -> Sco
 
 
 def _overlaps(hands: Hands, read: WindowBatch, count: int, progress: Progress) -> list[Overlap | None]:
-    """The meshes in so many frames, spread evenly over the windows."""
-    windows, frames = read.transl.shape[:2]
-    window, frame = np.divmod(np.linspace(0, windows * frames - 1, count).round().astype(np.int64), frames)
-    posed = (part[window, frame] for part in (read.global_orient, read.hand_pose, read.transl))
     found = []
-    for each in hands.overlaps(read.betas[window], *posed):
+    for each in hands.overlaps(read.betas, read.global_orient, read.hand_pose, read.transl, count):
         found.append(each)
         progress.advance(1)
     return found
@@ -222,7 +218,9 @@ def _obedience(generated: StoredMotion, kinematics: Kinematics) -> Scores:
         scores |= _of_kind(kind, motion, wanted, masks)
     keys = has["hand_pose"].any(dim=-1)
     ratio = seam_ratio(kinematics.joints(motion), keys, generated.fps) if motion.frames > 3 else float("nan")
-    reason = "" if np.isfinite(ratio) else "no keyframe was given" if not keys.any() else "a keyframe is near everywhere"
+    reason = (
+        "" if np.isfinite(ratio) else "no keyframe was given" if not keys.any() else "a keyframe is near everywhere"
+    )
     return scores | Scores.unless(reason, ["seam_ratio"], lambda: {"seam_ratio": ratio})
 
 

@@ -22,8 +22,7 @@ def _lines() -> dict[str, tuple[str, str, float]]:
         "jerk": ("jerk", "m/s³", 1.0),
         "jerk_ratio": ("jerk, over the reference's", "", 1.0),
     }
-    for kind in ("keyframe", "trajectory"):
-        words = f"{kind}s missed by"
+    for kind, words in (("keyframe", "keyframes missed by"), ("trajectory", "trajectories missed by")):
         lines[f"{kind}_wrist_mm"] = (f"{words}: wrist", "mm", 1.0)
         lines[f"{kind}_wrist_worst_mm"] = (f"{words}, at worst", "mm", 1.0)
         lines[f"{kind}_orient_deg"] = (f"{words}: orientation", "°", 1.0)

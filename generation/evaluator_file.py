@@ -119,6 +119,8 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
         GenerationError: not there, not such a file, damaged, or for other hand models.
     """
     todo = "Name a file that `handpipe train-evaluator` wrote."
+    if not path.is_file():
+        raise GenerationError(f"{path}: expected an evaluator, but there is no such file. {todo}")
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(KEY)
@@ -128,8 +130,6 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
         known = KnownEvaluator(Evaluator.of_state(tensors), record)
         complete = known.evaluator.model.frames == known.window and known.fps > 0
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise GenerationError(f"{path}: expected an evaluator, but there is no such file. {todo}") from error
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise GenerationError(f"{path}: expected an evaluator, but it cannot be read ({reason}). {todo}") from error

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from math import nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from numpy import ndarray
 from torch import Tensor
@@ -20,14 +15,14 @@ from torch import Tensor
 from ..core.engine import Progress
 from ..core.errors import ConfigError, GenerationError
 from ..core.hands import HANDS
-from ..core.schema import CONTROLS, GENERATED, group_spec
-from ..core.store import Store, disk_errors
+from ..core.store import Store
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .control_files import Keyframes, Trajectory, contradictions, read_keyframes, read_trajectory
 from .controls import Controls
 from .denoisers import PRESETS, make_denoiser
 from .diffusion import SamplerSettings, Schedule
+from .generated_store import given_arrays, mano_arrays, write_motions
 from .kinematics import Kinematics
 from .model import MotionModel
 from .motion import Motion
@@ -192,10 +187,13 @@ def generate(
             samples,
             on_step=lambda: progress.advance(1),
         )
-        parts.append(_arrays(loaded.model.kinematics, motion))
+        parts.append(mano_arrays(loaded.model.kinematics, motion))
     progress.stop()
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    _write(out, arrays, _given(controls), fingerprint, loaded, keyframes)
+    config = loaded.checkpoint.config
+    attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
+    attrs["keyframes"] = [] if keyframes is None else keyframes.frame.tolist()
+    write_motions(out, arrays, given_arrays(controls), fingerprint, attrs)
     return {"out": str(out), "samples": request.count, "frames": length, "computed": True}
 
 
@@ -300,54 +298,3 @@ def _rows(controls: Controls, rows: slice) -> Controls:
     motion = controls.motion
     part = Motion(motion.wrist_m[rows], motion.R_world_wrist[rows], motion.R_pose[rows], motion.betas[rows])
     return Controls(part, controls.has_wrist[rows], controls.has_orient[rows], controls.has_pose[rows])
-
-
-def _arrays(kinematics: Kinematics, motion: Motion) -> dict[str, ndarray]:
-    """The columns of the store."""
-    arrays: Mapping[str, Tensor] = {**kinematics.to_mano(motion), "joints": kinematics.joints(motion)}
-    found = {name: value.float().cpu().numpy() for name, value in arrays.items()}
-    return {**found, "valid": np.ones(found["transl"].shape[:-1], bool)}
-
-
-def _given(controls: Controls) -> dict[str, ndarray]:
-    """The columns of the store that say what was asked for, the same of every sample."""
-    motion = controls.motion
-    parts = {
-        "wrist": (motion.wrist_m, controls.has_wrist),
-        "global_orient": (roma.rotmat_to_rotvec(motion.R_world_wrist), controls.has_orient),
-        "hand_pose": (roma.rotmat_to_rotvec(motion.R_pose).flatten(-2), controls.has_pose),
-    }
-    return {name: value.where(has[..., None], nan)[0].float().cpu().numpy() for name, (value, has) in parts.items()}
-
-
-def _write(
-    out: Path,
-    arrays: Mapping[str, ndarray],
-    given: Mapping[str, ndarray],
-    fingerprint: Mapping[str, Any],
-    loaded: LoadedModel,
-    keys: Keyframes | None,
-) -> None:
-    """The store, under another name until it is complete."""
-    samples, frames = arrays["valid"].shape[:2]
-    config = loaded.checkpoint.config
-    attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
-    attrs["keyframes"] = [] if keys is None else keys.frame.tolist()
-    spec = group_spec("mano", GENERATED, {"sample": samples, "frame": frames}, {"sample": 1}, fingerprint, attrs)
-    partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("partial", "old"))
-    with disk_errors(str(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        store = Store(str(partial))
-        store.open()
-        store.create(spec)
-        for sample in range(samples):
-            store.write("mano", (sample,), {name: value[sample : sample + 1] for name, value in arrays.items()})
-        store.finish("mano")
-        store.create(group_spec("controls", CONTROLS, {"frame": frames}, {"frame": frames}, fingerprint, {}))
-        store.write("controls", (0,), given)
-        store.finish("controls")
-        store.consolidate()
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from manifold3d import Error, Manifold, Mesh64
 from numpy import ndarray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 NEAR_M = 0.03
 """Gaps wider than this are not measured."""
@@ -102,8 +102,8 @@ def surface_distance_m(points_m: ndarray, faces: ndarray, vertices_m: ndarray) -
     reach = np.sqrt(np.square(corner - middle[:, None]).sum(axis=-1).max())
     # The surface is no farther than its nearest vertex, and the middle of the face that is the nearest is no farther
     # from the point there than `reach`.
-    bound = cKDTree(vertices_m).query(points_m)[0]
-    lists = cKDTree(middle).query_ball_point(points_m, bound + reach * (1 + 1e-9))
+    bound = KDTree(vertices_m).query(points_m)[0]
+    lists = KDTree(middle).query_ball_point(points_m, bound + reach * (1 + 1e-9))
     many = np.array([len(each) for each in lists])
     point, face = np.repeat(np.arange(len(points_m)), many), np.concatenate(lists).astype(np.int64)
     return np.minimum.reduceat(_triangle_distance_m(points_m[point], corner[face]), np.cumsum(many) - many)

@@ -6,7 +6,7 @@ A figure that cannot be had is left out, and `Scores.left_out` says why. Names e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,21 +101,26 @@ class Hands:
         return cls(models, (left, right))
 
     def overlaps(
-        self, betas: ndarray, global_orient: ndarray, hand_pose: ndarray, transl: ndarray
-    ) -> Iterable[Overlap | None]:
-        """The two hands against each other, frame by frame; None where a mesh bounds no body.
+        self, betas: ndarray, global_orient: ndarray, hand_pose: ndarray, transl: ndarray, count: int
+    ) -> Iterator[Overlap | None]:
+        """The two hands against each other in so many frames, spread evenly; None where a mesh bounds no body.
 
         Args:
-            betas: (n, hand, 10)
-            global_orient: (n, hand, 3)
-            hand_pose: (n, hand, 45)
-            transl: (n, hand, 3) as in the group `mano`.
+            betas: (window, hand, 10)
+            global_orient: (window, frame, hand, 3)
+            hand_pose: (window, frame, hand, 45)
+            transl: (window, frame, hand, 3) as in the group `mano`.
+            count: frames to compare, of all windows together; all of them if there are fewer.
         """
-        arrays = [part.astype(np.float64) for part in (betas, global_orient, hand_pose, transl)]
-        for frame in zip(*arrays, strict=True):
-            bodies = []
-            for hand, (model, skin) in enumerate(zip(self.models, self.skins, strict=True)):
-                bodies.append(skin.body(model.vertices(*(part[hand] for part in frame))))
+        windows, frames = transl.shape[:2]
+        chosen = np.linspace(0, windows * frames - 1, min(count, windows * frames)).round().astype(np.int64)
+        for window, frame in zip(*np.divmod(chosen, frames), strict=True):
+            posed = (global_orient[window, frame], hand_pose[window, frame], transl[window, frame])
+            numbers = [part.astype(np.float64) for part in (betas[window], *posed)]
+            bodies = [
+                skin.body(model.vertices(*(part[hand] for part in numbers)))
+                for hand, (model, skin) in enumerate(zip(self.models, self.skins, strict=True))
+            ]
             left, right = bodies
             yield None if left is None or right is None else overlap(left, right)
 
