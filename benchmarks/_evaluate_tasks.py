@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from _generation_subject import RealSets, Subject
+from _generation_subject import RealSets, Subject, real_motion
 from _generation_tasks import DRAWN, HARD_GAP, Gap
 from torch import Tensor
 
@@ -23,6 +23,9 @@ DRAWS = 2
 
 MESH_FRAMES = 400
 """Frames in which the meshes of a set are compared."""
+
+APART = 60
+"""Frames from one window of the training split to the next, where its meshes are looked at."""
 
 MEASURES: Mapping[str, str] = {
     "fid": "FID",
@@ -69,7 +72,9 @@ def free(subject: Subject, seed: int) -> dict[str, float]:
     motion = subject.freely(real.betas, DRAWN, seed)
     joints_m, truth_m = subject.joints(motion), real.joints_m["learnt"]
     features, truth, others = (real.evaluator.features(part) for part in (joints_m, truth_m, real.joints_m["again"]))
+    recorded = real_motion(kinematics, subject.scene.learnt, subject.loaded.fps, subject.loaded.window, APART)
     return {
+        **named_real(overlap_scores(overlaps(kinematics, recorded)).figures),
         **of_sets(features, truth, others),
         **jerk_scores(joints_m, truth_m, subject.loaded.fps).figures,
         **overlap_scores(overlaps(kinematics, motion)).figures,

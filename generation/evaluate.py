@@ -23,7 +23,7 @@ from .motion import Motion
 from .scores import Hands, Scores, agreement_scores, jerk_scores, overlap_scores, set_scores
 from .settings import EvaluationSettings, EvaluatorSettings
 from .sources import hand_models
-from .stored_motion import StoredMotion, motion_store, stored_motion
+from .stored_motion import COLUMNS, StoredMotion, motion_store, stored_motion
 
 MISSED_MM = (5.0, 10.0)
 
@@ -245,10 +245,15 @@ def _of_kind(kind: str, motion: Motion, wanted: Motion, masks: Sequence[Tensor])
 
 def _stored(generated: StoredMotion, kinematics: Kinematics) -> Motion:
     """All samples, as the store has them."""
-    samples, frames = generated.valid.shape[:2]
-    arrays = torch.from_numpy(np.stack([generated.load(sample, 0, frames) for sample in range(samples)]))
-    parts = arrays.split([3, 45, 3], dim=-1)
+    arrays = _numbers(generated)
+    parts = (torch.from_numpy(arrays[name]) for name in COLUMNS)
     return kinematics.from_mano(torch.from_numpy(generated.betas.astype(np.float32)), *parts)
+
+
+def _numbers(generated: StoredMotion) -> dict[str, ndarray]:
+    """(sample, frame, hand, ...) float32 of all samples at once: reading them one by one takes many times as long."""
+    arrays = {name: generated.store.read("mano", name).astype(np.float32) for name in COLUMNS}
+    return arrays if generated.sampled else {name: array[None] for name, array in arrays.items()}
 
 
 # ---- truth ---------------------------------------------------------------------------------------------------------
@@ -271,9 +276,8 @@ def _truth(
     sources = open_sources(question.reference[:1], generated.fps, frames, hand_model)
     check_rates(sources, generated.fps)
     truth = Windows(sources, frames, generated.fps).at(question.truth_start)
-    made = [generated.load(sample, 0, frames) for sample in range(samples)]
-    arrays: list[ndarray] = np.split(np.stack(made), [3, 48], axis=-1)
-    batch = WindowBatch(generated.betas, *arrays, *(np.zeros(samples, int) for _ in range(3)))
+    nowhere = np.zeros(samples, int)
+    batch = WindowBatch(generated.betas, **_numbers(generated), source=nowhere, start=nowhere, mirror=nowhere)
     count = min(settings.mesh_frames, samples * frames)
     progress.start("truth", 2 * count, 0, "frames")
     copies = [np.repeat(getattr(truth, name), samples, axis=0) for name in vars(truth)]
