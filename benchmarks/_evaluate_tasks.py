@@ -91,7 +91,9 @@ def inbetween(subject: Subject, seed: int) -> dict[str, float]:
 def trajectory(subject: Subject, seed: int) -> dict[str, float]:
     truth = subject.truth.window(slice(subject.loaded.window))
     has = torch.ones_like(truth.wrist_m[..., 0], dtype=torch.bool)
-    given = Controls(truth, has, ~has, ~has)
+    first = torch.zeros_like(has)
+    first[:, 0] = True
+    given = Controls(truth, has, first, first)
     return steered(subject, truth, given, slice(0, truth.frames), [], seed)
 
 

@@ -10,7 +10,7 @@ deviation where there are several. docs/evaluation.md says what each measure mea
 
 - free: motion without controls, against as many windows of the training split.
 - inbetween: 10 frames, a gap of 30, one frame (LaFAN1's protocol; Harvey et al. 2020), on windows of the test sequence.
-- trajectory: both wrists' positions in every frame, no pose, on the same windows.
+- trajectory: both wrists' positions in every frame and the pose of the first, on as many windows.
 
 `real` is the true motion of the same windows; in `free`, other windows of the training split.
 """

@@ -15,6 +15,7 @@ import zarr
 from untrained import clips, masked, some
 
 from handpipe.cli import main
+from handpipe.core.store import Store
 from handpipe.generation.controls import Controls
 from handpipe.generation.evaluate import Question, evaluate
 from handpipe.generation.evaluator_file import load_evaluator, train_to_file
@@ -52,8 +53,11 @@ def long() -> Motion:
     """One clip of 66 windows: just enough for a Frechet distance."""
     parts = [clips(60).window(slice(start, start + WINDOW)) for start in (0, 12, 36)]
     rows = [some(part, number) for part in parts for number in range(22)]
-    names = ("wrist_m", "R_world_wrist", "R_pose")
-    return Motion(*(torch.cat([getattr(row, name) for row in rows], dim=1) for name in names), rows[0].betas)
+
+    def joined(name: str) -> torch.Tensor:
+        return torch.cat([getattr(row, name) for row in rows], dim=1)
+
+    return Motion(joined("wrist_m"), joined("R_world_wrist"), joined("R_pose"), rows[0].betas)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +242,7 @@ def test_stores_without_motion_are_refused(motion, evaluator, tmp_path, capsys):
     for name in ("valid", "betas", "global_orient", "hand_pose", "transl"):
         array: Any = group[f"mano/{name}"]
         array.resize((0, *array.shape[1:]))
-    zarr.consolidate_metadata(empty)
+    Store(empty).consolidate()
     short = written(tmp_path / "short.zarr", nothing.window(slice(10)))
     (tmp_path / "folder").mkdir()
     for name, says in ((empty, "expected samples"), (short, "10"), (str(tmp_path / "folder"), "neither")):
