@@ -34,7 +34,7 @@ from .core.store import Store
 from .generation.exporting import export
 from .generation.formats import EXPORTERS, KEYPOINT_READERS, KEYPOINTS_DO, FormatName
 from .generation.importing import import_mano_motion
-from .generation.settings import SamplingSettings, TrainingSettings
+from .generation.settings import EvaluationSettings, EvaluatorSettings, SamplingSettings, TrainingSettings
 from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
 from .screen import Screen
 from .summary import rows, summarize
@@ -401,6 +401,46 @@ class ExportCameras:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class TrainEvaluator:
+    """The autoencoder in whose code `handpipe evaluate` compares sets of motion."""
+
+    settings: Annotated[EvaluatorSettings, arg(name="")]
+    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
+    """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`; best what the model learnt from."""
+    out: Annotated[Path, arg(metavar="FILE")] = Path("evaluator.safetensors")
+    """The file that is made."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    force: bool = False
+    """Replace a file that is there."""
+    json: bool = False
+    """Print the evaluator's record as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Generated motion against real motion: how good, how true to its controls, how the hands touch."""
+
+    generated: Annotated[Positional[str], arg(metavar="GENERATED")]
+    """What `handpipe generate` wrote, or any store or session with a `mano` group."""
+    reference: Annotated[Positional[tuple[str, ...]], arg(metavar="REFERENCE...")]
+    """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`."""
+    settings: Annotated[EvaluationSettings, arg(name="")]
+    evaluator: Annotated[Path | None, arg(metavar="FILE")] = None
+    """What `handpipe train-evaluator` wrote; without it one is trained on the reference, and not kept."""
+    truth_start: Annotated[int | None, arg(metavar="FRAME")] = None
+    """Every sample retells the first reference from this frame on: measure how near, and how well contact is found."""
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    json: bool = False
+    """Print all figures as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -444,6 +484,10 @@ def _dispatch(argv: list[str]) -> int:
         if isinstance(command, Export):
             return _export(command, config)
         return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
+    if isinstance(command, TrainEvaluator):
+        return _train_evaluator(command, config)
+    if isinstance(command, Evaluate):
+        return _evaluate(command, config)
     if command.config is not None or command.session:
         # The flags stand over session.yaml: parse again, now with its values as the defaults.
         config, _ = load_config(command.config, command.session)
@@ -474,6 +518,20 @@ def _parse(argv: list[str], config: Config) -> Any:
         Export,
         tyro.conf.subcommand(
             "export", default=Export(tyro.MISSING, tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
+        ),
+    ]
+    commands |= Annotated[
+        TrainEvaluator,
+        tyro.conf.subcommand(
+            "train-evaluator",
+            default=TrainEvaluator(EvaluatorSettings(), tyro.MISSING, hand_model=config.hand_model),
+        ),
+    ]
+    commands |= Annotated[
+        Evaluate,
+        tyro.conf.subcommand(
+            "evaluate",
+            default=Evaluate(tyro.MISSING, tyro.MISSING, EvaluationSettings(), hand_model=config.hand_model),
         ),
     ]
     for name, cls in SESSION_COMMANDS.items():
@@ -593,6 +651,27 @@ def _export(command: Export, config: Config) -> int:
     for sentence in figures["lost"]:
         screen.say(f"not in {command.format}: {sentence}")
     return _said(command, figures, screen, f"{figures['out']}: sequences: {len(figures['sequences'])}")
+
+
+def _train_evaluator(command: TrainEvaluator, config: Config) -> int:
+    from .generation.evaluator_file import train_to_file
+
+    screen = Screen()
+    names = [str(session_folder(config, name)) for name in command.sources]
+    record = train_to_file(names, command.settings, command.hand_model, command.out, screen, force=command.force)
+    return _said(command, record, screen, f"{command.out}: evaluator {record['digest']}")
+
+
+def _evaluate(command: Evaluate, config: Config) -> int:
+    from .generation.evaluate import Question, evaluate
+    from .generation.evaluation_table import table
+
+    screen = Screen()
+    reference = tuple(str(session_folder(config, name)) for name in command.reference)
+    question = Question(command.generated, reference, command.evaluator, command.truth_start)
+    report = evaluate(question, command.settings, command.hand_model, screen)
+    screen.table(f"{command.generated} against {', '.join(reference)}", table(report))
+    return _said(command, report, screen, f"{len(report['figures'])} figures; docs/evaluation.md says what they mean")
 
 
 def _said(command: Any, figures: dict[str, Any], screen: Screen, line: str) -> int:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import _generation_runs as runs
 import numpy as np
+from _generation_runs import BASELINES, OURS
 from _generation_subject import GAPS
 from _generation_tasks import HARD_GAP, KEYFRAMES_APART, SAMPLERS
 from _report import Figure
@@ -14,9 +16,7 @@ from numpy import ndarray
 
 Better = Literal["lower", "higher"]
 
-OURS, WITHOUT = "handdiffuse", "handdiffuse, no Interaction Loss"
-BASELINES = ("mdm", "intergen")
-MODELS = (OURS, *BASELINES, WITHOUT)
+WITHOUT = OURS + runs.WITHOUT
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Results:
 
     @property
     def models(self) -> list[str]:
-        return [model for model in MODELS if any(row[0] == model for row in self.rows)]
+        return [model for model in runs.VARIANTS if any(row[0] == model for row in self.rows)]
 
     @property
     def baselines(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,8 +42,24 @@ def report(title: str, figures: Sequence[Figure], json_path: Path | None) -> int
         verdict = {None: "", True: "reached", False: "SHORT"}[figure.reached]
         table.add_row(figure.name, f"{figure.value:.4g} {figure.unit}", limit, verdict)
     Console(width=110).print(table)
+    write(title, figures, json_path)
+    return sum(figure.reached is False for figure in figures)
+
+
+def write(title: str, figures: Sequence[Figure], json_path: Path | None) -> None:
+    """The figures as JSON, where asked."""
     if json_path is not None:
         rows = [{**asdict(figure), "reached": figure.reached} for figure in figures]
         json_path.write_text(json.dumps({"title": title, "figures": rows}, indent=1) + "\n")
         print(f"written: {json_path}", file=sys.stderr)
-    return sum(figure.reached is False for figure in figures)
+
+
+def grid(title: str, rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]) -> None:
+    """Print what was found of several subjects side by side: by subject, by column; what is not there is a dash."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, values in rows.items():
+        table.add_row(name, *(values.get(column, "-") for column in columns))
+    Console(width=160).print(table)

@@ -24,28 +24,17 @@ training (in `controls`: the worst), unless it says otherwise.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from _generation_figures import BASELINES, FIGURES, MODELS, OURS, WITHOUT, Results, training
+from _generation_figures import BASELINES, FIGURES, OURS, WITHOUT, Results, training
+from _generation_runs import Run, fitted_sessions, in_processes, trained
 from _generation_subject import Scene, Subject, prepare
 from _generation_tasks import controls, free, inbetween, interaction, speed
 from _report import report
-from manipnet import DATA, fit_sequence, unpacked
-
-from handpipe.core.store import Store
-from handpipe.generation import checkpoint as checkpoints
-from handpipe.generation.settings import LossWeights, TrainingSettings
-from handpipe.generation.training import train
-from handpipe.screen import Screen
+from manipnet import DATA
 
 PARTS: Mapping[str, Callable[[Subject, int], dict[str, float]]] = {
     "speed": speed,
@@ -64,37 +53,7 @@ SKIPPED: Mapping[str, tuple[str, ...]] = {
 }
 """Models that a part is not about."""
 
-PROCESSES = 2
 EVALUATOR_STEPS = 500
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training."""
-
-    model: str
-    seed: int
-    folder: Path
-
-    @classmethod
-    def given(cls, folder: Path) -> Run:
-        """Of a checkpoint that is there, by what it says of itself."""
-        settings = checkpoints.load(folder).config["settings"]
-        without = settings["loss"]["contact"] == settings["loss"]["shape"] == 0
-        return cls(WITHOUT if without else settings["denoiser"], settings["seed"], folder)
-
-    def settings(self, steps: int) -> TrainingSettings:
-        loss = LossWeights(contact=0.0, shape=0.0) if self.model == WITHOUT else LossWeights()
-        denoiser: Any = OURS if self.model == WITHOUT else self.model
-        return TrainingSettings(denoiser=denoiser, steps=steps, seed=self.seed, loss=loss)
-
-
-def trained(run: Run, scene: Scene, steps: int) -> dict[str, float]:
-    """Seconds it took, unless some of it was there."""
-    there = (run.folder / "config.json").exists()
-    start = time.perf_counter()
-    train(scene.learnt, run.settings(steps), None, run.folder, Screen())
-    return {} if there else {"training/seconds": time.perf_counter() - start}
 
 
 def judged(run: Run, scene: Scene, part: str) -> dict[str, float]:
@@ -102,30 +61,6 @@ def judged(run: Run, scene: Scene, part: str) -> dict[str, float]:
     subject = Subject.of(run.folder, scene)
     found = {f"{part}/{name}": value for name, value in PARTS[part](subject, run.seed).items()}
     return found | {"training/parameters": float(sum(w.numel() for w in subject.loaded.checkpoint.weights.values()))}
-
-
-def in_processes(jobs: Sequence[tuple[Any, ...]]) -> list[tuple[str, dict[str, float]]]:
-    """Call every (function, run, ...), two at a time on one thread each; the model's name and what was returned."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, context, torch.set_num_threads, (1,)) as pool:
-        futures = [pool.submit(*job) for job in jobs]
-        for number, future in enumerate(as_completed(futures)):
-            work, run, *_ = jobs[futures.index(future)]
-            numbers = ", ".join(f"{name} {value:.4g}" for name, value in future.result().items())
-            print(f"{number + 1} of {len(jobs)}: {work.__name__} {run.folder.name}: {numbers}", file=sys.stderr)
-        return [(job[1].model, future.result()) for job, future in zip(jobs, futures, strict=True)]
-
-
-def fitted_sessions(data: Path, out: Path) -> list[str]:
-    """Names of the sequences, each fitted in a folder of its name; those that are there are taken as they are."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folders = unpacked(data, Path(temporary))
-        for folder in folders:
-            store = Store(str(out / folder.name / "session.zarr"))
-            if not (store.exists() and store.complete("mano")):
-                print(f"fit: {folder.name}", file=sys.stderr)
-                fit_sequence(folder, out / folder.name, False)
-    return [folder.name for folder in folders]
 
 
 def measure(options: argparse.Namespace, temporary: Path) -> tuple[str, Results]:
@@ -143,11 +78,7 @@ def measure(options: argparse.Namespace, temporary: Path) -> tuple[str, Results]
     else:
         out = options.checkpoints or temporary / "checkpoints"
         seeds = range(1 if options.quick else options.seeds)
-        runs = [
-            Run(model, seed, out / f"{model.replace(', ', '-').replace(' ', '-')}-{seed}")
-            for seed in seeds
-            for model in MODELS
-        ]
+        runs = [Run.of(model, seed, out) for seed in seeds for model in (OURS, *BASELINES, WITHOUT)]
         rows += in_processes([(trained, run, scene, options.steps) for run in runs])
     if {"free", "speed"} & set(options.only):
         print("evaluator", file=sys.stderr)

@@ -143,6 +143,13 @@ GENERATED: Columns = {
 """Generated motion: what the fit writes, many times over; nothing was observed, so nothing is left over."""
 
 
+CONTROLS: Columns = {
+    "wrist": ("frame hand xyz", "float32", NAN, "metre", "given wrist positions, joint 0; NaN where none was given"),
+    "global_orient": ("frame hand axis_angle", "float32", NAN, "radian", "given orientations, smplx's convention"),
+    "hand_pose": ("frame hand pose", "float32", NAN, "radian", "given finger poses, smplx's convention"),
+}
+
+
 def group_spec(
     name: str,
     columns: Columns,

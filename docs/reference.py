@@ -74,6 +74,10 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         schema.GENERATED,
         "the group `mano` of what `handpipe generate` writes; attributes `hand_model`, `checkpoint`, `keyframes`",
     ),
+    "controls (generated)": (
+        schema.CONTROLS,
+        "the group `controls` of what `handpipe generate` writes: what every sample was to obey",
+    ),
 }
 
 

@@ -221,6 +221,22 @@ class Windows:
             part = chosen[first : first + size]
             yield self._read(part, np.zeros(len(part), bool))
 
+    def at(self, start: int) -> WindowBatch:
+        """The window of the first source that begins in one of its frames.
+
+        Raises:
+            GenerationError: none does.
+        """
+        starts = self._starts[0]
+        index = int(np.searchsorted(starts, start))
+        if index == len(starts) or starts[index] != start:
+            source = self.sources[0]
+            raise GenerationError(
+                f"{source.name}: expected both hands in {self.frames} frames at {self.fps:g} fps from frame {start}, "
+                f"but they are not in all of them (it has {source.frames} at {source.fps:g} fps). Name another frame."
+            )
+        return self._read(np.array([index]), np.zeros(1, bool))
+
     @cached_property
     def _offsets(self) -> ndarray:
         """(source,) number of windows in the sources before."""

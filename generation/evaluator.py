@@ -1,4 +1,4 @@
-"""The eye of the benchmarks: a small autoencoder of two-hand motion whose code is what FID and diversity measure.
+"""The eye of `handpipe evaluate`: a small autoencoder of two-hand motion whose code is what FID and diversity measure.
 
 There is no public feature extractor for two-hand motion, so one is trained on the data's own training split, always
 from the same seed: figures are comparable only under the same evaluator, which `Evaluator.digest` names. It sees
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -181,7 +181,9 @@ class Evaluator:
         return (torch.cat(codes) - model.code_mean) / model.code_std
 
 
-def train_evaluator(joints_m: Tensor, seed: int = 0, steps: int = 500, batch: int = 64) -> Evaluator:
+def train_evaluator(
+    joints_m: Tensor, seed: int = 0, steps: int = 500, batch: int = 64, on_step: Callable[[], None] | None = None
+) -> Evaluator:
     """Train on windows of the training split; the same windows and seed make the same evaluator on the same machine.
 
     Half of the windows of a batch are mirrored (left and right hands change places), for twice the data.
@@ -191,6 +193,7 @@ def train_evaluator(joints_m: Tensor, seed: int = 0, steps: int = 500, batch: in
         seed: of initial weights and batches.
         steps: of Adam.
         batch: windows of a step.
+        on_step: called after each.
     """
     generator = torch.Generator().manual_seed(seed)
     windows = _canonical(joints_m.float())
@@ -216,6 +219,8 @@ def train_evaluator(joints_m: Tensor, seed: int = 0, steps: int = 500, batch: in
         loss.backward()
         optimiser.step()
         schedule.step()
+        if on_step is not None:
+            on_step()
     model.eval()
     codes = Evaluator(model).features(joints_m)
     model.code_mean.copy_(codes.mean(0))

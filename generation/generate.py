@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,14 @@ from torch import Tensor
 from ..core.engine import Progress
 from ..core.errors import ConfigError, GenerationError
 from ..core.hands import HANDS
-from ..core.schema import GENERATED, group_spec
-from ..core.store import Store, disk_errors
+from ..core.store import Store
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .control_files import Keyframes, Trajectory, contradictions, read_keyframes, read_trajectory
 from .controls import Controls
 from .denoisers import PRESETS, make_denoiser
 from .diffusion import SamplerSettings, Schedule
+from .generated_store import given_arrays, mano_arrays, write_motions
 from .kinematics import Kinematics
 from .model import MotionModel
 from .motion import Motion
@@ -190,10 +187,13 @@ def generate(
             samples,
             on_step=lambda: progress.advance(1),
         )
-        parts.append(_arrays(loaded.model.kinematics, motion))
+        parts.append(mano_arrays(loaded.model.kinematics, motion))
     progress.stop()
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    _write(out, arrays, fingerprint, loaded, keyframes)
+    config = loaded.checkpoint.config
+    attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
+    attrs["keyframes"] = [] if keyframes is None else keyframes.frame.tolist()
+    write_motions(out, arrays, given_arrays(controls), fingerprint, attrs)
     return {"out": str(out), "samples": request.count, "frames": length, "computed": True}
 
 
@@ -298,39 +298,3 @@ def _rows(controls: Controls, rows: slice) -> Controls:
     motion = controls.motion
     part = Motion(motion.wrist_m[rows], motion.R_world_wrist[rows], motion.R_pose[rows], motion.betas[rows])
     return Controls(part, controls.has_wrist[rows], controls.has_orient[rows], controls.has_pose[rows])
-
-
-def _arrays(kinematics: Kinematics, motion: Motion) -> dict[str, ndarray]:
-    """The columns of the store."""
-    arrays: Mapping[str, Tensor] = {**kinematics.to_mano(motion), "joints": kinematics.joints(motion)}
-    found = {name: value.float().cpu().numpy() for name, value in arrays.items()}
-    return {**found, "valid": np.ones(found["transl"].shape[:-1], bool)}
-
-
-def _write(
-    out: Path,
-    arrays: Mapping[str, ndarray],
-    fingerprint: Mapping[str, Any],
-    loaded: LoadedModel,
-    keys: Keyframes | None,
-) -> None:
-    """The store, under another name until it is complete."""
-    samples, frames = arrays["valid"].shape[:2]
-    config = loaded.checkpoint.config
-    attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
-    attrs["keyframes"] = [] if keys is None else keys.frame.tolist()
-    spec = group_spec("mano", GENERATED, {"sample": samples, "frame": frames}, {"sample": 1}, fingerprint, attrs)
-    partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("partial", "old"))
-    with disk_errors(str(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        store = Store(str(partial))
-        store.open()
-        store.create(spec)
-        for sample in range(samples):
-            store.write("mano", (sample,), {name: value[sample : sample + 1] for name, value in arrays.items()})
-        store.finish("mano")
-        store.consolidate()
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)

@@ -54,6 +54,68 @@ def _root(covariance: Tensor) -> Tensor:
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
+def kernel_distance(features: Tensor, reference: Tensor) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x.y / dim + 1)^3 (KID: Binkowski et al. 2018, eq. 4).
+
+    Its mean over draws does not depend on the number of samples; of equal distributions it is 0, so single values may
+    be negative. All samples are used at once: subsets, as in image KID, only save memory that some thousand samples do
+    not need.
+
+    Args:
+        features, reference: (sample, feature), two samples or more each.
+    """
+    x, y = features.double(), reference.double()
+    within = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (_kernel(x, x), _kernel(y, y))]
+    return float(within[0] + within[1] - 2 * _kernel(x, y).mean())
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x @ y.T / x.shape[-1] + 1) ** 3
+
+
+@dataclass(frozen=True)
+class Support:
+    """How two sets' supports lie in each other, 0 to 1."""
+
+    precision: float
+    """Of the generated samples, those within the real ones' support: are they realistic?"""
+    recall: float
+    """Of the real samples, those within the generated ones' support: is everything generated?"""
+
+
+def precision_recall(features: Tensor, reference: Tensor, neighbours: int = 5) -> Support:
+    """Improved precision and recall (Kynkaanniemi et al. 2019): a set's support is the union of the balls about its
+    samples that reach to their k-th nearest neighbour in the set.
+
+    Args:
+        features, reference: (sample, feature), more than `neighbours` samples each; of equal size, or the balls of the
+            larger set are smaller.
+        neighbours: k.
+    """
+    x, y = features.double(), reference.double()
+    apart = _distances(x, y)
+    # The nearest of all is the sample itself.
+    reach_x, reach_y = (_distances(each, each).kthvalue(neighbours + 1, dim=-1).values for each in (x, y))
+    return Support(
+        precision=float((apart <= reach_y).any(1).double().mean()),
+        recall=float((apart <= reach_x[:, None]).any(0).double().mean()),
+    )
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def multimodality(features: Tensor) -> float:
+    """Mean distance between the features of motions that were asked for by the same controls (Guo et al. 2020), over
+    all pairs.
+
+    Args:
+        features: (condition, sample, feature), two samples or more.
+    """
+    return float(torch.stack([torch.nn.functional.pdist(each).mean() for each in features.double()]).mean())
+
+
 def diversity(features: Tensor, subset: int = 500, seed: int = 0) -> float:
     """Mean distance between the features of different samples.
 
@@ -107,6 +169,18 @@ def joint_error_m(joints_m: Tensor, truth_m: Tensor, where: Tensor | None = None
     """
     distance = (joints_m.double() - truth_m.double()).norm(dim=-1)
     return float(distance.mean() if where is None else distance[where.broadcast_to(distance.shape[:-1])].mean())
+
+
+def missed(distance_mm: Tensor, has: Tensor, limit_mm: float) -> float:
+    """Share of the clips that miss any of their controls by more than a limit (trajectory error: Karunratanakul et al.
+    2023, GMD).
+
+    Args:
+        distance_mm: (clip, frame, hand) between what was given and what was made.
+        has: (clip, frame, hand) bool, where something was given: somewhere in each clip.
+        limit_mm: what is still met.
+    """
+    return float((has & (distance_mm > limit_mm)).flatten(1).any(1).double().mean())
 
 
 @dataclass(frozen=True)

@@ -94,3 +94,35 @@ class SamplingSettings:
     """Where to draw; `auto` takes a GPU if there is one."""
     precision: Precision = "auto"
     """Of the network's products; `auto` takes bfloat16 where the machine computes it natively."""
+
+
+@settings(frozen=True, config=STRICT)
+class EvaluatorSettings:
+    """How the autoencoder is trained in whose code sets of motion are compared."""
+
+    window: Annotated[int, Field(ge=8, le=512)] = 60
+    """Frames in a window; motion is compared window by window."""
+    fps: Positive = 30.0
+    """Frames per second of a window; motion at a higher rate is resampled."""
+    steps: Count = 500
+    """Optimizer steps."""
+    batch: Annotated[int, Field(ge=4)] = 64
+    """Windows in a step."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the first weights and of the batches."""
+
+
+@settings(frozen=True, config=STRICT)
+class EvaluationSettings:
+    """How much motion is compared."""
+
+    windows: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    """Windows of either side in the statistics of sets, at most; always as many of the one as of the other."""
+    stride: Count = 15
+    """Frames from one window of the reference to the next."""
+    mesh_frames: Annotated[int, Field(ge=1)] = 400
+    """Frames of either side whose meshes are compared, spread evenly, at most: some 30 ms each."""
+    neighbours: Count = 5
+    """Of a sample whose distance says how far its set's support reaches, in precision and recall."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the choice of windows."""

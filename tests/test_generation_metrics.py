@@ -24,8 +24,12 @@ from handpipe.generation.metrics import (
     frechet_distance,
     jerk,
     joint_error_m,
+    kernel_distance,
     keyframe_errors,
+    missed,
+    multimodality,
     penetration,
+    precision_recall,
     seam_ratio,
 )
 from handpipe.generation.motion import Motion
@@ -81,6 +85,52 @@ def test_diversity_is_the_mean_distance_of_pairs():
     assert diversity(triangle) == pytest.approx((3 + 4 + 5) / 3)
     assert diversity(triangle, subset=2, seed=0) in (3, 4, 5)
     assert diversity(torch.ones(5, 3)) == 0
+
+
+def naive_kid(x: np.ndarray, y: np.ndarray) -> float:
+    kernel = lambda a, b: (a @ b / len(a) + 1) ** 3  # noqa: E731
+    within = [np.mean([kernel(s[i], s[j]) for i in range(len(s)) for j in range(len(s)) if i != j]) for s in (x, y)]
+    return float(within[0] + within[1] - 2 * np.mean([kernel(a, b) for a in x for b in y]))
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 2**31 - 1), dimension=st.integers(1, 6))
+def test_kernel_distance_agrees_with_the_sum_over_pairs(seed, dimension):
+    a, b = normal(9, dimension, seed=seed), 2 * normal(7, dimension, seed=seed + 1) + 1
+    assert kernel_distance(a, b) == pytest.approx(naive_kid(a.numpy(), b.numpy()), rel=1e-9)
+
+
+def test_kernel_distance_has_no_bias_where_the_frechet_distance_has():
+    """Sets of ten of the same Gaussian, two hundred times: the mean is 0 to three of its standard errors."""
+    pairs = [(normal(10, 4, seed=2 * seed), normal(10, 4, seed=2 * seed + 1)) for seed in range(200)]
+    found = torch.tensor([kernel_distance(*pair) for pair in pairs])
+    assert abs(float(found.mean())) < 3 * float(found.std()) / 200**0.5
+    assert min(frechet_distance(*pair) for pair in pairs) > 0.1
+
+
+def test_precision_and_recall_of_hand_made_sets():
+    """Real: 0 to 10 on a line, whose balls reach one step. Generated: two among them, two far away and alone."""
+    real = torch.arange(11.0)[:, None]
+    made = torch.tensor([[3.0], [3.9], [100.0], [200.0]])
+    found = precision_recall(made, real, neighbours=1)
+    assert found.precision == 0.5
+    # 3 and 3.9 reach 0.9 and hold 3 and 4; 100 is 96.1 from 3.9 and holds 4 to 10.
+    assert found.recall == pytest.approx(8 / 11)
+    assert precision_recall(real, real).precision == precision_recall(real, real).recall == 1
+    far = precision_recall(real + 1000, real)
+    assert (far.precision, far.recall) == (0, 0)
+
+
+def test_a_collapsed_set_is_precise_and_recalls_nothing():
+    real, made = normal(60, 3), 1e-3 * normal(60, 3, seed=1)
+    found = precision_recall(made, real)
+    assert (found.precision, found.recall) == (1, 0)
+
+
+def test_multimodality_is_the_mean_over_conditions():
+    """Two samples 5 apart for one condition, 1 apart for the other, however far the conditions are."""
+    features = torch.tensor([[[0.0, 0], [3, 4]], [[100.0, 0], [101, 0]]])
+    assert multimodality(features) == pytest.approx(3)
 
 
 # ---- smoothness ----------------------------------------------------------------------------------------------------
@@ -151,6 +201,14 @@ def test_keyframe_errors_are_millimetres_and_degrees_of_what_was_given():
     assert (errors.worst_wrist_mm, errors.worst_orient_deg, errors.worst_pose_deg) == pytest.approx((5, 30, 15))
     assert keyframe_errors(given_, given_, has, has, has) == KeyframeErrors(0, 0, 0, 0, 0, 0)
     assert math.isnan(keyframe_errors(made, given_, ~has & has, has, has).wrist_mm)
+
+
+def test_a_clip_misses_its_controls_if_it_misses_one():
+    distance = torch.zeros(4, 6, 2)
+    has = torch.zeros(4, 6, 2, dtype=torch.bool)
+    has[:, 2] = has[:, 4] = True
+    distance[0, 2, 1], distance[1, 4, 0], distance[2, 3, 0] = 6.0, 11.0, 99.0  # the last is not given
+    assert [missed(distance, has, limit) for limit in (5.0, 10.0, 11.0)] == [0.5, 0.25, 0]
 
 
 @given(degrees=st.floats(1e-7, 179.99), axis=st.integers(0, 2))

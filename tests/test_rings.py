@@ -28,6 +28,7 @@ PURE = (
     *("generation.metrics", "generation.evaluator", "generation.statistics", "generation.precision"),
     *("core.gltf", "core.gltf_reader", "core.bvh_writer", "core.trc", "core.keypoint_csv", "core.npz"),
     "generation.interhand26m",
+    *("generation.mesh_overlap", "generation.scores"),
 )
 """Ring 1: arrays in, arrays out."""
 
