@@ -18,6 +18,8 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
+from .capture.augment import augment, is_checkpoint
+from .capture.augment_shot import AugmentSettings
 from .capture.import2d import Reading, import_keypoints2d
 from .capture.synthesize import SynthesisSettings, synthesize
 from .core.config import explain
@@ -264,6 +266,29 @@ class Generate:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Augment:
+    """Training data from motion: pictures of it, from several cameras, with 2D and 3D labels, masks and depth."""
+
+    source: Annotated[Positional[str], arg(metavar="CHECKPOINT")]
+    """A folder that `handpipe train-diffusion` wrote; or motion that is there: a session, or a store of motion."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder with pictures and labels; made if it is not there."""
+    settings: Annotated[AugmentSettings, arg(name="")]
+    sampling: SamplingSettings
+    engine: Annotated[EngineSettings, arg(name="")]
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    force: bool = False
+    """Render again, even if it is up to date; replace other motion that was generated there."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -298,10 +323,12 @@ def _dispatch(argv: list[str]) -> int:
         return _synthesize(command)
     if isinstance(command, Import):
         return _import(command.what)
-    if isinstance(command, TrainDiffusion | Generate):
+    if isinstance(command, TrainDiffusion | Generate | Augment):
         if command.config is not None:
             config, _ = load_config(command.config, None)
             command = _parse(argv, config)
+        if isinstance(command, Augment):
+            return _augment(command, config)
         return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
     if command.config is not None or command.session:
         # The flags stand over session.yaml: parse again, now with its values as the defaults.
@@ -327,6 +354,20 @@ def _parse(argv: list[str], config: Config) -> Any:
         tyro.conf.subcommand(
             "generate",
             default=Generate(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model),
+        ),
+    ]
+    commands |= Annotated[
+        Augment,
+        tyro.conf.subcommand(
+            "augment",
+            default=Augment(
+                tyro.MISSING,
+                tyro.MISSING,
+                config.augmentation,
+                config.sampling,
+                config.engine,
+                hand_model=config.hand_model,
+            ),
         ),
     ]
     for name, cls in SESSION_COMMANDS.items():
@@ -390,7 +431,29 @@ def _generate(command: Generate) -> int:
     return _said(command, figures, screen, f"{command.out}: {figures['samples']} x {figures['frames']} frames")
 
 
-def _said(command: TrainDiffusion | Generate, figures: dict[str, Any], screen: Screen, line: str) -> int:
+def _augment(command: Augment, config: Config) -> int:
+    from .generation.stored_motion import motion_store
+
+    screen = Screen()
+    options, name = command.settings, command.source
+    if name in config.sessions:
+        run(Job(name, config, STAGES), screen)
+        name = str(session_folder(config, name))
+    if is_checkpoint(Path(name)):
+        from .generation.generate import Request, generate
+
+        motion = command.out / "motion.zarr"
+        request = Request(options.sequences, options.seed, options.motion_frames)
+        sampling, model = command.sampling, command.hand_model
+        generate(Path(name), motion, request, sampling, model, screen, force=command.force)
+        name = str(motion)
+    with Engine(command.engine, screen) as engine:
+        store = motion_store(name)
+        figures = augment(store, command.out, options, command.hand_model, engine, force=command.force)
+    return _said(command, figures, screen, f"{command.out}: {figures['images']} images, labels in labels.zarr")
+
+
+def _said(command: TrainDiffusion | Generate | Augment, figures: dict[str, Any], screen: Screen, line: str) -> int:
     screen.say(line)
     if command.json:
         print(json.dumps(figures, indent=1))

@@ -62,6 +62,13 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         schema.GENERATED,
         "the group `mano` of what `handpipe generate` writes; attributes `hand_model`, `checkpoint`, `keyframes`",
     ),
+    "scenes (augmented)": (
+        schema.SCENES,
+        "what `handpipe augment` drew for each sequence; [augmentation.md](augmentation.md)",
+    ),
+    "cameras (augmented)": (schema.AUGMENTED_CAMERAS, "its cameras"),
+    "mano (augmented)": (schema.AUGMENTED_MANO, "its hands; attribute `hand_model`"),
+    "labels": (schema.AUGMENTED, "what is where in its pictures"),
 }
 
 
