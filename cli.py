@@ -21,6 +21,8 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 
 from .calibration.refine_stage import refine_from_hands
 from .calibration.supply import export_cameras, supply_cameras
+from .capture.augment import augment, is_checkpoint
+from .capture.augment_shot import AugmentSettings
 from .capture.import2d import Reading, import_keypoints2d
 from .capture.import_coco import import_coco
 from .capture.synthesize import SynthesisSettings, synthesize
@@ -441,6 +443,29 @@ class Evaluate:
     """Show the traceback of an error."""
 
 
+@dataclass(frozen=True)
+class Augment:
+    """Training data from motion: pictures of it, from several cameras, with 2D and 3D labels, masks and depth."""
+
+    source: Annotated[Positional[str], arg(metavar="CHECKPOINT")]
+    """A folder that `handpipe train-diffusion` wrote; or motion that is there: a session, or a store of motion."""
+    out: Annotated[Positional[Path], arg(metavar="OUT")]
+    """The folder with pictures and labels; made if it is not there."""
+    settings: Annotated[AugmentSettings, arg(name="")]
+    sampling: SamplingSettings
+    engine: Annotated[EngineSettings, arg(name="")]
+    hand_model: str | None = None
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
+    config: Path | None = None
+    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    force: bool = False
+    """Render again, even if it is up to date; replace other motion that was generated there."""
+    json: bool = False
+    """Print the summary as JSON on standard output."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
 SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
 
 
@@ -477,12 +502,14 @@ def _dispatch(argv: list[str]) -> int:
         return _synthesize(command)
     if isinstance(command, Import):
         return _import(command.what)
-    if isinstance(command, TrainDiffusion | Generate | Export):
+    if isinstance(command, TrainDiffusion | Generate | Export | Augment):
         if command.config is not None:
             config, _ = load_config(command.config, None)
             command = _parse(argv, config)
         if isinstance(command, Export):
             return _export(command, config)
+        if isinstance(command, Augment):
+            return _augment(command, config)
         return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
     if isinstance(command, TrainEvaluator):
         return _train_evaluator(command, config)
@@ -532,6 +559,20 @@ def _parse(argv: list[str], config: Config) -> Any:
         tyro.conf.subcommand(
             "evaluate",
             default=Evaluate(tyro.MISSING, tyro.MISSING, EvaluationSettings(), hand_model=config.hand_model),
+        ),
+    ]
+    commands |= Annotated[
+        Augment,
+        tyro.conf.subcommand(
+            "augment",
+            default=Augment(
+                tyro.MISSING,
+                tyro.MISSING,
+                config.augmentation,
+                config.sampling,
+                config.engine,
+                hand_model=config.hand_model,
+            ),
         ),
     ]
     for name, cls in SESSION_COMMANDS.items():
@@ -672,6 +713,28 @@ def _evaluate(command: Evaluate, config: Config) -> int:
     report = evaluate(question, command.settings, command.hand_model, screen)
     screen.table(f"{command.generated} against {', '.join(reference)}", table(report))
     return _said(command, report, screen, f"{len(report['figures'])} figures; docs/evaluation.md says what they mean")
+
+
+def _augment(command: Augment, config: Config) -> int:
+    from .generation.stored_motion import motion_store
+
+    screen = Screen()
+    options, name = command.settings, command.source
+    if name in config.sessions:
+        run(Job(name, config, STAGES), screen)
+        name = str(session_folder(config, name))
+    if is_checkpoint(Path(name)):
+        from .generation.generate import Request, generate
+
+        motion = command.out / "motion.zarr"
+        request = Request(options.sequences, options.seed, options.motion_frames)
+        sampling, model = command.sampling, command.hand_model
+        generate(Path(name), motion, request, sampling, model, screen, force=command.force)
+        name = str(motion)
+    with Engine(command.engine, screen) as engine:
+        store = motion_store(name)
+        figures = augment(store, command.out, options, command.hand_model, engine, force=command.force)
+    return _said(command, figures, screen, f"{command.out}: {figures['images']} images, labels in labels.zarr")
 
 
 def _said(command: Any, figures: dict[str, Any], screen: Screen, line: str) -> int:

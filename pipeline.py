@@ -19,6 +19,7 @@ from .calibration.gate import CalibrationSettings
 from .capture import detect as detect_stage
 from .capture import import2d, second_look
 from .capture import synthesize as synthesize_stage
+from .capture.augment_shot import AugmentSettings
 from .capture.detector import DetectionSettings, find_detector
 from .capture.second_look import SecondLookSettings
 from .capture.session import CaptureSettings, Session, content_hashes, read_session
@@ -81,6 +82,7 @@ class Config:
     fitting: FittingSettings = FittingSettings()
     training: Annotated[TrainingSettings, tyro.conf.Suppress] = TrainingSettings()
     sampling: Annotated[SamplingSettings, tyro.conf.Suppress] = SamplingSettings()
+    augmentation: Annotated[AugmentSettings, tyro.conf.Suppress] = AugmentSettings()
     engine: Annotated[EngineSettings, tyro.conf.arg(name="")] = EngineSettings()
 
 

@@ -20,16 +20,43 @@ from .skin import HandSkin, vertex_normals
 NEAR_M, FAR_M = 0.05, 5.0
 SUPERSAMPLING = 2
 """Rays per pixel and direction, for the board."""
-KEY_LIGHT = np.array([0.35, -0.45, 0.82])
-FILL_LIGHT = np.array([-0.75, 0.55, 0.25])
 
 
 # ---- the hands' picture ------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class Light:
+    """Two lamps, the room and the sky; strengths are numbers, or BGR where the light has a colour."""
+
+    key: ndarray
+    """(3,) world, toward the stronger lamp, of any length."""
+    fill: ndarray
+    """(3,) toward the weaker one."""
+    key_strength: float | ndarray = 0.64
+    fill_strength: float | ndarray = 0.26
+    ambient: float | ndarray = 0.22
+    sky: float | ndarray = 0.18
+
+    def shade(self, normals: ndarray, wrap: ndarray) -> ndarray:
+        """(n, 3) BGR of the diffuse light on surfaces with these normals; `wrap` (3,) is how far it reaches round."""
+        key, fill = self.key / np.linalg.norm(self.key), self.fill / np.linalg.norm(self.fill)
+        lit = np.clip((normals @ key.astype(np.float32))[:, None] + wrap, 0, None) / (1 + wrap)
+        back = np.clip((normals @ fill.astype(np.float32))[:, None] + 0.2, 0, None) / 1.2
+        sky = 0.5 + 0.5 * normals[:, 2:]
+        return self.key_strength * lit + self.fill_strength * back + self.ambient + self.sky * sky
+
+
+STUDIO = Light(np.array([0.35, -0.45, 0.82]), np.array([-0.75, 0.55, 0.25]))
+"""Of the synthetic session."""
+
+SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
+"""Light scatters in skin: it reaches a little round the edge, and red reaches furthest."""
+
+
 @dataclass(frozen=True)
 class LitHands:
-    """Both hands of one frame, ready to be seen from any view."""
+    """Hands of one frame, or other things, ready to be seen from any view."""
 
     vertices_m: ndarray
     """(n, 3) world."""
@@ -41,33 +68,29 @@ class LitHands:
     """(n, 3) BGR of the diffuse light, 0 to 1."""
     gloss: ndarray
     """(n,)"""
+    light: Light = STUDIO
 
 
-def light_hands(skins: Sequence[HandSkin], vertices_m: ndarray) -> LitHands:
+def light_hands(skins: Sequence[HandSkin], vertices_m: ndarray, light: Light = STUDIO) -> LitHands:
     """Smooth and light the hands of one frame; the same for every view.
 
     Args:
         skins: one per hand.
         vertices_m: (hand, V, 3) world.
+        light: what shines on them.
     """
     vertices, normals, faces, colors, first = [], [], [], [], 0
-    key, fill = KEY_LIGHT / np.linalg.norm(KEY_LIGHT), FILL_LIGHT / np.linalg.norm(FILL_LIGHT)
     for skin, coarse in zip(skins, vertices_m, strict=True):
         v = skin.subdivision @ coarse.astype(np.float32)
         n = vertex_normals(v, skin.faces, skin.vertex_faces)
-        # Light scatters in skin: it reaches a little round the edge, and red reaches furthest.
-        wrap = np.array([0.15, 0.20, 0.38], dtype=np.float32)
-        lit = np.clip((n @ key.astype(np.float32))[:, None] + wrap, 0, None) / (1 + wrap)
-        back = np.clip((n @ fill.astype(np.float32))[:, None] + 0.2, 0, None) / 1.2
-        sky = 0.5 + 0.5 * n[:, 2:]
-        colors.append(skin.albedo * (0.64 * lit + 0.26 * back + 0.22 + 0.18 * sky))
+        colors.append(skin.albedo * light.shade(n, SKIN_WRAP))
         vertices.append(v)
         normals.append(n)
         faces.append(skin.faces + first)
         first += len(v)
     gloss = np.concatenate([skin.gloss for skin in skins])
     return LitHands(
-        np.concatenate(vertices), np.concatenate(normals), np.concatenate(faces), np.concatenate(colors), gloss
+        np.concatenate(vertices), np.concatenate(normals), np.concatenate(faces), np.concatenate(colors), gloss, light
     )
 
 
@@ -83,20 +106,60 @@ def render_hands(camera: Cameras, hands: LitHands, background: ndarray, seed: in
     Returns:
         (h, w, 3) uint8 BGR.
     """
+    image, depth_m = draw(camera, hands, background.astype(np.float32) / 255)
+    seen = depth_m < 0.9 * FAR_M
+    if seen.any():
+        image *= contact_shadow(depth_m, seen)[..., None]
+    return sensor(image, seed)
+
+
+def draw(camera: Cameras, hands: LitHands, image: ndarray) -> tuple[ndarray, ndarray]:
+    """Draw over an image.
+
+    Args:
+        camera: a single view.
+        hands: from `light_hands`.
+        image: (h, w, 3) float32 BGR, 0 to 1.
+
+    Returns:
+        The image, and the depth (h, w) float32 along the camera's z, metres; FAR_M where there is nothing.
+    """
     uv, depth = _project(camera, hands.vertices_m)
+    return _rasterise(uv, depth, hands.faces, _seen_color(camera, hands), image)
+
+
+def draw_alone(camera: Cameras, hands: LitHands) -> tuple[tuple[slice, slice], ndarray, ndarray]:
+    """Draw on black, only where something is: in a small window that costs little.
+
+    Args:
+        camera: a single view.
+        hands: from `light_hands`.
+
+    Returns:
+        Rows and columns of the window in the picture; colour (h, w, 3) and depth (h, w) in it, as from `draw`.
+    """
+    uv, depth = _project(camera, hands.vertices_m)
+    near, low, high = depth.min() > NEAR_M, np.zeros(2, int), camera.size_px[0]
+    if near:  # otherwise some of the pixels mean nothing
+        low = np.clip(np.floor(uv.min(axis=0)).astype(int), low, high)
+        high = np.clip(np.ceil(uv.max(axis=0)).astype(int) + 1, low, high)
+    window = (slice(low[1], high[1]), slice(low[0], high[0]))
+    black = np.zeros((high[1] - low[1], high[0] - low[0], 3), np.float32)
+    if black.size == 0:
+        return window, black, black[..., 0]
+    return window, *_rasterise(uv - low, depth, hands.faces, _seen_color(camera, hands), black)
+
+
+def _seen_color(camera: Cameras, hands: LitHands) -> ndarray:
+    """(n, 3) BGR of the vertices as a camera sees them: skin darkens toward its edge, and shines."""
     view = camera.centers_m[0].astype(np.float32) - hands.vertices_m
     view /= np.linalg.norm(view, axis=1, keepdims=True)
     facing = np.clip(np.sum(view * hands.normals, axis=1), 0, 1)
-    half = view + KEY_LIGHT.astype(np.float32) / np.linalg.norm(KEY_LIGHT).astype(np.float32)
+    key = hands.light.key
+    half = view + key.astype(np.float32) / np.linalg.norm(key).astype(np.float32)
     half /= np.linalg.norm(half, axis=1, keepdims=True)
     shine = hands.gloss * np.clip(np.sum(half * hands.normals, axis=1), 0, 1) ** 24
-    color = hands.color * (0.55 + 0.45 * facing)[:, None] + shine[:, None]
-    image = background.astype(np.float32) / 255
-    image, depth_m = _rasterise(uv, depth, hands.faces, color, image)
-    seen = depth_m < 0.9 * FAR_M
-    if seen.any():
-        image *= _contact_shadow(depth_m, seen)[..., None]
-    return _sensor(image, seed)
+    return hands.color * (0.55 + 0.45 * facing)[:, None] + shine[:, None]
 
 
 def _project(camera: Cameras, points_m: ndarray) -> tuple[ndarray, ndarray]:
@@ -124,10 +187,11 @@ def _rasterise(uv: ndarray, depth: ndarray, faces: ndarray, color: ndarray, imag
     return image, depth_m
 
 
-def _contact_shadow(depth_m: ndarray, seen: ndarray) -> ndarray:
-    """Darken what lies just behind something nearer (unsharp masking of the depth: Luft, Colditz, Deussen 2006)."""
+def contact_shadow(depth_m: ndarray, seen: ndarray, reach_px: float = 7) -> ndarray:
+    """(h, w) factor that darkens what lies just behind something nearer (unsharp masking of the depth: Luft, Colditz,
+    Deussen 2006)."""
     behind = np.where(seen, depth_m, depth_m[seen].max())
-    near = cv2.GaussianBlur(behind, (0, 0), 7)
+    near = cv2.GaussianBlur(behind, (0, 0), reach_px)
     return np.where(seen, 1 - 0.42 * np.clip((behind - near) / 0.012, 0, 1), 1).astype(np.float32)
 
 
@@ -136,13 +200,13 @@ def _noise_tile(h: int, w: int) -> ndarray:
     return np.random.default_rng(0).standard_normal((h, w, 3), dtype=np.float32)
 
 
-def _sensor(image: ndarray, seed: int) -> ndarray:
+def sensor(image: ndarray, seed: int, blur_px: float = 0.55, gain: float = 1.0) -> ndarray:
     """Lens blur, noise that grows with the light, and 8 bits. The noise is a random cut of one large tile."""
     h, w = image.shape[:2]
     y, x = np.random.default_rng(seed).integers(0, 256, 2)
     noise = _noise_tile(h + 256, w + 256)[y : y + h, x : x + w]
-    image = cv2.GaussianBlur(image, (0, 0), 0.55)
-    image += noise * (0.004 + 0.005 * np.sqrt(np.maximum(image, 0)))
+    image = cv2.GaussianBlur(image, (0, 0), blur_px)
+    image += noise * (gain * 0.004 + gain * 0.005 * np.sqrt(np.maximum(image, 0)))
     return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -233,7 +297,7 @@ def render_board(
         x1, y1 = np.clip(np.ceil(uv.max(0)).astype(int) + 3, 0, [w, h])
         if x1 - x0 > 2 and y1 - y0 > 2:
             _draw_board(image[y0:y1, x0:x1], rays[y0:y1, x0:x1], T_cam_board, texture, camera.focal_px[0])
-    return _sensor(image, seed)
+    return sensor(image, seed)
 
 
 def _draw_board(image: ndarray, rays: ndarray, T_cam_board: ndarray, texture: BoardTexture, focal_px: float) -> None:

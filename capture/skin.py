@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy import ndarray
@@ -27,6 +27,14 @@ class HandSkin:
     """(fine vertex, 3) BGR, 0 to 1."""
     gloss: ndarray
     """(fine vertex,) strength of the highlight: nails shine."""
+    pale: ndarray
+    """(fine vertex,) 0 to 1: nails and palm, which hold little pigment in any skin."""
+
+    def toned(self, tone_bgr: ndarray) -> HandSkin:
+        """The same skin with another mean colour (3,), BGR from 0 to 1."""
+        ratio = tone_bgr / SKIN_BGR
+        tone = ratio + 0.6 * self.pale[:, None] * np.clip(0.35 - 0.35 * ratio, 0, None)
+        return replace(self, albedo=np.clip(self.albedo * tone, 0, 1).astype(np.float32))
 
 
 def hand_skin(hand: dict[str, ndarray], side: str, levels: int = 2) -> HandSkin:
@@ -47,7 +55,7 @@ def hand_skin(hand: dict[str, ndarray], side: str, levels: int = 2) -> HandSkin:
     columns = np.repeat(np.arange(len(faces)), 3)
     touch = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(count, len(faces)))
     rest = matrix @ hand["v_template"]
-    albedo, gloss = _paint(
+    albedo, gloss, pale = _paint(
         rest, vertex_normals(rest, faces, touch), hand["v_template"][MANO_TIP_VERTEX], hand["J"], side
     )
     return HandSkin(
@@ -56,6 +64,7 @@ def hand_skin(hand: dict[str, ndarray], side: str, levels: int = 2) -> HandSkin:
         sparse.csr_array(touch, dtype=np.float32),
         albedo.astype(np.float32),
         gloss.astype(np.float32),
+        pale.astype(np.float32),
     )
 
 
@@ -101,8 +110,8 @@ def vertex_normals(vertices: ndarray, faces: ndarray, vertex_faces: sparse.csr_a
     return normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-20)
 
 
-def _paint(v: ndarray, normal: ndarray, tips: ndarray, joints: ndarray, side: str) -> tuple[ndarray, ndarray]:
-    """Albedo (n, 3) and gloss (n,) of the hand at rest: nails, knuckles, creases, pinker pads and palm."""
+def _paint(v: ndarray, normal: ndarray, tips: ndarray, joints: ndarray, side: str) -> tuple[ndarray, ndarray, ndarray]:
+    """Albedo (n, 3), gloss and paleness (n,) of the hand at rest: nails, knuckles, creases, pinker pads and palm."""
     mirror = np.array([1.0, 1.0, 1.0]) if side == "right" else np.array([-1.0, 1.0, 1.0])
     dorsal_side = normal @ np.array([0.0, 1.0, 0.0])
     pink = 0.55 * np.clip(-dorsal_side, 0.0, 1.0)
@@ -142,4 +151,4 @@ def _paint(v: ndarray, normal: ndarray, tips: ndarray, joints: ndarray, side: st
     color = color * (1 - np.clip(pink, 0, 1.2)[:, None] * np.array([0.14, 0.17, 0.02]))
     color = color * (1 - 0.45 * np.clip(dark, 0, 1)[:, None] * np.array([1.0, 0.95, 0.75]))
     color = color + nail[:, None] * (np.array([0.66, 0.70, 0.92]) - color)
-    return np.clip(color, 0, 1), 0.10 + 0.35 * nail
+    return np.clip(color, 0, 1), 0.10 + 0.35 * nail, np.maximum(np.clip(-2 * dorsal_side, 0, 1), np.clip(nail, 0, 1))

@@ -142,6 +142,52 @@ GENERATED: Columns = {
 }
 """Generated motion: what the fit writes, many times over; nothing was observed, so nothing is left over."""
 
+AUGMENTED: Columns = {
+    "points": (
+        "sequence view frame hand joint xy",
+        "float32",
+        NAN,
+        "pixel",
+        "joints in the picture, through the lens; NaN for a hand that is not shown",
+    ),
+    "visibility": (
+        "sequence view frame hand joint",
+        "uint8",
+        0,
+        "1",
+        "2 to be seen, 1 hidden by something, 0 outside the picture or not shown",
+    ),
+    "joints_cam": ("sequence view frame hand joint xyz", "float32", NAN, "metre", "joints in the camera's frame"),
+    "box": (
+        "sequence view frame hand corner",
+        "float32",
+        NAN,
+        "pixel",
+        "x0, y0, x1, y1: first and last pixel that the hand would take if nothing hid it; NaN where none",
+    ),
+    "seen": ("sequence view frame hand", "float32", NAN, "1", "share of those pixels in which it is in front"),
+}
+"""Labels of the pictures of `handpipe augment`."""
+
+AUGMENTED_CAMERAS: Columns = {
+    array: (f"sequence {axes}", dtype, fill, units, meaning)
+    for array, (axes, dtype, fill, units, meaning) in CAMERAS.items()
+    if array != "rms"
+}
+
+AUGMENTED_MANO: Columns = {
+    array: (axes.replace("sample", "sequence"), dtype, fill, units, meaning)
+    for array, (axes, dtype, fill, units, meaning) in GENERATED.items()
+} | {"valid": ("sequence frame hand", "bool", False, "1", "whether the hand is shown")}
+
+SCENES: Columns = {
+    "sample": ("sequence", "int32", -1, "1", "which motion of the source it shows"),
+    "start": ("sequence", "int64", -1, "1", "from which of its frames on"),
+    "tone": ("sequence bgr", "float32", NAN, "1", "mean colour of the skin, 0 to 1"),
+    "key_light": ("sequence xyz", "float32", NAN, "1", "unit vector toward the stronger lamp, in the world"),
+    "things": ("sequence", "int32", -1, "1", "how many things are before the hands"),
+}
+
 
 CONTROLS: Columns = {
     "wrist": ("frame hand xyz", "float32", NAN, "metre", "given wrist positions, joint 0; NaN where none was given"),
@@ -173,6 +219,7 @@ def group_spec(
     coords = dict(coords or {})
     known = {
         **{"row": 3, "col": 3, "row4": 4, "col4": 4, "wh": 2, "coefficient": 5, "xy": 2, "xyz": 3},
+        **{"corner": 4, "bgr": 3},
         **{"joint": NUM_JOINTS, "hand": 2, "slot": 2, "beta": NUM_BETAS, "pose": NUM_POSE, "axis_angle": 3},
         **sizes,
     }

@@ -78,6 +78,13 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         schema.CONTROLS,
         "the group `controls` of what `handpipe generate` writes: what every sample was to obey",
     ),
+    "scenes (augmented)": (
+        schema.SCENES,
+        "what `handpipe augment` drew for each sequence; [augmentation.md](augmentation.md)",
+    ),
+    "cameras (augmented)": (schema.AUGMENTED_CAMERAS, "its cameras"),
+    "mano (augmented)": (schema.AUGMENTED_MANO, "its hands; attribute `hand_model`"),
+    "labels": (schema.AUGMENTED, "what is where in its pictures"),
 }
 
 

@@ -15,7 +15,8 @@ STAGES = ("capture", "calibration", "triangulation", "fitting", "generation")
 
 PURE = (
     *("core.hands", "core.cameras", "core.geometry", "core.anatomy", "core.procedural_hand", "core.motion"),
-    *("core.hand_model", "capture.rig", "triangulation.dlt", "triangulation.robust", "triangulation.grouping"),
+    *("core.hand_model", "capture.rig", "capture.scenes", "triangulation.dlt", "triangulation.robust"),
+    "triangulation.grouping",
     *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
     *("triangulation.clock", "triangulation.offsets", "triangulation.shifts"),
     *("fitting.kinematics", "fitting.gauss_newton", "fitting.reprojection", "fitting.contact", "core.bvh"),

@@ -1,0 +1,167 @@
+"""One sequence of `handpipe augment`: a clip of the motion, the scene drawn around it, and its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy import ndarray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings
+
+from ..core.cameras import Cameras
+from ..core.config import STRICT
+from ..core.hand_model import HandModel
+from ..core.hands import HANDS
+from ..core.schema import AUGMENTED_CAMERAS, AUGMENTED_MANO, SCENES
+from ..core.store import Store
+from .scenes import Film, Scene, draw_cameras, draw_film, draw_scene
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@settings(frozen=True, config=STRICT)
+class AugmentSettings:
+    """Training data from motion."""
+
+    sequences: Annotated[int, Field(ge=1, le=9999)] = 16
+    """Clips to render, each with its own person, light, room and cameras."""
+    frames: Annotated[int, Field(ge=1, le=99999)] = 60
+    """Frames of a clip."""
+    every: Count = 1
+    """Every how manieth frame of the motion is shown."""
+    views: Annotated[int, Field(ge=1, le=99)] = 4
+    """Cameras of a clip."""
+    width: Annotated[int, Field(ge=32, le=4096)] = 256
+    """Image width, pixels."""
+    height: Annotated[int, Field(ge=32, le=4096)] = 256
+    """Image height, pixels."""
+    single_hand: Share = 0.25
+    """Share of the clips that show only one of the hands."""
+    occluded: Share = 0.3
+    """Share of the clips in which things are before the hands."""
+    shape: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """Standard deviation of what is added to the motion's hand shapes (betas)."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Best quality of the images; each view's is drawn from the 20 below."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything that is drawn, the motion too."""
+
+    @property
+    def motion_frames(self) -> int:
+        """How many frames of the motion a clip spans."""
+        return (self.frames - 1) * self.every + 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """The motion that is shown."""
+
+    store: Store
+    sampled: bool
+    """Whether its `mano` group has a leading axis `sample`."""
+    clips: tuple[tuple[int, int], ...]
+    """Sample and first frame of every sequence."""
+    hand_model: str | None
+    """Folder of the model; None is the procedural hand."""
+
+
+@cache
+def hand_model_of(folder: str | None, hand: int) -> HandModel:
+    side = HANDS[hand]
+    if folder is None:
+        return HandModel.procedural(side)
+    return HandModel.load(Path(folder).expanduser() / f"MANO_{side.upper()}.npz", side)
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One clip with its scene."""
+
+    scene: Scene
+    cameras: Cameras
+    films: tuple[Film, ...]
+    betas: ndarray
+    """(hand, 10)"""
+    global_orient: ndarray
+    """(frame, hand, 3)"""
+    hand_pose: ndarray
+    """(frame, hand, 45)"""
+    transl: ndarray
+    """(frame, hand, 3)"""
+    joints_m: ndarray
+    """(frame, hand, 21, 3) world; of both hands, also where one is not shown."""
+
+
+@lru_cache(4)
+def read_shot(source: Source, options: AugmentSettings, number: int) -> Shot:
+    rng = np.random.default_rng([options.seed, number])
+    scene = draw_scene(rng, options.single_hand, options.occluded, options.shape)
+    sample, start = source.clips[number]
+    frames = slice(start, start + options.motion_frames, options.every)
+    region = (sample, frames) if source.sampled else (frames,)
+    orient, pose, transl = (
+        source.store.read("mano", name, region) for name in ("global_orient", "hand_pose", "transl")
+    )
+    stored = source.store.read("mano", "betas", (sample,) if source.sampled else None)
+    betas, transl, joints = stored + scene.betas_delta, transl.astype(float), []
+    for hand in range(len(HANDS)):
+        model = hand_model_of(source.hand_model, hand)
+        # Another shape has its root joint elsewhere: the wrist stays where it was.
+        transl[:, hand] -= model.rest_joint_dirs[0] @ (betas[hand] - stored[hand])
+        joints.append(model.joints(betas[hand], orient[:, hand], pose[:, hand], transl[:, hand]))
+    joints_m = np.stack(joints, axis=1)
+    names = [f"v{view}" for view in range(options.views)]
+    cameras = draw_cameras(rng, joints_m[:, list(scene.hands)], names, (options.width, options.height))
+    films = tuple(draw_film(rng, options.jpeg_quality) for _ in names)
+    return Shot(scene, cameras, films, betas, orient, pose, transl, joints_m)
+
+
+def _scene_blocks(source: Source, options: AugmentSettings, number: int) -> dict[str, ndarray]:
+    scene = read_shot(source, options, number).scene
+    sample, start = source.clips[number]
+    return {
+        "sample": np.array([sample]),
+        "start": np.array([start]),
+        "tone": scene.tone_bgr[None],
+        "key_light": scene.lamps.key[None],
+        "things": np.array([len(scene.things)]),
+    }
+
+
+def _camera_blocks(source: Source, options: AugmentSettings, number: int) -> dict[str, ndarray]:
+    cameras = read_shot(source, options, number).cameras
+    return {
+        "K": cameras.K[None],
+        "distortion": cameras.distortion[None],
+        "T_cam_world": cameras.T_cam_world[None],
+        "size": cameras.size_px[None],
+    }
+
+
+def _mano_blocks(source: Source, options: AugmentSettings, number: int) -> dict[str, ndarray]:
+    one = read_shot(source, options, number)
+    shown = np.isin(np.arange(len(HANDS)), one.scene.hands)
+    arrays = {
+        "global_orient": one.global_orient,
+        "hand_pose": one.hand_pose,
+        "transl": one.transl,
+        "joints": one.joints_m,
+    }
+    blocks = {
+        name: np.where(shown.reshape(1, 2, *[1] * (array.ndim - 2)), array, np.nan)[None]
+        for name, array in arrays.items()
+    }
+    valid = np.broadcast_to(shown, (1, options.frames, 2))
+    return {**blocks, "betas": np.where(shown[:, None], one.betas, np.nan)[None], "valid": valid}
+
+
+PER_SEQUENCE = {
+    "scenes": (SCENES, _scene_blocks),
+    "cameras": (AUGMENTED_CAMERAS, _camera_blocks),
+    "mano": (AUGMENTED_MANO, _mano_blocks),
+}
