@@ -171,16 +171,19 @@ def drift_figures(folder: Path, views: int, frames: int) -> list[Figure]:
 def real_figures(folder: Path, data: Path) -> list[Figure]:
     """The recording of four webcams: which offsets, and the hands' reprojection."""
     root = folder / "four-cameras"
-    lay_out(data, root)
     rows, values = [], []
     for name, flags in (
-        ("as recorded", ["--clock.no-interpolate"]),
+        ("without timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
+        ("timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
         ("timestamps, interpolated", ["--clock.no-estimate"]),
         ("and the cameras' own delays", []),
     ):
+        lay_out(data, root)
+        if not values:
+            (root / "timestamps.csv").unlink()
         command = [sys.executable, "-m", "handpipe.cli", "run", str(root), "--json", *flags]
         figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        limit = values[0] if len(values) == 2 else None
+        limit = values[0] if values else None
         values.append(figures["reprojection_px"])
         rows.append(Figure(f"real hands, reprojection: {name}", values[-1], "px median", limit))
         rows.append(Figure("  fit residual", figures["residual_mm"], "mm mean"))
