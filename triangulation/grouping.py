@@ -35,6 +35,9 @@ SLOTS = 3
 SAME_HAND_M = 0.02
 """Two hands whose equal joints are nearer than this on average are one hand, found twice."""
 
+FAINT_SHARE = 0.25
+"""A hand that fewer views show than this share of another hand's is none: of many wrong detections, a few agree."""
+
 _SEEDS = 24
 _TRIES = 4  # Hypotheses refined until one is a hand.
 _USES = 3  # Pairs per candidate among the seeds, so that one hand does not take them all.
@@ -114,6 +117,8 @@ def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, n
             if is_hand(frame, found, chosen) and not _is_taken(found, points[:slot]):
                 break
         else:
+            break
+        if np.count_nonzero(chosen >= 0) < FAINT_SHARE * np.count_nonzero(member >= 0, axis=1).max():
             break
         points[slot], member[slot] = found, chosen
         # A second detection of this hand in a view must not found a hand of its own.
