@@ -133,6 +133,18 @@ def test_a_third_hand_is_found_beside_the_two():
     assert (np.sort(groups.member, axis=1) == np.arange(3)[:, None]).all()
 
 
+@pytest.mark.parametrize(("views", "found"), [(4, False), (12, True)])
+def test_a_hand_that_few_of_many_views_show_is_none(views, found):
+    """Beside two hands in twenty views: the same detections in four of them are chance, in twelve a hand."""
+    cameras, motion = dome(20), interaction(2, reach_m=0.15)
+    three = np.concatenate([motion, motion[:, :1] + [0.05, 0.2, 0.1]], axis=1)
+    uv = cameras.project(three).astype(np.float32)
+    uv[views:, :, 2] = np.nan
+    groups = group_hands(cameras, uv, np.ones(uv.shape[:3]), np.full(uv.shape[:3], 0.5))
+    assert np.isfinite(groups.points_m).all((0, 2, 3)).tolist() == [True, True, found]
+    assert np.isfinite(groups.points_m).any((0, 2, 3)).tolist() == [True, True, found]
+
+
 def test_the_order_of_views_means_nothing():
     cameras, motion = dome(9), interaction(3)
     points, score, right, _ = detect(cameras, motion, seen=0.7, mixed=0.1)

@@ -120,6 +120,19 @@ def test_another_persons_hand_does_not_stand_in_for_one_that_is_missing():
     np.testing.assert_array_equal(track_hands(groups, FPS).points_m, motion)
 
 
+def test_what_three_of_forty_views_agree_on_takes_no_hands_place():
+    """Like a left hand for six frames here and six there; forty views show the hands, and three that."""
+    motion = interaction(60, reach_m=0.2)
+    points = np.full((60, 3, 21, 3), np.nan)
+    points[:, 1:] = motion
+    for start, side_m in zip(range(3, 54, 7), [0.1, -0.1] * 4, strict=True):
+        points[start : start + 6, 0] = hand(0.8, LEFT) + [side_m, 0.1, 0.0]
+    member = np.zeros((60, 3, 40), int)
+    member[:, 0, 3:] = -1
+    tracks = track_hands(HandGroups(member, points, np.zeros((60, 3))), FPS)
+    np.testing.assert_array_equal(tracks.points_m, motion)
+
+
 def test_one_doubt_does_not_break_a_track_for_good():
     """Two copies of a hand, a centimetre apart; after one of them has gone, the other is one track again."""
     points = np.tile(hand(0.4), (30, 2, 1, 1))

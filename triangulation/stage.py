@@ -31,7 +31,7 @@ from .assignment import add_second_look, labelled_members, predict_hands, recove
 from .grouping import SLOTS, HandGroups, group_hands
 from .tracking import track_hands
 
-CODE = 3
+CODE = 4
 """Raised when the same input would give other numbers."""
 
 

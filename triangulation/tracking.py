@@ -72,10 +72,14 @@ def track_hands(groups: HandGroups, fps: float) -> HandTracks:
 
 def _evidence(groups: HandGroups, links: list[tuple[list[int], list[int]]], fps: float) -> list[_Track]:
     """What the links' frames say about their hands; a link that says both is cut in two."""
+    views = np.count_nonzero(groups.member >= 0, axis=-1)
+    # What a few of many views agree on is seldom a hand, and its shape says nothing.
+    usual = np.median(views[views > 0]) if views.any() else 1.0
+    trust = np.minimum(2 * views / usual, 1.0)
     chirality = np.clip(chirality_log_odds(groups.points_m), -_CHIRALITY_LIMIT, _CHIRALITY_LIMIT)
     votes = _VOTES_WEIGHT * np.clip(groups.votes, -_VOTES_LIMIT, _VOTES_LIMIT)
-    per_frame = votes + chirality
-    sure = np.clip((np.count_nonzero(groups.member >= 0, axis=-1) - 1) / _SURE_VIEWS, 0.0, 1.0)
+    per_frame = trust * (votes + chirality)
+    sure = trust * np.clip((views - 1) / _SURE_VIEWS, 0.0, 1.0)
     independent = min(1.0, 1 / (fps * _INDEPENDENT_S))
     cuts: set[int] = set()
     for frames, slots in links:
