@@ -1,6 +1,6 @@
 """Poses from the hands, on a session with a board: as calibrated, with cameras bumped, and mended without the board.
 
-    python benchmarks/refinement.py SESSION
+    python benchmarks/refinement.py SESSION [--json FILE]
 
 SESSION is one on which `handpipe triangulate` has run, and whose board was filmed. Nothing in it is changed. The hands
 are detected and held out as `handpipe calibrate --refine-from-hands` does it; the board's distances are the judge.
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from _report import Figure, report
 from scipy.spatial.transform import Rotation
 
 from handpipe.calibration.refine import Observations, refine_poses
@@ -38,24 +40,29 @@ def bumped(cameras: Cameras, count: int, degrees: float, mm: float) -> Cameras:
     return replace(cameras, T_cam_world=T)
 
 
-def main(session: str) -> None:
-    store = Store(f"{session.rstrip('/')}/session.zarr")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("session", help="its folder")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    store = Store(f"{options.session.rstrip('/')}/session.zarr")
     cameras = read_cameras(store)
     hands = gather_hands(store, cameras)
     training = np.nonzero(~hands.held_out)[0]
-    print("| cameras | | held-out reprojection, px | bones vary by, mm | board distances, mm RMSE | board's size |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    rows = []
     for name, bump in BUMPS.items():
         before = bumped(cameras, *bump)
         seen = Observations.from_pixels(before, hands.uv_px)
         after = refine_poses(before, seen.part(training), hands.points_m[training], before.calibrated)
         for what, rig in (("before", before), ("after", after)):
             found = measure(rig, seen, hands, store)
-            board = "none | none" if found.board is None else f"{found.board.all_rmse_mm:.2f} | {found.board.scale:.4f}"
-            print(f"| {name} | {what} | {found.held_out_px:.2f} | {found.bones_mm:.2f} | {board} |")
+            rows.append(Figure(f"{name}, {what}: held-out reprojection", found.held_out_px, "px median"))
+            rows.append(Figure("  spread of a bone's length", found.bones_mm, "mm"))
+            if found.board is not None:
+                rows.append(Figure("  board distances", found.board.all_rmse_mm, "mm RMSE"))
+                rows.append(Figure("  board's size over the print's", found.board.scale, ""))
+    report("poses from the hands", rows, options.json)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("session")
-    main(parser.parse_args().session)
+    main()

@@ -96,7 +96,7 @@ class SolveCameras:
     board: Board
     views: tuple[str, ...]
     sizes_px: ndarray
-    time_s: ndarray
+    time_s: ndarray | None
     """(view, board_frame) when each image was taken."""
     clips: Mapping[str, Clip]
     """Of the board."""
@@ -227,9 +227,13 @@ def cameras_plan(
         advice = "Show them the board, supply their calibration in cameras.toml"
         judge = Judge(str(folder), dead_views, advice, options, board.square_m)
         time_s = session.board_timeline.time_s
+        if not (np.fmax.reduce(time_s) > np.fmin.reduce(time_s)).any():  # They pass over NaN without a word.
+            time_s = None  # All at once; when, does not matter.
         task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, options, judge)
         chosen = {**asdict(options), "known_distances": known}
-        inputs = {BOARD_GROUP: store.digest_of(BOARD_GROUP), "times": hashlib.sha256(time_s.tobytes()).hexdigest()}
+        inputs: dict[str, Any] = {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
+        if time_s is not None:
+            inputs["times"] = hashlib.sha256(time_s.tobytes()).hexdigest()
     else:
         judge = Judge(str(supplied), dead_views, "Add these views to the file under their names", options)
         task = ReadCameras(supplied, session.views, sizes, judge)

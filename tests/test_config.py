@@ -26,7 +26,10 @@ def test_later_layers_win_key_by_key(tmp_path):
     ("text", "message"),
     [
         ("fitting: {smothness: 1}", r"unknown key 'fitting\.smothness'\. Known keys: .*finger_acceleration_sd"),
-        ("stages: [fit]", r"unknown key 'stages'\. Known keys: board, calibration, capture, .* triangulation\."),
+        (
+            "stages: [fit]",
+            r"unknown key 'stages'\. Known keys: augmentation, board, calibration, capture, .* triangulation\.",
+        ),
         ("board: {columns: many}", r"'board\.columns': .*valid integer.* but got 'many'"),
         ("board: {columns: '4'}", r"'board\.columns': .*valid integer"),
         ("engine: {workers: true}", r"'engine\.workers': .*valid integer"),

@@ -109,7 +109,7 @@ def test_chunks_and_workers_do_not_change_a_bit(done, tiny, capsys):
     """
     status, _, _ = run(capsys, "run", tiny, "--workers", "2", "--chunk-frames", "5", "--json")
     assert status == 0
-    for group in ("board", "cameras", "detections", "groups", "tracks", "second_look", "keypoints", "mano"):
+    for group in ("board", "cameras", "detections", "clock", "groups", "tracks", "second_look", "keypoints", "mano"):
         one = xr.open_zarr(done / "session.zarr", group=group).load()
         two = xr.open_zarr(tiny / "session.zarr", group=group).load()
         assert one.equals(two), group
@@ -140,7 +140,7 @@ def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, t
     status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
     assert status == 0
     assert figures["frames"] == 2
-    identity = ["groups", "tracks", "second_look", "keypoints"]
+    identity = ["clock", "groups", "tracks", "second_look", "keypoints"]
     assert figures["computed"] == ["timeline", "detections", *identity, "shape", "mano"]
     assert contents(root / "session.zarr") == before
     whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
@@ -153,6 +153,7 @@ def test_stages_run_what_they_need(tiny, capsys):
     assert run(capsys, "triangulate", tiny, *RUN)[1]["computed"] == [
         "board",
         "cameras",
+        "clock",
         "groups",
         "tracks",
         "second_look",
@@ -212,7 +213,7 @@ def test_an_unknown_key_leaves_what_was_computed(done, tmp_path, capsys):
     root = shutil.copytree(done, tmp_path / "tiny")
     before = contents(root / "session.zarr")
     (root / "session.yaml").write_text("fiting: {}\n")
-    assert "unknown key 'fiting'. Known keys: board, calibration" in wrong(capsys, "run", root, *RUN)
+    assert "unknown key 'fiting'. Known keys: augmentation, board, calibration" in wrong(capsys, "run", root, *RUN)
     assert contents(root / "session.zarr") == before
 
 
