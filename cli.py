@@ -1,479 +1,54 @@
-"""The commands; thin. `main` turns what is wrong into one sentence and an exit status."""
+"""The command line: parsing and dispatch. `main` turns what is wrong into one sentence and an exit status."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any
 
 import tyro
 from pydantic import ValidationError
-from tyro.conf import Positional, arg
 
 # Before anything imports these libraries: no chatter of theirs between our lines.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
-from .calibration.refine_stage import refine_from_hands
-from .calibration.supply import export_cameras, supply_cameras
-from .capture.augment import augment, is_checkpoint
-from .capture.augment_shot import AugmentSettings
-from .capture.import2d import Reading, import_keypoints2d
-from .capture.import_coco import import_coco
-from .capture.synthesize import SynthesisSettings, synthesize
-from .core.camera_formats import Format as CameraFormat
+from .commands import Command, Group, exports, generation, imports, sessions
 from .core.config import explain
-from .core.engine import Engine, EngineSettings
 from .core.errors import ConfigError, HandpipeError
-from .core.importing import data_folder, import_bvh, import_keypoints, import_mano
-from .core.keypoint_bvh import Mirror
-from .core.store import Store
-from .generation.exporting import export
-from .generation.formats import EXPORTERS, KEYPOINT_READERS, KEYPOINTS_DO, FormatName
-from .generation.importing import import_mano_motion
-from .generation.settings import EvaluationSettings, EvaluatorSettings, SamplingSettings, TrainingSettings
-from .pipeline import STAGES, Config, Job, Stage, load_config, run, session_folder
+from .pipeline import Config, load_config
 from .screen import Screen
-from .summary import rows, summarize
 
 DONE, FAILED, WRONG = 0, 1, 2
 
-
-@dataclass(frozen=True)
-class Common:
-    """What every command on a session takes."""
-
-    session: Positional[str]
-    """A session folder, or the name of a session in pipeline.yaml (`capture-session` is there by default)."""
-    settings: Annotated[Config, arg(name="")]
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    store: str | None = None
-    """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
-    force: bool = False
-    """Compute again what this command is for, even if it is up to date."""
-    prune: Annotated[int | None, arg(metavar="N")] = None
-    """Only the first N frames; results go to session-prune-N.zarr."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Run(Common):
-    """Clips to MANO: every stage that is missing or stale."""
-
-    until: Stage = "fit"
-    """The last stage to run."""
-
-    def stages(self) -> tuple[Stage, ...]:
-        return STAGES[: STAGES.index(self.until) + 1]
-
-
-@dataclass(frozen=True)
-class Calibrate(Common):
-    """The cameras: from the board in the clips, from cameras.toml, or from another tool's file."""
-
-    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
-    """Take the cameras from this file or folder (docs/cameras.md) and write them to cameras.toml."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of that file; by default 1, and 0.001 for InterHand2.6M's."""
-    refine_from_hands: bool = False
-    """Adjust where the cameras stand to the hands, and keep that if held-out frames and the board agree."""
-
-    def stages(self) -> tuple[Stage, ...]:
-        return ("calibrate",)
-
-
-@dataclass(frozen=True)
-class Detect(Common):
-    """2D hands in every view and frame."""
-
-    def stages(self) -> tuple[Stage, ...]:
-        return ("detect",)
-
-
-@dataclass(frozen=True)
-class Triangulate(Common):
-    """Which detection is which hand, and 3D keypoints from all views."""
-
-    def stages(self) -> tuple[Stage, ...]:
-        return ("triangulate",)
-
-
-@dataclass(frozen=True)
-class Fit(Common):
-    """MANO of both hands to the keypoints."""
-
-    def stages(self) -> tuple[Stage, ...]:
-        return ("fit",)
-
-
-@dataclass(frozen=True)
-class Synthesize:
-    """A session that a computer filmed: rendered views of two hands and of a board, with the truth."""
-
-    out: Positional[Path]
-    """The session's folder; made if it is not there."""
-    settings: Annotated[SynthesisSettings, arg(name="")]
-    engine: Annotated[EngineSettings, arg(name="")]
-    force: bool = False
-    """Render again, even if it is up to date."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportMano:
-    """The official hand models to npz: no chumpy, and nothing pickled is run."""
-
-    one: Annotated[Positional[Path], arg(metavar="MANO_RIGHT.pkl")]
-    """An official file."""
-    other: Annotated[Positional[Path | None], arg(metavar="MANO_LEFT.pkl")] = None
-    """The other hand's; the order does not matter."""
-    out: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Where MANO_LEFT.npz and MANO_RIGHT.npz go; by default ~/.local/share/handpipe/mano."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportBvh:
-    """Two-hand motion in BVH to a session of keypoints, for `handpipe fit`."""
-
-    left: Annotated[Positional[Path], arg(metavar="LEFT")]
-    """The left hand's motion."""
-    right: Annotated[Positional[Path], arg(metavar="RIGHT")]
-    """The right hand's; the same file again if it has both."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The session's folder; made if it is not there."""
-    fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Keep only so many frames per second; by default all."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of the files; by default found from the length of the bones."""
-    mirror: Mirror = "auto"
-    """Negate x; `auto` does where both hands have the other's shape: left-handed coordinates, as Unity's."""
-    sigma_m: float = 0.001
-    """Standard error of the joints, metres."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportKeypoints:
-    """3D keypoints in npz, TRC, CSV or glTF to a session, for `handpipe fit`."""
-
-    file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """An npz with `points` (frame, hand, joint, 3), or `left` and `right`; or a .trc, .csv or .glb file."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The session's folder; made if it is not there."""
-    fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, where the file does not say."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of the file; by default what the file says, or 1."""
-    swap_hands: bool = False
-    """Left is right and right is left."""
-    mirror: bool = False
-    """Negate x: the coordinates are left-handed."""
-    sigma_m: float = 0.001
-    """Standard error of the joints where the file has none, metres."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportMotion:
-    """MANO motion in npz, as `handpipe export mano` writes it, to a session that is already fitted."""
-
-    file: Annotated[Positional[Path], arg(metavar="FILE.npz")]
-    """Per hand: betas, global_orient, hand_pose, transl; docs/importing.md says how they are called."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The session's folder; made if it is not there."""
-    fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, where the file does not say."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz that the motion is for; None is the procedural hand."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportKeypoints2d:
-    """Another detector's 2D hands to the detections of a session: OpenPose, MMPose, COCO-WholeBody or npz."""
-
-    session: Positional[str]
-    """A session folder, with clips or with only cameras.toml, or the name of a session in pipeline.yaml."""
-    paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...")]
-    """Files, or folders of files. A folder or the beginning of a file's name says the view."""
-    reading: Annotated[Reading, arg(name="")]
-    fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, where there are no clips."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    store: str | None = None
-    """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportInterHand26M:
-    """InterHand2.6M's annotations to sessions of joints, cameras and MANO."""
-
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """With *_data.json, *_camera.json, *_joint_3d.json and, if there is one, *_MANO_NeuralAnnot.json."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The sessions' folder: OUT/Capture*/<sequence>."""
-    only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
-    """Sequences to take, such as 'Capture3/*touch*'; by default all."""
-    fps: Annotated[float, arg(metavar="FPS")] = 30.0
-    """Of the dataset: 30 or 5, by the release."""
-    unit_m: float = 0.001
-    """Metres in one unit of the joints and of the cameras' positions."""
-    sigma_m: float = 0.001
-    """Standard error of the joints, metres."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, which NeuralAnnot is for; None is the procedural hand."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportCoco:
-    """COCO-WholeBody hands with cameras to a session of detections, for `handpipe run`."""
-
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """With annotations.json and cameras.toml, as `handpipe export coco` writes it."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The session's folder; made if it is not there."""
-    fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, where the file does not say."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ImportHub:
-    """What `handpipe export hub` wrote, back to sessions."""
-
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
-    """With sequences.parquet."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The sessions' folder: OUT/<sequence>."""
-    only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
-    """Sequences to take, such as 'touch*'; by default all."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Import:
-    """Hand models, motion and keypoints from elsewhere."""
-
-    what: Annotated[
-        Annotated[ImportMano, tyro.conf.subcommand("mano")]
-        | Annotated[ImportMotion, tyro.conf.subcommand("mano-motion")]
-        | Annotated[ImportBvh, tyro.conf.subcommand("bvh")]
-        | Annotated[ImportKeypoints, tyro.conf.subcommand("keypoints")]
-        | Annotated[ImportKeypoints2d, tyro.conf.subcommand("keypoints2d")]
-        | Annotated[ImportInterHand26M, tyro.conf.subcommand("interhand26m")]
-        | Annotated[ImportCoco, tyro.conf.subcommand("coco")]
-        | Annotated[ImportHub, tyro.conf.subcommand("hub")],
-        arg(name=""),
-    ]
-
-
-@dataclass(frozen=True)
-class TrainDiffusion:
-    """A diffusion model of two-hand motion, from fitted sessions."""
-
-    settings: Annotated[TrainingSettings, arg(name="")]
-    sources: Positional[tuple[str, ...]] = ("capture-session", "procedural")
-    """Sessions, Zarr stores with a `mano` group, `procedural` or `procedural:N`: so many clips of made-up motion."""
-    out: Annotated[Path, arg(metavar="FOLDER")] = Path("checkpoint")
-    """The checkpoint's folder; a training that was stopped goes on there."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    force: bool = False
-    """Start anew, whatever is in the folder."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Generate:
-    """Two-hand motion from a checkpoint: free, between keyframes, along wrist trajectories."""
-
-    checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
-    """A folder that `handpipe train-diffusion` wrote."""
-    out: Annotated[Positional[Path], arg(metavar="OUT.zarr")]
-    """The store that is made: group `mano`, with an axis `sample` in front."""
-    settings: Annotated[SamplingSettings, arg(name="")]
-    count: int = 1
-    """Motions to draw."""
-    seed: int = 0
-    """The same seed gives the same motions."""
-    frames: Annotated[int | None, arg(metavar="N")] = None
-    """Length; by default what the model was trained on."""
-    keyframes: Annotated[str | None, arg(metavar="FILE")] = None
-    """Poses to go through: an npz or a Zarr store, or frames of a session, as in SESSION:0,30,59."""
-    trajectory: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Wrist positions to go through: a CSV file with frame,hand,x,y,z, or an npz."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    force: bool = False
-    """Replace other motion that is there."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """Fitted or generated motion to other tools' formats; says what each of them loses."""
-
-    format: Positional[FormatName]
-    """What to write; docs/exporting.md says what each format is for."""
-    sessions: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
-    """Session folders, Zarr stores with a `mano` group, or names of sessions in pipeline.yaml."""
-    out: Annotated[Path, arg(metavar="OUT")]
-    """A folder that is made, one file for each sequence; or a file with the format's suffix, for one sequence."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    force: bool = False
-    """Replace an earlier export."""
-    images: bool = True
-    """Write the images of the session's clips, in formats that have images."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class ExportCameras:
-    """A session's cameras in another tool's format; says what the format does not hold."""
-
-    session: Positional[str]
-    """A session folder, or the name of a session in pipeline.yaml."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The file, or for COLMAP the folder, that is made. OpenCV's is XML where the name ends in .xml."""
-    format: CameraFormat = "aniposelib"
-    """What to write; docs/cameras.md has their conventions."""
-    store: str | None = None
-    """Where the results are: a folder or an fsspec URL; by default session.zarr in the session's folder."""
-    force: bool = False
-    """Replace what is there."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class TrainEvaluator:
-    """The autoencoder in whose code `handpipe evaluate` compares sets of motion."""
-
-    settings: Annotated[EvaluatorSettings, arg(name="")]
-    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
-    """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`; best what the model learnt from."""
-    out: Annotated[Path, arg(metavar="FILE")] = Path("evaluator.safetensors")
-    """The file that is made."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    force: bool = False
-    """Replace a file that is there."""
-    json: bool = False
-    """Print the evaluator's record as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Generated motion against real motion: how good, how true to its controls, how the hands touch."""
-
-    generated: Annotated[Positional[str], arg(metavar="GENERATED")]
-    """What `handpipe generate` wrote, or any store or session with a `mano` group."""
-    reference: Annotated[Positional[tuple[str, ...]], arg(metavar="REFERENCE...")]
-    """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`."""
-    settings: Annotated[EvaluationSettings, arg(name="")]
-    evaluator: Annotated[Path | None, arg(metavar="FILE")] = None
-    """What `handpipe train-evaluator` wrote; without it one is trained on the reference, and not kept."""
-    truth_start: Annotated[int | None, arg(metavar="FRAME")] = None
-    """Every sample retells the first reference from this frame on: measure how near, and how well contact is found."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    json: bool = False
-    """Print all figures as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Training data from motion: pictures of it, from several cameras, with 2D and 3D labels, masks and depth."""
-
-    source: Annotated[Positional[str], arg(metavar="CHECKPOINT")]
-    """A folder that `handpipe train-diffusion` wrote; or motion that is there: a session, or a store of motion."""
-    out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The folder with pictures and labels; made if it is not there."""
-    settings: Annotated[AugmentSettings, arg(name="")]
-    sampling: SamplingSettings
-    engine: Annotated[EngineSettings, arg(name="")]
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    force: bool = False
-    """Render again, even if it is up to date; replace other motion that was generated there."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-SESSION_COMMANDS = {"run": Run, "calibrate": Calibrate, "detect": Detect, "triangulate": Triangulate, "fit": Fit}
+COMMANDS: Mapping[str, type[Command] | Group] = {
+    "synthesize": sessions.Synthesize,
+    "import": imports.IMPORT,
+    "train-diffusion": generation.TrainDiffusion,
+    "generate": generation.Generate,
+    "export": exports.EXPORT,
+    "train-evaluator": generation.TrainEvaluator,
+    "evaluate": generation.Evaluate,
+    "augment": generation.Augment,
+    "run": sessions.Run,
+    "calibrate": sessions.Calibrate,
+    "detect": sessions.Detect,
+    "triangulate": sessions.Triangulate,
+    "fit": sessions.Fit,
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status: 0 done, 2 wrong usage or input; a failure of ours raises."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        return _dispatch(argv)
+        _dispatch(argv)
+        return DONE
     except HandpipeError as error:
         if "--debug" in argv:
             raise
@@ -493,305 +68,38 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
-def _dispatch(argv: list[str]) -> int:
+def _dispatch(argv: list[str]) -> None:
     config, _ = load_config(None, None)
-    if argv[:2] == ["export", "cameras"]:
-        return _export_cameras(tyro.cli(ExportCameras, args=argv[2:], prog="handpipe export cameras"), config)
     command = _parse(argv, config)
-    if isinstance(command, Synthesize):
-        return _synthesize(command)
-    if isinstance(command, Import):
-        return _import(command.what)
-    if isinstance(command, TrainDiffusion | Generate | Export | Augment):
-        if command.config is not None:
-            config, _ = load_config(command.config, None)
-            command = _parse(argv, config)
-        if isinstance(command, Export):
-            return _export(command, config)
-        if isinstance(command, Augment):
-            return _augment(command, config)
-        return _train(command, config) if isinstance(command, TrainDiffusion) else _generate(command)
-    if isinstance(command, TrainEvaluator):
-        return _train_evaluator(command, config)
-    if isinstance(command, Evaluate):
-        return _evaluate(command, config)
-    if command.config is not None or command.session:
-        # The flags stand over session.yaml: parse again, now with its values as the defaults.
-        config, _ = load_config(command.config, command.session)
+    file, session = command.over()
+    if file is not None or session is not None:
+        # The flags stand over these files: parse again, now with their values as the defaults.
+        config, _ = load_config(file, session)
         command = _parse(argv, config)
-    assert isinstance(command, Common)
-    return _run(command)
+    figures = command.execute(config, Screen())
+    if command.json:
+        print(json.dumps(figures, indent=1))
 
 
 def _parse(argv: list[str], config: Config) -> Any:
     """The command with its options; leaves with status 2 and the usage when they are wrong."""
-    commands: Any = Annotated[
-        Synthesize,
-        tyro.conf.subcommand("synthesize", default=Synthesize(tyro.MISSING, SynthesisSettings(), config.engine)),
-    ]
-    commands |= Annotated[Import, tyro.conf.subcommand("import")]
-    commands |= Annotated[
-        TrainDiffusion,
-        tyro.conf.subcommand("train-diffusion", default=TrainDiffusion(config.training, hand_model=config.hand_model)),
-    ]
-    commands |= Annotated[
-        Generate,
-        tyro.conf.subcommand(
-            "generate",
-            default=Generate(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model),
-        ),
-    ]
-    commands |= Annotated[
-        Export,
-        tyro.conf.subcommand(
-            "export", default=Export(tyro.MISSING, tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
-        ),
-    ]
-    commands |= Annotated[
-        TrainEvaluator,
-        tyro.conf.subcommand(
-            "train-evaluator",
-            default=TrainEvaluator(EvaluatorSettings(), tyro.MISSING, hand_model=config.hand_model),
-        ),
-    ]
-    commands |= Annotated[
-        Evaluate,
-        tyro.conf.subcommand(
-            "evaluate",
-            default=Evaluate(tyro.MISSING, tyro.MISSING, EvaluationSettings(), hand_model=config.hand_model),
-        ),
-    ]
-    commands |= Annotated[
-        Augment,
-        tyro.conf.subcommand(
-            "augment",
-            default=Augment(
-                tyro.MISSING,
-                tyro.MISSING,
-                config.augmentation,
-                config.sampling,
-                config.engine,
-                hand_model=config.hand_model,
-            ),
-        ),
-    ]
-    for name, cls in SESSION_COMMANDS.items():
-        commands |= Annotated[cls, tyro.conf.subcommand(name, default=cls(tyro.MISSING, config))]
+    commands = _one_of(COMMANDS, config)
     try:
         return tyro.cli(commands, args=argv, prog="handpipe", description="Clips of two hands in, MANO in Zarr out.")
     except ValidationError as error:
         raise ConfigError(explain(Config, "command line", error)) from error
 
 
-def _run(command: Any) -> int:
-    if command.prune is not None and command.prune < 1:
-        raise ConfigError(f"--prune {command.prune}: expected 1 or more frames. Leave it out for the whole session.")
-    stages = command.stages()
-    forced = frozenset(stages) if command.force else frozenset()
-    screen = Screen()
-    found = _new_cameras(command, screen) if isinstance(command, Calibrate) else {}
-    root = session_folder(command.settings, command.session)
-    if "supplied" in found and not (root / "videos").is_dir():
-        return _said(command, found, screen, f"next: `handpipe import keypoints2d {root} PATH... --fps FPS`")
-    done = run(Job(command.session, command.settings, stages, forced, command.prune, command.store), screen)
-    figures = summarize(done) | found
-    screen.table(f"{command.session}", rows(figures))
-    if command.json:
-        print(json.dumps(figures, indent=1))
-    return DONE
-
-
-def _new_cameras(command: Calibrate, screen: Screen) -> dict[str, Any]:
-    """A new cameras.toml, from another tool's file or from the hands, if that is asked for."""
-    config, said = command.settings, []
-    found: dict[str, Any] = {}
-    root = session_folder(config, command.session)
-    if command.source is None and command.unit_m is not None:
-        raise ConfigError("--unit-m: expected it with --from FILE, whose unit it is. Name the file, or leave it out.")
-    if command.source is not None:
-        said += supply_cameras(root, command.source, command.unit_m, config.capture, config.calibration, config.fps)
-        found["supplied"] = command.source
-    if command.refine_from_hands:
-        hands: Sequence[Stage] = ("triangulate",)
-        done = run(Job(command.session, config, hands, frozenset(), command.prune, command.store), screen)
-        found["refinement"], lines = refine_from_hands(root, done.store, done.rig, command.force)
-        said += lines
-    for line in said:
-        screen.say(line)
-    return found
-
-
-def _export_cameras(command: ExportCameras, config: Config) -> int:
-    screen = Screen()
-    root = session_folder(config, command.session)
-    store = Store((command.store or str(root / "session.zarr")).rstrip("/"))
-    figures, lost = export_cameras(root, store, command.out, command.format, command.force)
-    for sentence in lost:
-        screen.say(f"{command.format}: {sentence}")
-    screen.say(f"{command.out}: {figures['views']} cameras")
-    if command.json:
-        print(json.dumps(figures, indent=1))
-    return DONE
-
-
-def _synthesize(command: Synthesize) -> int:
-    screen = Screen()
-    with Engine(command.engine, screen) as engine:
-        computed = synthesize(command.out, command.settings, engine, force=command.force)
-    if command.json:
-        print(json.dumps({"session": str(command.out), "computed": list(computed)}, indent=1))
-    return DONE
-
-
-def _train(command: TrainDiffusion, config: Config) -> int:
-    # PyTorch, diffusers and their kin take seconds to load: only who trains waits for them.
-    from .generation.training import train
-
-    screen = Screen()
-    for name in command.sources:
-        if name in config.sessions:
-            run(Job(name, config, STAGES), screen)
-    names = [str(session_folder(config, name)) for name in command.sources]
-    figures = train(names, command.settings, command.hand_model, command.out, screen, force=command.force)
-    return _said(command, figures, screen, f"next: `handpipe generate {command.out} OUT.zarr`")
-
-
-def _generate(command: Generate) -> int:
-    from .generation.generate import Request, generate
-
-    screen = Screen()
-    request = Request(command.count, command.seed, command.frames, command.keyframes, command.trajectory)
-    figures = generate(
-        command.checkpoint,
-        command.out,
-        request,
-        command.settings,
-        command.hand_model,
-        screen,
-        force=command.force,
-    )
-    return _said(command, figures, screen, f"{command.out}: {figures['samples']} x {figures['frames']} frames")
-
-
-def _export(command: Export, config: Config) -> int:
-    screen = Screen()
-    # A URL is no path.
-    names = [str(session_folder(config, name)) if name in config.sessions else name for name in command.sessions]
-    exporter = EXPORTERS[command.format]
-    figures = export(
-        command.format,
-        exporter,
-        names,
-        command.out,
-        command.hand_model,
-        screen,
-        force=command.force,
-        fitted=command.format not in KEYPOINTS_DO,
-        images=command.images,
-    )
-    for sentence in figures["lost"]:
-        screen.say(f"not in {command.format}: {sentence}")
-    return _said(command, figures, screen, f"{figures['out']}: sequences: {len(figures['sequences'])}")
-
-
-def _train_evaluator(command: TrainEvaluator, config: Config) -> int:
-    from .generation.evaluator_file import train_to_file
-
-    screen = Screen()
-    names = [str(session_folder(config, name)) for name in command.sources]
-    record = train_to_file(names, command.settings, command.hand_model, command.out, screen, force=command.force)
-    return _said(command, record, screen, f"{command.out}: evaluator {record['digest']}")
-
-
-def _evaluate(command: Evaluate, config: Config) -> int:
-    from .generation.evaluate import Question, evaluate
-    from .generation.evaluation_table import table
-
-    screen = Screen()
-    reference = tuple(str(session_folder(config, name)) for name in command.reference)
-    question = Question(command.generated, reference, command.evaluator, command.truth_start)
-    report = evaluate(question, command.settings, command.hand_model, screen)
-    screen.table(f"{command.generated} against {', '.join(reference)}", table(report))
-    return _said(command, report, screen, f"{len(report['figures'])} figures; docs/evaluation.md says what they mean")
-
-
-def _augment(command: Augment, config: Config) -> int:
-    from .generation.stored_motion import motion_store
-
-    screen = Screen()
-    options, name = command.settings, command.source
-    if name in config.sessions:
-        run(Job(name, config, STAGES), screen)
-        name = str(session_folder(config, name))
-    if is_checkpoint(Path(name)):
-        from .generation.generate import Request, generate
-
-        motion = command.out / "motion.zarr"
-        request = Request(options.sequences, options.seed, options.motion_frames)
-        sampling, model = command.sampling, command.hand_model
-        generate(Path(name), motion, request, sampling, model, screen, force=command.force)
-        name = str(motion)
-    with Engine(command.engine, screen) as engine:
-        store = motion_store(name)
-        figures = augment(store, command.out, options, command.hand_model, engine, force=command.force)
-    return _said(command, figures, screen, f"{command.out}: {figures['images']} images, labels in labels.zarr")
-
-
-def _said(command: Any, figures: dict[str, Any], screen: Screen, line: str) -> int:
-    screen.say(line)
-    if command.json:
-        print(json.dumps(figures, indent=1))
-    return DONE
-
-
-def _import(
-    what: ImportMano
-    | ImportMotion
-    | ImportBvh
-    | ImportKeypoints
-    | ImportKeypoints2d
-    | ImportInterHand26M
-    | ImportCoco
-    | ImportHub,
-) -> int:
-    screen = Screen()
-    match what:
-        case ImportMano(one, other):
-            files = [path for path in (one, other) if path is not None]
-            figures, said = import_mano(files, what.out or data_folder() / "mano")
-        case ImportMotion(file, out):
-            config, _ = load_config(None, None)
-            figures, said = import_mano_motion(file, out, what.fps, what.hand_model or config.hand_model)
-        case ImportBvh(left, right, out):
-            figures, said = import_bvh((left, right), out, what.fps, what.unit_m, what.mirror, what.sigma_m)
-        case ImportKeypoints(file, out):
-            read = KEYPOINT_READERS.get(file.suffix.lower(), KEYPOINT_READERS[".npz"])
-            figures, said = import_keypoints(
-                file, out, what.fps, what.unit_m, what.swap_hands, what.mirror, what.sigma_m, read
-            )
-        case ImportKeypoints2d(session, paths, reading):
-            config, _ = load_config(what.config, session)
-            root = session_folder(config, session)
-            store = Store((what.store or str(root / "session.zarr")).rstrip("/"))
-            fps = what.fps or config.fps
-            figures, said = import_keypoints2d(root, paths, reading, config.capture, fps, store)
-        case ImportCoco(folder, out):
-            figures, said = import_coco(folder, out, what.fps)
-        case ImportHub(folder, out, only):
-            from .generation.importing_hub import import_hub
-
-            figures, said = import_hub(folder, out, only, screen)
-        case ImportInterHand26M(folder, out, only):
-            from .generation.importing_interhand26m import import_interhand26m
-
-            figures, said = import_interhand26m(
-                folder, out, only, what.fps, what.unit_m, what.sigma_m, what.hand_model, screen
-            )
-    for line in said:
-        screen.say(line)
-    if what.json:
-        print(json.dumps(figures, indent=1))
-    return DONE
+def _one_of(commands: Mapping[str, type[Command] | Group], config: Config) -> Any:
+    """The union of the commands, as tyro takes subcommands."""
+    union: list[Any] = []
+    for name, command in commands.items():
+        if isinstance(command, Group):
+            group = tyro.conf.subcommand(name, description=command.title)
+            union.append(Annotated[_one_of(command.commands, config), group])
+        else:
+            union.append(Annotated[command, tyro.conf.subcommand(name, default=command.default(config))])
+    return reduce(or_, union)
 
 
 if __name__ == "__main__":

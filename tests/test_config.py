@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handpipe.cli import _parse
+from handpipe.cli import _parse, main
 from handpipe.core.config import build, read_yaml
 from handpipe.core.errors import ConfigError
 from handpipe.pipeline import Config, load_config, session_folder
@@ -26,10 +26,7 @@ def test_later_layers_win_key_by_key(tmp_path):
     ("text", "message"),
     [
         ("fitting: {smothness: 1}", r"unknown key 'fitting\.smothness'\. Known keys: .*finger_acceleration_sd"),
-        (
-            "stages: [fit]",
-            r"unknown key 'stages'\. Known keys: augmentation, board, calibration, capture, .* triangulation\.",
-        ),
+        ("stages: [fit]", r"unknown key 'stages'\. Known keys: augmentation, board, .* triangulation\."),
         ("board: {columns: many}", r"'board\.columns': .*valid integer.* but got 'many'"),
         ("board: {columns: '4'}", r"'board\.columns': .*valid integer"),
         ("engine: {workers: true}", r"'engine\.workers': .*valid integer"),
@@ -97,3 +94,27 @@ def test_a_flag_out_of_range_is_a_sentence(flags):
         _parse(["run", "x", *flags], config)
     if isinstance(caught.value, SystemExit):
         assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train-evaluator", "mine", "--out", "evaluator"],
+        ["evaluate", "mine", "mine"],
+        ["train-diffusion", "mine"],
+        ["export", "mano", "mine", "--out", "motion.npz"],
+        ["export", "cameras", "mine", "cameras.toml"],
+        ["import", "keypoints2d", "mine", "."],
+        ["fit", "mine"],
+    ],
+    ids=" ".join,
+)
+def test_sessions_are_known_by_the_names_of_the_file_that_config_names(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"sessions: {{mine: {{path: {tmp_path / 'elsewhere'}}}}}\n")
+    assert main([*command, "--config", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "elsewhere" in said or "the name of a session in pipeline.yaml (capture-session, mine)" in said
+    assert main([*command, "--config", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml: expected a YAML file" in capsys.readouterr().err

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -18,9 +17,10 @@ from stored_motions import clip, fitted, generated
 from toy_stage import Quiet
 
 from handpipe.cli import main
+from handpipe.commands.exports import EXPORT, ExportCameras
 from handpipe.core.errors import ExportError
 from handpipe.generation.exporting import REPORT, export, one_file_each, recordings, safe_name
-from handpipe.generation.formats import EXPORTERS, FormatName
+from handpipe.generation.formats import EXPORTERS
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 # ---- what is written where -------------------------------------------------------------------------------------
 
 
-def test_every_format_has_a_name_and_every_name_a_format():
-    assert set(EXPORTERS) == set(get_args(FormatName))
+def test_every_format_has_a_command_and_every_command_a_format():
+    motion = {name: command for name, command in EXPORT.commands.items() if command is not ExportCameras}
+    assert {name: command.format for name, command in motion.items()} == {name: name for name in EXPORTERS}
 
 
 def test_one_file_for_each_sequence_and_a_report(session, samples, tmp_path, capsys):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-FOLDERS = ("core", "capture", "calibration", "triangulation", "fitting", "generation")
+FOLDERS = ("commands", "core", "capture", "calibration", "triangulation", "fitting", "generation")
 
 
 def modules() -> list[str]:

@@ -75,6 +75,27 @@ def test_a_stage_meets_an_earlier_one_only_through_the_store():
             assert met <= ({"capture"} if stage in ("calibration", "generation") else set()), f"{path} imports {met}"
 
 
+def test_only_the_command_line_knows_the_commands():
+    """The outermost ring: the commands know the pipeline, which does not know them, and none knows who parses."""
+    for name in ("__init__.py", "pipeline.py", "screen.py", "summary.py"):
+        assert not imports(ROOT / name) & {"commands", "cli"}, name
+    paths = sorted((ROOT / "commands").glob("*.py"))
+    assert len(paths) > 1
+    for path in paths:
+        assert imports(path) & {"pipeline", "screen"}, f"{path.name}: the check sees nothing"
+        assert "cli" not in imports(path), path.name
+
+
+def test_who_asks_for_help_does_not_wait_for_pytorch():
+    code = (
+        "import sys, handpipe.cli\n"
+        "try: handpipe.cli.main(['--help'])\n"
+        "except SystemExit: print([name for name in ('torch', 'diffusers', 'mediapipe') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_check_sees_every_form_of_import(monkeypatch, tmp_path):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     (tmp_path / "core").mkdir()

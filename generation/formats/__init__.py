@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from ...core.importing import KeypointReader
 from ...core.keypoint_npz import read_keypoints
 from ..exporting import Exporter, one_file_each
 from . import bvh, coco, gltf, hub, interhand26m, keypoints3d, mano, tables
 
-FormatName = Literal["mano", "gltf", "bvh", "trc", "csv", "keypoints3d", "interhand26m", "coco", "hub"]
-
-EXPORTERS: Mapping[FormatName, Exporter] = {
+EXPORTERS: Mapping[str, Exporter] = {
     "mano": one_file_each(".npz", mano.write),
     "gltf": one_file_each(".glb", gltf.write),
     "bvh": one_file_each(".bvh", bvh.write),
@@ -23,9 +20,9 @@ EXPORTERS: Mapping[FormatName, Exporter] = {
     "coco": coco.write,
     "hub": hub.write,
 }
-"""By the name that the command line knows: exactly those of `FormatName`."""
+"""By the name that the command line knows."""
 
-KEYPOINTS_DO: frozenset[FormatName] = frozenset({"interhand26m", "coco", "hub"})
+KEYPOINTS_DO = frozenset({"interhand26m", "coco", "hub"})
 """Formats that need no fitted hands."""
 
 KEYPOINT_READERS: Mapping[str, KeypointReader] = {
