@@ -65,7 +65,7 @@ def test_depth_masks_and_hidden_shares_are_those_of_ray_tracing():
     assert (picture.depth_m[picture.mask == 0] == FAR_M).all()
     hidden = np.mean(first[second < FAR_M] < FAR_M)
     assert 0.1 < hidden < 0.5
-    np.testing.assert_allclose(picture.seen, [1, 1 - hidden], atol=0.02)
+    np.testing.assert_allclose(picture.seen, np.array([1, 1 - hidden]), atol=0.02)
     for box, depth in zip(picture.box, (first, second), strict=True):
         x, y = np.flatnonzero((depth < FAR_M).any(0)), np.flatnonzero((depth < FAR_M).any(1))
         np.testing.assert_allclose(box, [x[0], y[0], x[-1], y[-1]], atol=1)
