@@ -11,7 +11,7 @@
 - lifter: a monocular two-hand lifter (_lifter.py) learns from a small real set (`--seconds` of one sequence of
   `--folder`, another clip for each seed), from motion that the checkpoint draws, and from both; the cameras, shapes and
   steps are the same for all. It is tested on `--test`, a sequence that neither lifters nor checkpoint have seen, and on
-  `--other`, a dataset that nothing has seen; and, the other way, it learns from `--other` and is tested on `--test`. The
+  `--other`, a dataset that nothing has seen; and, the other way, it learns from `--other`, tested on `--test`. The
   checkpoint was trained on more real motion than the small set: `all real` is a lifter that has all of `--folder` but
   `--test`, and says how much of the gain is due to that. The intervals are 95 %, by bootstrap over seeds and over clips
   of a second.
