@@ -439,13 +439,13 @@ def _augment(command: Augment, config: Config) -> int:
     if name in config.sessions:
         run(Job(name, config, STAGES), screen)
         name = str(session_folder(config, name))
-    if is_checkpoint(Path(name)):
+    if is_checkpoint(name):
         from .generation.generate import Request, generate
 
         motion = command.out / "motion.zarr"
         request = Request(options.sequences, options.seed, options.motion_frames)
         sampling, model = command.sampling, command.hand_model
-        generate(Path(name), motion, request, sampling, model, screen, force=command.force)
+        generate(Path(name).expanduser(), motion, request, sampling, model, screen, force=command.force)
         name = str(motion)
     with Engine(command.engine, screen) as engine:
         store = motion_store(name)
