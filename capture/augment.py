@@ -43,15 +43,18 @@ PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 KINDS = {"images": "jpg", "masks": "png", "depth": "png"}
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a folder is meant as a trained model, and not as motion that is there; it may be a damaged one.
+def is_checkpoint(source: str) -> bool:
+    """Whether a source is meant as a trained model, and not as motion that is there; it may be a damaged one.
 
     Raises:
         SessionError: there is no such folder.
     """
-    if not path.is_dir() and "://" not in str(path):
+    if "://" in source:
+        return False
+    path = Path(source).expanduser()
+    if not path.is_dir():
         raise SessionError(
-            f"{path}: expected a checkpoint, a session or a store of motion, but there is no such folder. "
+            f"{source}: expected a checkpoint, a session or a store of motion, but there is no such folder. "
             "Check the path, or train a model with `handpipe train-diffusion`."
         )
     return not any((path / name).exists() for name in ("session.zarr", "zarr.json", "videos"))
@@ -238,7 +241,8 @@ class Rendered:
         skins = [skin.toned(one.scene.tone_bgr) for skin in _skins(self.source.hand_model, 1 + (size[1] >= FINE_PX))]
         for view in range(self.options.views):
             for kind in KINDS:
-                picture_path(self.out, kind, self.number, view, 0).parent.mkdir(parents=True, exist_ok=True)
+                with disk_errors(str(self.out)):
+                    picture_path(self.out, kind, self.number, view, 0).parent.mkdir(parents=True, exist_ok=True)
         for unit in todo:
             frames = range(unit[1] * self.chunk, min((unit[1] + 1) * self.chunk, self.options.frames))
             yield unit, self._unit(one, rooms, skins, frames)
@@ -285,7 +289,8 @@ class Rendered:
         for kind, picture in (("images", image), ("masks", mask), ("depth", depth)):
             path = picture_path(self.out, kind, self.number, view, frame)
             how = [cv2.IMWRITE_JPEG_QUALITY, film.quality] if kind == "images" else PNG
-            path.write_bytes(cv2.imencode(path.suffix, picture, how)[1].tobytes())
+            with disk_errors(str(self.out)):
+                path.write_bytes(cv2.imencode(path.suffix, picture, how)[1].tobytes())
 
 
 def _blank(views: int, frames: int) -> dict[str, ndarray]:

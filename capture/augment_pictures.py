@@ -156,16 +156,16 @@ def backdrop(rng: np.random.Generator, size_px: tuple[int, int], ambient_bgr: nd
     slow = rng.normal(0, 1, (cells, cells, 3)) * 0.3 + rng.normal(0, 1, (cells, cells, 1))
     smooth = np.asarray(cv2.resize(slow.astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC))
     image += rng.uniform(0.02, 0.12) * smooth
-    kind = rng.choice(["wall", "pattern", "clutter", "clutter"])
+    kind = rng.choice(["wall", "pattern", "clutter"], p=[0.4, 0.2, 0.4])
     if kind == "pattern":
         for octave in range(3, 7):
             grain = rng.normal(0, 1, (2**octave, 2**octave)).astype(np.float32)
             grain = np.asarray(cv2.resize(grain, (w, h), interpolation=cv2.INTER_LINEAR))
             image += (rng.uniform(0, 0.3) * grain[..., None]) * (other - base)
     elif kind == "clutter":
-        for _ in range(int(rng.integers(8, 50))):
+        for _ in range(int(rng.integers(5, 25))):
             _shape(rng, image)
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 0.015 * h)))
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), h * rng.uniform(0.004, 0.03)))
     return np.clip(image * (0.3 + 0.7 * ambient_bgr / ambient_bgr.mean()), 0, 1).astype(np.float32)
 
 

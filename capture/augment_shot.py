@@ -18,7 +18,7 @@ from ..core.hand_model import HandModel
 from ..core.hands import HANDS
 from ..core.schema import AUGMENTED_CAMERAS, AUGMENTED_MANO, SCENES
 from ..core.store import Store
-from .scenes import Film, Scene, draw_cameras, draw_film, draw_scene
+from .scenes import Film, Scene, draw_cameras, draw_film, draw_scene, palm_frames
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,6 +44,8 @@ class AugmentSettings:
     """Share of the clips that show only one of the hands."""
     occluded: Share = 0.3
     """Share of the clips in which things are before the hands."""
+    facing: Share = 0.8
+    """Share of the cameras that stand where they see the hands' palms or backs; the others stand anywhere."""
     shape: Annotated[float, Field(ge=0, le=2)] = 0.7
     """Standard deviation of what is added to the motion's hand shapes (betas)."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
@@ -116,7 +118,9 @@ def read_shot(source: Source, options: AugmentSettings, number: int) -> Shot:
         joints.append(model.joints(betas[hand], orient[:, hand], pose[:, hand], transl[:, hand]))
     joints_m = np.stack(joints, axis=1)
     names = [f"v{view}" for view in range(options.views)]
-    cameras = draw_cameras(rng, joints_m[:, list(scene.hands)], names, (options.width, options.height))
+    palms = np.stack([palm_frames(joints_m[:, hand], hand)[0] for hand in scene.hands], axis=1)
+    size_px = (options.width, options.height)
+    cameras = draw_cameras(rng, joints_m[:, list(scene.hands)], palms, names, size_px, options.facing)
     films = tuple(draw_film(rng, options.jpeg_quality) for _ in names)
     return Shot(scene, cameras, films, betas, orient, pose, transl, joints_m)
 

@@ -19,13 +19,19 @@ TONES_BGR = np.array(
 )
 """Skin from pale to dark, as a camera in white light has it."""
 
-HALF_FIELD_RAD = (np.deg2rad(12.0), np.deg2rad(36.0))
+HALF_FIELD_RAD = (np.deg2rad(10.0), np.deg2rad(32.0))
 """Half the angle of view, from a portrait lens to a phone's."""
 
 FILL = (0.62, 0.98)
 """How much of the picture's half size the hands' whole path takes."""
 
 FARTHEST_M = 4.0
+
+DRAWS = 48
+"""Places that are tried for a camera which should face the hands."""
+
+FACING = (0.5, 0.7)
+"""It does where the palm's normal has at least this cosine with its sight, and the forearm at most that one."""
 
 FLESH_M = 0.015
 """Around the joints."""
@@ -147,15 +153,22 @@ def draw_film(rng: np.random.Generator, quality: int) -> Film:
 
 
 def draw_cameras(
-    rng: np.random.Generator, joints_m: ndarray, names: Sequence[str], size_px: tuple[int, int]
+    rng: np.random.Generator,
+    joints_m: ndarray,
+    palms: ndarray,
+    names: Sequence[str],
+    size_px: tuple[int, int],
+    facing: float,
 ) -> Cameras:
-    """Cameras anywhere around the hands that have their whole path in view.
+    """Cameras around the hands that have their whole path in view.
 
     Args:
         rng: of everything.
         joints_m: (frame, hand, joint, 3) world, those that are shown.
+        palms: (frame, hand, 3, 3) their palms, from `palm_frames`.
         names: one per camera.
         size_px: width and height.
+        facing: probability that a camera stands where it sees the hands' palms or backs, not their edges or stumps.
     """
     w, h = size_px
     points = joints_m.reshape(-1, 3)
@@ -163,11 +176,7 @@ def draw_cameras(
     radius = np.linalg.norm(points - middle, axis=1).max() + FLESH_M
     K, T, lens = np.zeros((len(names), 3, 3)), [], np.zeros((len(names), 5))
     for view in range(len(names)):
-        elevation = np.arcsin(rng.uniform(-0.6, 0.97))
-        azimuth = rng.uniform(0, 2 * np.pi)
-        direction = np.array(
-            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-        )
+        direction = _direction(rng, palms if rng.random() < facing else palms[:, :0])
         slope, fill = np.tan(rng.uniform(*HALF_FIELD_RAD)), rng.uniform(*FILL)
         # A ball of this radius touches a cone of slope fill * slope about its centre at this distance.
         distance = min(radius * np.hypot(1, 1 / (fill * slope)), FARTHEST_M)
@@ -181,6 +190,17 @@ def draw_cameras(
         lens[view, :4] = rng.normal(0, [0.05, 0.01, 5e-4, 5e-4])
     K[:, 2, 2] = 1.0
     return Cameras(tuple(names), K, lens, np.stack(T), np.tile([w, h], (len(names), 1)))
+
+
+def _direction(rng: np.random.Generator, palms: ndarray) -> ndarray:
+    """(3,) from the hands to a camera: the first of some draws from which every palm (frame, hand, 3, 3) is seen well,
+    or else the best."""
+    z, turn = rng.uniform(-0.6, 0.97, DRAWS), rng.uniform(0, 2 * np.pi, DRAWS)
+    directions = np.stack([np.cos(turn) * np.sqrt(1 - z * z), np.sin(turn) * np.sqrt(1 - z * z), z], axis=1)
+    along, across, _ = np.moveaxis(np.abs(directions @ palms).mean(axis=0), -1, 0)  # each (hand, draw)
+    quality = np.minimum(across - FACING[0], FACING[1] - along).min(axis=0, initial=1.0)
+    good = np.flatnonzero(quality >= 0)
+    return directions[good[0] if len(good) else quality.argmax()]
 
 
 def palm_frames(joints_m: ndarray, hand: int) -> tuple[ndarray, ndarray]:

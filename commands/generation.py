@@ -204,12 +204,12 @@ class Augment(Command):
         if name in config.sessions:
             run(Job(name, config, STAGES), screen)
             name = str(session_folder(config, name))
-        if is_checkpoint(Path(name)):
+        if is_checkpoint(name):
             from ..generation.generate import Request, generate
 
             motion = self.out / "motion.zarr"
             request = Request(options.sequences, options.seed, options.motion_frames)
-            generate(Path(name), motion, request, self.sampling, self.hand_model, screen, force=self.force)
+            generate(Path(name).expanduser(), motion, request, self.sampling, self.hand_model, screen, force=self.force)
             name = str(motion)
         with Engine(self.engine, screen) as engine:
             figures = augment(motion_store(name), self.out, options, self.hand_model, engine, force=self.force)

@@ -28,6 +28,7 @@ from handpipe.core.procedural_hand import procedural_hand
 
 FILM = Film(blur_px=0.5, gain=0.0, quality=90)
 ZERO = np.zeros(3)
+PALMS = np.broadcast_to(np.eye(3), (4, 2, 3, 3))
 
 
 def camera(size: int = 128) -> Cameras:
@@ -64,7 +65,7 @@ def test_depth_masks_and_hidden_shares_are_those_of_ray_tracing():
     assert (picture.depth_m[picture.mask == 0] == FAR_M).all()
     hidden = np.mean(first[second < FAR_M] < FAR_M)
     assert 0.1 < hidden < 0.5
-    np.testing.assert_allclose(picture.seen, [1, 1 - hidden], atol=0.02)
+    np.testing.assert_allclose(picture.seen, np.array([1, 1 - hidden]), atol=0.02)
     for box, depth in zip(picture.box, (first, second), strict=True):
         x, y = np.flatnonzero((depth < FAR_M).any(0)), np.flatnonzero((depth < FAR_M).any(1))
         np.testing.assert_allclose(box, [x[0], y[0], x[-1], y[-1]], atol=1)
@@ -126,13 +127,24 @@ def test_held_things_move_with_the_hand():
 def test_cameras_see_the_whole_path(seed):
     rng = np.random.default_rng(seed)
     joints = rng.uniform(0.01, 0.4) * rng.normal(0, 1, (4, 2, 21, 3)).clip(-2, 2) + rng.normal(0, 1, 3)
-    cameras = draw_cameras(rng, joints, ["v0", "v1"], (200, 120))
+    cameras = draw_cameras(rng, joints, PALMS, ["v0", "v1"], (200, 120), rng.uniform())
     straight = Cameras(cameras.names, cameras.K, 0 * cameras.distortion, cameras.T_cam_world, cameras.size_px)
     uv = straight.project(joints).reshape(2, -1, 2)
     assert ((uv > -3) & (uv < [203, 123])).all()
     assert (np.ptp(uv, axis=1) / [200, 120]).max(axis=1).min() > 0.25, "they are far away"
     R = cameras.T_cam_world[:, :3, :3]
     np.testing.assert_allclose(R @ R.transpose(0, 2, 1), np.tile(np.eye(3), (2, 1, 1)), atol=1e-9)
+
+
+def test_cameras_face_the_palms_where_asked():
+    """Both palms look along y: such cameras stand near that axis, the others anywhere."""
+    joints = np.random.default_rng(0).normal(0, 0.05, (4, 2, 21, 3))
+    names = [f"v{i}" for i in range(60)]
+    for facing in (0.0, 1.0):
+        cameras = draw_cameras(np.random.default_rng(1), joints, PALMS, names, (64, 64), facing)
+        sight = cameras.T_cam_world[:, 2, :3]
+        faced = (np.abs(sight[:, 1]) > 0.4) & (np.abs(sight[:, 0]) < 0.8)  # `aside` turns them a little
+        assert faced.all() if facing else faced.mean() < 0.8
 
 
 @settings(max_examples=30, deadline=None)
