@@ -124,6 +124,7 @@ class SolveCameras:
             time_s=self.time_s,
             max_frames=self.options.max_frames,
             min_frames=self.options.min_frames,
+            fisheye=self.options.lens == "fisheye",
             where=self.judge.where,
         )
         options = self.options
@@ -229,6 +230,8 @@ def cameras_plan(
         time_s = session.board_timeline.time_s
         task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, options, judge)
         chosen = {**asdict(options), "known_distances": known}
+        if options.lens == "pinhole":
+            del chosen["lens"]  # what was computed before there was a choice is as good as new
         inputs = {BOARD_GROUP: store.digest_of(BOARD_GROUP), "times": hashlib.sha256(time_s.tobytes()).hexdigest()}
     else:
         judge = Judge(str(supplied), dead_views, "Add these views to the file under their names", options)
