@@ -1,7 +1,7 @@
 """Bundle adjustment of cameras and board poses: Levenberg-Marquardt on the Schur complement, analytic derivatives.
 
 Pure array code. A camera has 15 parameters: rotation (3), translation (3) and the lens fx, fy, cx, cy, k1, k2, p1, p2,
-k3 (9). A board pose has 6. Rotations are updated from the left, R <- exp(w) R, translations by addition.
+k3 (9); a fisheye's are k1, k2, k3, k4 and one that its prior holds. A board pose has 6. Rotations are updated from the left, R <- exp(w) R, translations by addition.
 Source: Triggs et al., Bundle Adjustment - A Modern Synthesis (2000), sections 4 and 6.1.
 """
 
@@ -15,6 +15,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 
 from ..core.cameras import distort
+from ..core.fisheye import distort_fisheye, fisheye_jacobian
 
 NUM_LENS = 9
 NUM_CAMERA = 15
@@ -32,6 +33,8 @@ class Scene:
     """(view, 4, 4) world to camera, metres."""
     T_world_board: ndarray
     """(frame, 4, 4) board to world, metres."""
+    fisheye: bool = False
+    """The model of all lenses."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def project(scene: Scene, sightings: Sightings, corners_m: ndarray) -> ndarray:
     points = corners_m @ T_cam_board[:, :3, :3].transpose(0, 2, 1) + T_cam_board[:, None, :3, 3]
     depth = np.where(points[..., 2:] > MIN_DEPTH_M, points[..., 2:], np.nan)
     lens = scene.lens[v][:, None]
-    return distort(points[..., :2] / depth, lens[..., 4:]) * lens[..., 0:2] + lens[..., 2:4]
+    distorted = distort_fisheye if scene.fisheye else distort
+    return distorted(points[..., :2] / depth, lens[..., 4:]) * lens[..., 0:2] + lens[..., 2:4]
 
 
 def adjust(
@@ -237,13 +241,14 @@ def _jacobian(scene: Scene, sightings: Sightings, corners_m: ndarray) -> tuple[n
     depth = np.maximum(point[..., 2], MIN_DEPTH_M)
     x, y = point[..., 0] / depth, point[..., 1] / depth
     lens = scene.lens[v][:, None]
-    d_xy, d_coefficients = _distort_jacobian(x, y, lens[..., 4:])
+    distorted, derivatives = (distort_fisheye, fisheye_jacobian) if scene.fisheye else (distort, _distort_jacobian)
+    d_xy, d_coefficients = derivatives(x, y, lens[..., 4:])
 
     zero = np.zeros_like(x)
     d_point = np.stack([np.stack([1 / depth, zero, -x / depth], -1), np.stack([zero, 1 / depth, -y / depth], -1)], -2)
     d_point = (lens[..., :2, None] * d_xy) @ d_point  # (pair, corner, 2, 3) pixels per metre in the camera's frame
     d_center = np.broadcast_to(np.eye(2), (*x.shape, 2, 2))
-    d_focal = distort(np.stack([x, y], -1), lens[..., 4:])[..., None] * np.eye(2)
+    d_focal = distorted(np.stack([x, y], -1), lens[..., 4:])[..., None] * np.eye(2)
     camera = [np.cross(turned[..., None, :], d_point), d_point, d_focal, d_center, lens[..., :2, None] * d_coefficients]
     d_world = d_point @ R_cam_world[:, None]
     board = [np.cross(on_board[..., None, :], d_world), d_world]

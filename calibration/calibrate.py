@@ -16,7 +16,7 @@ from . import bundle
 from .board import corner_positions, is_usable
 from .bundle import RigSigma, Scene
 from .checks import joining_pair, listed, moved_camera
-from .initial import board_poses, first_lens, neutral_lens, place_cameras
+from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
 from .quality import board_distance_errors
 from .simultaneous import at_common_instants
@@ -91,6 +91,7 @@ def calibrate(
     max_frames: int = 300,
     min_frames: int = 5,
     min_shared: int = 3,
+    fisheye: bool = False,
     where: str = "calibration",
 ) -> Calibration:
     """Calibrate lenses and poses of all views at once.
@@ -103,6 +104,7 @@ def calibrate(
         max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
+        fisheye: the model of all lenses: OpenCV's fisheye, or its standard one.
         where: the clips, for an error to name.
 
     Raises:
@@ -119,18 +121,18 @@ def calibrate(
     left_out = _too_few(usable, names, min_frames, where)
 
     kept = np.array([name not in left_out for name in names])
-    lens = _first_lenses(corners_m, corners_px, usable, sizes_px, kept)
+    lens = _first_lenses(corners_m, corners_px, usable, sizes_px, kept, fisheye)
     T_cam_board = np.full((*usable.shape, 2, 4, 4), np.nan)
     for view in np.nonzero(kept)[0]:
-        T_cam_board[view] = board_poses(lens[view], corners_m, corners_px[view], usable[view])
+        T_cam_board[view] = board_poses(lens[view], corners_m, corners_px[view], usable[view], fisheye)
     T_cam_world, group = place_cameras(T_cam_board, outer_corners(corners_m), min_shared)
     placed = np.isfinite(T_cam_world[:, 0, 0])
     if placed.any():
         left_out |= _apart(names, usable, np.where(kept, group, -1), placed, min_shared)
 
     while placed.sum() >= 2:
-        prior = lens_prior(lens[placed], sizes_px[placed])
-        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior)
+        prior = lens_prior(lens[placed], sizes_px[placed], fisheye)
+        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye)
         solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames)
         index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
         if step is not None:
@@ -191,12 +193,13 @@ def _too_few(usable: ndarray, names: Sequence[str], min_frames: int, where: str)
 
 
 def _first_lenses(
-    corners_m: ndarray, corners_px: ndarray, usable: ndarray, sizes_px: ndarray, kept: ndarray
+    corners_m: ndarray, corners_px: ndarray, usable: ndarray, sizes_px: ndarray, kept: ndarray, fisheye: bool
 ) -> ndarray:
     """(view, 9). A view whose own sightings do not give a focal length borrows the rig's median field of view."""
     lens = np.full((len(kept), bundle.NUM_LENS), np.nan)
     for view in np.nonzero(kept)[0]:
-        found = first_lens(corners_m, corners_px[view], usable[view], sizes_px[view])
+        find = first_fisheye if fisheye else first_lens
+        found = find(corners_m, corners_px[view], usable[view], sizes_px[view])
         if found is not None:
             lens[view] = found
     relative = lens[:, 0] / sizes_px[:, 0]
@@ -227,7 +230,8 @@ def _record(
         K = np.zeros((len(index), 3, 3))
         K[:, [0, 1], [0, 1]], K[:, :2, 2], K[:, 2, 2] = scene.lens[:, :2], scene.lens[:, 2:4], 1.0
         full_K, distortion, T = (over_all_views(values) for values in (K, scene.lens[:, 4:], scene.T_cam_world))
-        return Cameras(names, full_K, distortion, T, sizes_px.astype(int))
+        fisheye = np.full(len(names), scene.fisheye)
+        return Cameras(names, full_K, distortion, T, sizes_px.astype(int), fisheye)
 
     residual_px = over_all_views(solution.length_px)
     judged = solution.judged

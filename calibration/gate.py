@@ -40,6 +40,9 @@ class KnownDistance:
 class CalibrationSettings:
     """How the cameras are calibrated from the board, and how good they must be."""
 
+    lens: Literal["pinhole", "fisheye"] = "pinhole"
+    """Model of all lenses: OpenCV's with five coefficients, for fields of view up to about 100 degrees; or its fisheye,
+    beyond."""
     max_frames: Annotated[int, Field(ge=10)] = 300
     """Frames in the joint adjustment, chosen so that every view's sightings are spread widely."""
     min_frames: Annotated[int, Field(ge=3)] = 5

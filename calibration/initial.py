@@ -16,12 +16,16 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from ..core.cameras import undistort_normalised
+from ..core.fisheye import distort_fisheye, undistort_fisheye
 from . import bundle
+from .board import MIN_CORNERS
 
 LENS_FRAMES = 30
 """Frames for one view's first lens: more add time, not information, before the joint adjustment."""
 MIN_LENS_FRAMES = 3
 """Fewer do not tell a focal length from a distance."""
+FISHEYE_FOCALS = np.geomspace(0.12, 2.5, 22)
+"""Focal lengths that are tried for a fisheye, in widths of the image: 180 degrees across it are 0.32."""
 SQUARE_PIXELS = 0.001
 """How closely fx and fy agree in the first guess."""
 PAIR_FRAMES = 25
@@ -105,15 +109,49 @@ def first_lens(corners_m: ndarray, corners_px: ndarray, usable: ndarray, size_px
     return lens if 0.2 * width < lens[0] < 10 * width and abs(lens[4]) < 1 else None
 
 
+def first_fisheye(corners_m: ndarray, corners_px: ndarray, usable: ndarray, size_px: ndarray) -> ndarray | None:
+    """The same of a fisheye: of equidistant lenses of many focal lengths the one that bends the board least.
+
+    Not `cv2.fisheye.calibrate`, which ends in an exception where one sighting is nearly flat on.
+    """
+    full = usable & (np.isfinite(corners_px[..., 0]).sum(-1) >= 6)
+    corners_px = corners_px[spread_frames(corners_px, full, size_px, LENS_FRAMES)]
+    if len(corners_px) < MIN_LENS_FRAMES:
+        return None
+    best, least = None, np.inf
+    for relative in FISHEYE_FOCALS:
+        lens = neutral_lens(relative * size_px[0], size_px)
+        poses = board_poses(lens, corners_m, corners_px, np.ones(len(corners_px), bool), fisheye=True)[:, 0]
+        points = corners_m @ np.swapaxes(poses[:, :3, :3], 1, 2) + poses[:, None, :3, 3]
+        with np.errstate(invalid="ignore"):
+            xy = np.where(points[..., 2:] > 0, points[..., :2] / points[..., 2:], np.nan)
+        off_px = np.linalg.norm(distort_fisheye(xy, lens[4:]) * lens[:2] + lens[2:4] - corners_px, axis=-1)
+        # A corner that the lens cannot have seen is as far off as can be.
+        off_px = np.where(np.isnan(off_px) & np.isfinite(corners_px[..., 0]), np.inf, off_px)
+        error = float(np.median([np.nanmedian(sighting) for sighting in off_px]))
+        if error < least:
+            best, least = (lens, poses), error
+    if best is None:
+        return None
+    lens, poses = best
+    placed = np.isfinite(poses[:, 0, 0])
+    if placed.sum() < MIN_LENS_FRAMES:
+        return None
+    lens = _refined_lens(lens, corners_m, corners_px[placed], poses[placed], fisheye=True)
+    return lens if FISHEYE_FOCALS[0] < lens[0] / size_px[0] < FISHEYE_FOCALS[-1] and abs(lens[4]) < 1 else None
+
+
 def neutral_lens(focal_px: float, size_px: ndarray) -> ndarray:
     """(9,) a lens without distortion, centred on the image."""
     width, height = (float(s) for s in size_px)
     return np.array([focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, 0, 0, 0, 0, 0])
 
 
-def _refined_lens(lens: ndarray, corners_m: ndarray, corners_px: ndarray, T_cam_board: ndarray) -> ndarray:
+def _refined_lens(
+    lens: ndarray, corners_m: ndarray, corners_px: ndarray, T_cam_board: ndarray, fisheye: bool = False
+) -> ndarray:
     """Adjust focal lengths, k1 and the board's poses to one view; the camera is the world."""
-    scene = bundle.Scene(lens[None], np.eye(4)[None], T_cam_board)
+    scene = bundle.Scene(lens[None], np.eye(4)[None], T_cam_board, fisheye)
     sightings = bundle.Sightings.from_grid(corners_px[None])
     aspect = np.zeros((1, 1, bundle.NUM_LENS))
     aspect[..., :2] = np.array([1, -1]) / (SQUARE_PIXELS * lens[0])
@@ -125,25 +163,48 @@ def _refined_lens(lens: ndarray, corners_m: ndarray, corners_px: ndarray, T_cam_
     return scene.lens[0]
 
 
-def board_poses(lens: ndarray, corners_m: ndarray, corners_px: ndarray, usable: ndarray) -> ndarray:
+def board_poses(
+    lens: ndarray, corners_m: ndarray, corners_px: ndarray, usable: ndarray, fisheye: bool = False
+) -> ndarray:
     """(frame, 2, 4, 4) the two poses T_cam_board that each planar sighting of one view allows, better one first.
+
+    A fisheye's sightings are turned to the middle of the image first, where all of x/z and y/z are equally precise.
 
     Source: Collins and Bartoli, Infinitesimal Plane-based Pose Estimation (2014), as in OpenCV.
     """
-    xy = undistort_normalised((corners_px - lens[2:4]) / lens[:2], lens[4:])
+    undistort = undistort_fisheye if fisheye else undistort_normalised
+    xy = undistort((corners_px - lens[2:4]) / lens[:2], lens[4:])
     poses = np.full((len(corners_px), 2, 4, 4), np.nan)
     for frame in np.nonzero(usable)[0]:
         seen = np.isfinite(xy[frame, :, 0])
+        if seen.sum() < MIN_CORNERS:
+            continue  # the rest is beyond a fisheye's range
+        R_cam_middle, flat = _turned_to_middle(xy[frame, seen]) if fisheye else (np.eye(3), xy[frame, seen])
         found, rotations, translations, _ = cv2.solvePnPGeneric(
-            corners_m[seen], xy[frame, seen, None], np.eye(3), np.zeros(5), flags=cv2.SOLVEPNP_IPPE
+            corners_m[seen], flat[:, None], np.eye(3), np.zeros(5), flags=cv2.SOLVEPNP_IPPE
         )
         for i in range(min(found, 2)):
             pose = np.eye(4)
             pose[:3, :3] = cv2.Rodrigues(rotations[i])[0]
             pose[:3, 3] = translations[i].ravel()
             if np.isfinite(pose).all() and pose[2, 3] > 0:
+                if fisheye:
+                    pose[:3] = R_cam_middle @ pose[:3]
                 poses[frame, i] = pose
     return poses
+
+
+def _turned_to_middle(xy: ndarray) -> tuple[ndarray, ndarray]:
+    """R_cam_middle (3, 3) of a camera that looks at the middle of these rays (corner, 2), and the rays as it sees them."""
+    rays = np.column_stack([xy, np.ones(len(xy))])
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    z = rays.mean(0)
+    x = np.cross([0.0, 1.0, 0.0], z)  # z is never along y: it lies in front of the camera
+    x /= np.linalg.norm(x)
+    z /= np.linalg.norm(z)
+    R_cam_middle = np.column_stack([x, np.cross(z, x), z])
+    turned = rays @ R_cam_middle
+    return R_cam_middle, turned[:, :2] / turned[:, 2:]
 
 
 def place_cameras(T_cam_board: ndarray, quad_m: ndarray, min_shared: int) -> tuple[ndarray, ndarray]:

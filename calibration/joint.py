@@ -16,6 +16,8 @@ PIXEL_NOISE_PX = 0.5
 LENS_SIGMA = {"aspect": 0.003, "center": 0.005, "k1": 0.3, "k2": 0.1, "p1": 0.0003, "p2": 0.0003, "k3": 0.01}
 """Prior standard deviations. `aspect` is (fx - fy) / f, `center` a fraction of the image width, the rest are OpenCV's
 coefficients. They hold a parameter that a view never observed near neutral, and hardly move one that it did."""
+FISHEYE_SIGMA = {"k1": 0.2, "k2": 0.1, "k3": 0.05, "k4": 0.02, "unused": 1.0}
+"""The same of a fisheye's coefficients, about an equidistant lens; the usual projections lie within k1 = -0.17 to 0.08."""
 HUBER_STEPS_PX = (30.0, 3.0, 1.0)
 """From the first guess, which may be tens of pixels off, to the noise of a corner."""
 JUDGE_EVERY = 5
@@ -39,12 +41,13 @@ class Problem:
     T_cam_board: ndarray
     """(view, frame, 2, 4, 4) candidate poses."""
     prior: bundle.LensPrior
+    fisheye: bool = False
 
     def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.Scene:
         """The cameras, and a first pose of the board in these frames."""
         quad_m = outer_corners(self.corners_m)
         poses = [place_board(T_cam_world, self.T_cam_board[:, f], quad_m) for f in frames]
-        return bundle.Scene(lens, T_cam_world, np.array(poses).reshape(-1, 4, 4))
+        return bundle.Scene(lens, T_cam_world, np.array(poses).reshape(-1, 4, 4), self.fisheye)
 
     def residual_px(self, scene: bundle.Scene, frames: ndarray) -> ndarray:
         """(view, frame, corner, 2) seen minus put; infinite where a corner is behind the camera, NaN where not seen."""
@@ -76,7 +79,7 @@ class Judged:
     length_px: ndarray
     """(view, judged, corner) lengths of the residuals, NaN where not seen."""
     depth_m: ndarray
-    """(view, judged, corner) how far along the axis of the camera the corner is."""
+    """(view, judged, corner) how far along the axis of the camera the corner is; of a fisheye, how far from it."""
     wrong: ndarray
     """(view, judged, corner) bool, corners too far out to be noise. All count where they are more than a few."""
 
@@ -160,6 +163,9 @@ def _judge(problem: Problem, fit: _Fit, frames: ndarray) -> Judged:
     length_px = problem.length_px(scene, frames)
     T_cam_board = scene.T_cam_world[:, None] @ scene.T_world_board
     depth_m = T_cam_board[..., 2, :2] @ problem.corners_m[:, :2].T + T_cam_board[..., 2, 3:]
+    if scene.fisheye:
+        points = problem.corners_m @ np.swapaxes(T_cam_board[..., :3, :3], -1, -2) + T_cam_board[..., None, :3, 3]
+        depth_m = np.linalg.norm(points, axis=-1)
     seen, wrong = ~np.isnan(length_px), length_px > fit.reject_px
     few = wrong.sum((1, 2)) <= FEW_WRONG * seen.sum((1, 2))
     return Judged(frames, scene, length_px, depth_m, wrong & few[:, None, None])
@@ -235,8 +241,8 @@ def _judging_frames(corners_px: ndarray, max_frames: int) -> ndarray:
     return judge
 
 
-def lens_prior(lens: ndarray, sizes_px: ndarray) -> bundle.LensPrior:
-    """The widths of `LENS_SIGMA` around a neutral lens."""
+def lens_prior(lens: ndarray, sizes_px: ndarray, fisheye: bool = False) -> bundle.LensPrior:
+    """The widths of `LENS_SIGMA`, or also of `FISHEYE_SIGMA`, around a neutral lens."""
     views, sigma = len(lens), LENS_SIGMA
     rows = np.zeros((views, 8, bundle.NUM_LENS))
     values = np.zeros((views, 8))
@@ -246,8 +252,9 @@ def lens_prior(lens: ndarray, sizes_px: ndarray) -> bundle.LensPrior:
     for row, column in ((1, 2), (2, 3)):
         rows[:, row, column] = center
         values[:, row] = center * (sizes_px[:, row - 1] - 1) / 2
-    for row, name in enumerate(("k1", "k2", "p1", "p2", "k3"), start=3):
-        rows[:, row, row + 1] = 1 / sigma[name]
+    pinhole = {name: sigma[name] for name in ("k1", "k2", "p1", "p2", "k3")}
+    for row, width in enumerate((FISHEYE_SIGMA if fisheye else pinhole).values(), start=3):
+        rows[:, row, row + 1] = 1 / width
     return bundle.LensPrior(rows, values, PIXEL_NOISE_PX)
 
 

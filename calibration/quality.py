@@ -74,14 +74,16 @@ def triangulate_corners(cameras: Cameras, corners_px: ndarray, iterations: int =
     if enough.any():
         R, t = cameras.T_cam_world[:, :3, :3], cameras.T_cam_world[:, :3, 3]
         ok = cameras.calibrated
-        points_m[enough] = _triangulate(R[ok], t[ok], cameras.focal_px[ok], xy[enough][:, ok], iterations)
+        weight = np.where(np.isfinite(xy).all(-1, keepdims=True), cameras.focal_px[:, None], 0.0)
+        # A pixel of a fisheye is an angle, which counts for ever more of x/z toward the image's edge.
+        weight = np.where(cameras.fisheye[:, None], weight / (1 + (xy**2).sum(-1, keepdims=True)), weight)
+        points_m[enough] = _triangulate(R[ok], t[ok], weight[enough][:, ok], xy[enough][:, ok], iterations)
     return points_m
 
 
-def _triangulate(R: ndarray, t: ndarray, focal_px: ndarray, xy: ndarray, iterations: int) -> ndarray:
-    """(point, 3) from undistorted normalised coordinates (point, view, 2), NaN where not seen."""
-    weight = np.isfinite(xy).all(-1, keepdims=True) * focal_px[:, None]
-    xy = np.nan_to_num(xy)
+def _triangulate(R: ndarray, t: ndarray, weight: ndarray, xy: ndarray, iterations: int) -> ndarray:
+    """(point, 3) from undistorted normalised coordinates (point, view, 2), NaN where not seen; weight (point, view, 1)."""
+    weight, xy = np.where(np.isfinite(xy).all(-1, keepdims=True), weight, 0.0), np.nan_to_num(xy)
     # Rows x * R3 - R1 on the point equal t1 - x * t3.
     rows = (xy[..., None] * R[:, None, 2] - R[:, :2]) * weight[..., None]
     values = (t[:, :2] - xy * t[:, None, 2]) * weight

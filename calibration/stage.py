@@ -124,6 +124,7 @@ class SolveCameras:
             time_s=self.time_s,
             max_frames=self.options.max_frames,
             min_frames=self.options.min_frames,
+            fisheye=self.options.lens == "fisheye",
             where=self.judge.where,
         )
         options = self.options

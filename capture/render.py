@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.cameras import Cameras, distort
+from ..core.fisheye import distort_fisheye
 from .skin import HandSkin, vertex_normals
 
 NEAR_M, FAR_M = 0.05, 5.0
@@ -166,7 +167,8 @@ def _project(camera: Cameras, points_m: ndarray) -> tuple[ndarray, ndarray]:
     """Pixels (n, 2) and depth (n,) in metres."""
     T, K = camera.T_cam_world[0].astype(np.float64), camera.K[0]
     cam = points_m @ T[:3, :3].T + T[:3, 3]
-    xy = distort(cam[:, :2] / cam[:, 2:], camera.distortion[0])
+    lens = distort_fisheye if camera.fisheye[0] else distort
+    xy = lens(cam[:, :2] / cam[:, 2:], camera.distortion[0])
     return xy * K[[0, 1], [0, 1]] + K[:2, 2], cam[:, 2]
 
 

@@ -30,8 +30,11 @@ MODELS: Mapping[str, tuple[str, ...]] = {
     "RADIAL": ("f", "cx", "cy", "k1", "k2"),
     "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
     "FULL_OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
+    "SIMPLE_RADIAL_FISHEYE": ("f", "cx", "cy", "k1"),
+    "RADIAL_FISHEYE": ("f", "cx", "cy", "k1", "k2"),
+    "OPENCV_FISHEYE": ("fx", "fy", "cx", "cy", "k1", "k2", "k3", "k4"),
 }
-"""Parameters of the models that are, or hold, OpenCV's standard lens."""
+"""Parameters of the models that are, or hold, OpenCV's standard lens or its fisheye."""
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 FILES = ("cameras.txt", "images.txt")
@@ -73,7 +76,7 @@ def format_colmap(cameras: Cameras) -> dict[str, str]:
         name = cameras.names[i]
         if any(c.isspace() for c in name):
             raise camera_error("COLMAP's images.txt", "names without spaces", repr(name), "Rename the view's clip.")
-        model = lens_model(cameras.distortion[i])
+        model = lens_model(cameras.distortion[i], bool(cameras.fisheye[i]))
         width, height = (int(s) for s in cameras.size_px[i])
         cameras_txt.append(f"{number} {model} {width} {height} {_numbers(_parameters(cameras, int(i), model))}")
         x, y, z, w = Rotation.from_matrix(cameras.T_cam_world[i, :3, :3]).as_quat()
@@ -83,8 +86,10 @@ def format_colmap(cameras: Cameras) -> dict[str, str]:
     return {name: "\n".join(lines) + "\n" for name, lines in texts.items()}
 
 
-def lens_model(distortion: ndarray) -> str:
+def lens_model(distortion: ndarray, fisheye: bool) -> str:
     """COLMAP's smallest model that holds the coefficients (5,) exactly."""
+    if fisheye:
+        return "OPENCV_FISHEYE"
     if not distortion.any():
         return "PINHOLE"
     return "FULL_OPENCV" if distortion[4] else "OPENCV"
@@ -92,8 +97,8 @@ def lens_model(distortion: ndarray) -> str:
 
 def _parameters(cameras: Cameras, view: int, model: str) -> list[float]:
     K = cameras.K[view]
-    k1, k2, p1, p2, k3 = cameras.distortion[view]
-    values = [K[0, 0], K[1, 1], K[0, 2] + CENTER_PX, K[1, 2] + CENTER_PX, k1, k2, p1, p2, k3, 0.0, 0.0, 0.0]
+    pinhole = [K[0, 0], K[1, 1], K[0, 2] + CENTER_PX, K[1, 2] + CENTER_PX]
+    values = [*pinhole, *cameras.distortion[view], 0.0, 0.0, 0.0]
     return values[: len(MODELS[model])]
 
 
@@ -125,8 +130,14 @@ def _lens(line: str) -> tuple[str, dict[str, object]]:
     fx, fy = lens.get("fx", lens.get("f", 0.0)), lens.get("fy", lens.get("f", 0.0))
     K = [[fx, 0.0, lens["cx"] - CENTER_PX], [0.0, fy, lens["cy"] - CENTER_PX], [0.0, 0.0, 1.0]]
     names = ("k1", "k2", "p1", "p2", "k3") + (("k4", "k5", "k6") if model == "FULL_OPENCV" else ())
-    distortions = [lens.get(name, 0.0) for name in names]
-    return number, {"size": [int(width), int(height)], "matrix": K, "distortions": distortions}
+    fisheye = model.endswith("FISHEYE")
+    distortions = [lens.get(name, 0.0) for name in (("k1", "k2", "k3", "k4") if fisheye else names)]
+    return number, {
+        "size": [int(width), int(height)],
+        "matrix": K,
+        "distortions": distortions,
+        "fisheye": fisheye,
+    }
 
 
 def _image(line: str) -> tuple[str, dict[str, object], str]:

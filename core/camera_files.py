@@ -1,7 +1,8 @@
 """Camera files: aniposelib's `cameras.toml` in and out, caliscope's `camera_array.toml` in.
 
 aniposelib's file has one section per camera (`cam_0`, `cam_1`, ...) with name, size, matrix, distortions, rotation
-(axis-angle, world to camera) and translation, and a section `metadata`. Lengths are metres here. Cameras are known by
+(axis-angle, world to camera) and translation, and a section `metadata`; a fisheye has four distortions and
+`fisheye = true`. Lengths are metres here. Cameras are known by
 their name: the order of sections means nothing, because aniposelib sorts them as text (cam_10 before cam_2).
 """
 
@@ -23,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from .cameras import Cameras
 from .errors import CalibrationError, DiskError
 
-NUM_DISTORTION = 5
+NUM_DISTORTION, NUM_FISHEYE = 5, 4
 
 
 def read_cameras(path: str | Path) -> Cameras:
@@ -89,9 +90,10 @@ def format_cameras(cameras: Cameras, metadata: Mapping[str, Any] | None = None) 
             "name": cameras.names[i],
             "size": [int(s) for s in cameras.size_px[i]],
             "matrix": cameras.K[i].tolist(),
-            "distortions": cameras.distortion[i].tolist(),
+            "distortions": coefficients(cameras, int(i)).tolist(),
             "rotation": rotation[int(i)].as_rotvec().tolist(),
             "translation": cameras.T_cam_world[i, :3, 3].tolist(),
+            **({"fisheye": True} if cameras.fisheye[i] else {}),
         }
     sections["metadata"] = dict(metadata or {})
     return tomlkit.dumps(sections)
@@ -106,13 +108,18 @@ def format_caliscope(cameras: Cameras) -> str:
             "size": [int(s) for s in cameras.size_px[i]],
             "rotation_count": 0,
             "matrix": cameras.K[i].tolist(),
-            "distortions": cameras.distortion[i].tolist(),
+            "distortions": coefficients(cameras, int(i)).tolist(),
             "ignore": False,
             "translation": cameras.T_cam_world[i, :3, 3].tolist(),
             "rotation": Rotation.from_matrix(cameras.T_cam_world[i, :3, :3]).as_rotvec().tolist(),
-            "fisheye": False,
+            "fisheye": bool(cameras.fisheye[i]),
         }
     return tomlkit.dumps({"cameras": tables})
+
+
+def coefficients(cameras: Cameras, view: int) -> ndarray:
+    """A view's distortion as other programs count it: (5,), or (4,) of a fisheye."""
+    return cameras.distortion[view, : NUM_FISHEYE if cameras.fisheye[view] else NUM_DISTORTION]
 
 
 def caliscope_numbers(names: Sequence[str]) -> list[int]:
@@ -146,7 +153,7 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
     size_px = calibrated_px if sizes_px is None else np.asarray(sizes_px)
     calibrated_px = np.where(calibrated_px > 0, calibrated_px, size_px)
     K, distortion = np.full((count, 3, 3), np.nan), np.full((count, NUM_DISTORTION), np.nan)
-    T_cam_world = np.full((count, 4, 4), np.nan)
+    T_cam_world, fisheye = np.full((count, 4, 4), np.nan), np.zeros(count, bool)
     for view, i in enumerate(found):
         if i is None:
             continue
@@ -157,7 +164,8 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
                 f"{got}. Use the original clips, or calibrate again."
             )
         K[view], distortion[view], T_cam_world[view] = cameras.K[i], cameras.distortion[i], cameras.T_cam_world[i]
-    return Cameras(tuple(names), K, distortion, T_cam_world, size_px)
+        fisheye[view] = cameras.fisheye[i]
+    return Cameras(tuple(names), K, distortion, T_cam_world, size_px, fisheye)
 
 
 class Section:
@@ -170,10 +178,9 @@ class Section:
                 self.where, "a section per camera", f"{type(table).__name__}", "Write it as aniposelib does."
             )
         self.table: dict[str, Any] = table
-        if table.get("fisheye", False):
-            raise camera_error(
-                self.where, "a lens of OpenCV's standard model", "a fisheye", "Calibrate it with handpipe."
-            )
+        self.fisheye = table.get("fisheye", False)
+        if not isinstance(self.fisheye, bool):
+            raise camera_error(f"{self.where} fisheye", "true or false", repr(self.fisheye)[:60], "Correct it.")
         self.name = name if name is not None else self._name()
         self.size_px = self.numbers("size", (2,))
         self.K = self.numbers("matrix", (3, 3))
@@ -220,6 +227,8 @@ class Section:
         return str(name)
 
     def _distortion(self) -> ndarray:
+        if self.fisheye:
+            return np.append(self.numbers("distortions", (NUM_FISHEYE,)), 0.0)
         values = self.numbers("distortions", (5,), (4,), (8,), (12,), (14,), (1,), (2,)).ravel()
         if np.any(values[NUM_DISTORTION:] != 0):
             found = f"{len(values)} with more that are not zero"
@@ -264,6 +273,7 @@ def assemble(sections: list[Section], path: str | Path) -> Cameras:
         distortion=np.stack([s.distortion for s in sections]),
         T_cam_world=np.stack([s.T_cam_world for s in sections]),
         size_px=np.stack([s.size_px for s in sections]).astype(int),
+        fisheye=np.array([s.fisheye for s in sections]),
     )
 
 

@@ -25,7 +25,7 @@ from .camera_files import (
 )
 from .camera_interhand import UNIT_M, format_interhand, read_interhand
 from .camera_opencv import format_opencv, is_opencv, read_opencv, read_opencv_folder
-from .cameras import Cameras, undistort_normalised
+from .cameras import Cameras
 from .store import disk_errors
 
 Format = Literal["aniposelib", "caliscope", "opencv", "colmap", "interhand"]
@@ -140,13 +140,18 @@ def losses(cameras: Cameras, format: Format) -> list[str]:
             if renamed:
                 said.append(f"names: caliscope knows cameras by number; {', '.join(renamed)}")
         case "colmap":
-            models = sorted({lens_model(row) for row in cameras.distortion}, key=list(MODELS).index)
+            models = {
+                lens_model(row, bool(bent)) for row, bent in zip(cameras.distortion, cameras.fisheye, strict=True)
+            }
+            models = sorted(models, key=list(MODELS).index)
             said.append(f"lenses: written as {' and '.join(models)}, which hold the coefficients exactly")
             said.append("pixels: the principal points count from the corner of the first pixel, half a pixel more")
             said.append("names: a view is an image, <view>.png")
         case "interhand":
             bend = distortion_px(cameras)
-            if bend > 0:
+            if cameras.fisheye.any():
+                said.append("lenses: that they are fisheyes is lost; straighten the images before use")
+            elif bend > 0:
                 said.append(f"lenses: the distortion is lost, up to {bend:.1f} px; undistort the images before use")
             said.append("sizes: image sizes are lost")
             said.append("units: millimetres")
@@ -156,15 +161,18 @@ def losses(cameras: Cameras, format: Format) -> list[str]:
 
 
 def distortion_px(cameras: Cameras) -> float:
-    """How far the lens moves a pixel of the image's border at most, over all views, pixels; 0 without sizes."""
+    """How far the lens moves a pixel of the image's border at most, over all views, pixels; 0 without sizes.
+
+    Pixels that a fisheye moves out of its range do not count.
+    """
     t = np.linspace(0, 1, 21)
     border = np.concatenate([np.stack(xy, -1) for xy in ((t, 0 * t), (t, 0 * t + 1), (0 * t, t), (0 * t + 1, t))])
     uv = border * (np.maximum(cameras.size_px, 1) - 1)[:, None]
     focal, center = cameras.K[:, None, [0, 1], [0, 1]], cameras.K[:, None, :2, 2]
     with np.errstate(over="ignore", invalid="ignore"):
-        straight = undistort_normalised((uv - center) / focal, cameras.distortion[:, None]) * focal + center
+        straight = cameras.undistort(uv) * focal + center
     moved = np.linalg.norm(straight - uv, axis=-1)
-    return float(np.where(cameras.size_px[:, :1] > 0, moved, 0).max(initial=0.0))
+    return float(np.where((cameras.size_px[:, :1] > 0) & ~np.isnan(moved), moved, 0).max(initial=0.0))
 
 
 def _read_folder(folder: Path) -> tuple[Cameras, Format]:

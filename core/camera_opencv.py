@@ -2,7 +2,7 @@
 
 Written is one file per rig: a sequence `cameras` of mappings with name, image_width, image_height, camera_matrix,
 distortion_coefficients (the names of OpenCV's own calibration programs), rotation_matrix and translation_vector, world
-to camera. Read are that; a file per camera, named by its stem; and EasyMocap's pair intri.yml and extri.yml.
+to camera; a fisheye has four coefficients and `fisheye_model: 1`, as OpenCV's calibration program writes. Read are that; a file per camera, named by its stem; and EasyMocap's pair intri.yml and extri.yml.
 
 Both syntaxes are read as text, lists and mappings only: no tags, no aliases, no entities, so a file can neither run
 code nor unfold into more than it holds.
@@ -20,7 +20,7 @@ from xml.sax.saxutils import escape
 import yaml
 from numpy import ndarray
 
-from .camera_files import Section, assemble, camera_error
+from .camera_files import Section, assemble, camera_error, coefficients
 from .cameras import Cameras
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -91,7 +91,8 @@ def _table(cameras: Cameras, view: int) -> dict[str, str | int | ndarray]:
         "image_width": int(cameras.size_px[view, 0]),
         "image_height": int(cameras.size_px[view, 1]),
         "camera_matrix": cameras.K[view],
-        "distortion_coefficients": cameras.distortion[view, None],
+        **({"fisheye_model": 1} if cameras.fisheye[view] else {}),
+        "distortion_coefficients": coefficients(cameras, view)[None],
         "rotation_matrix": T_cam_world[:3, :3],
         "translation_vector": T_cam_world[:3, 3:],
     }
@@ -140,7 +141,8 @@ def _section(path: Path, where: str, table: Any, name: str | None) -> Section:
         given = [alias for alias in aliases if alias in table]
         if given:
             found[key] = _values(path, f"{where} {given[0]}", table[given[0]])
-    found.setdefault("distortions", [0.0])
+    found.setdefault("distortions", [0.0] * 4)
+    found["fisheye"] = str(table.get("fisheye_model", "0")).strip().lower() in ("1", "true")
     for key in ("rotation", "translation", "matrix"):
         if key not in found:
             known = " or ".join(ALIASES[key])

@@ -2,16 +2,21 @@
 
 Axes follow OpenCV: +z forward, +x right, +y down. Pixel (0, 0) is the centre of the first pixel.
 `T_cam_world` maps world points (metres) to camera points. The lens is OpenCV's: fx, fy, cx, cy and the five
-coefficients k1, k2, p1, p2, k3 (`cv2.projectPoints`).
+coefficients k1, k2, p1, p2, k3 (`cv2.projectPoints`), or a fisheye's four (`cv2.fisheye`; `core.fisheye`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy import ndarray
+
+from .fisheye import project_fisheye, undistort_fisheye
+
+Lens = Callable[[ndarray, ndarray], ndarray]
+"""Coordinates (..., 2) and coefficients (..., 5) to coordinates."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +28,23 @@ class Cameras:
     K: ndarray
     """(view, 3, 3) pinhole matrices, pixels."""
     distortion: ndarray
-    """(view, 5) OpenCV's k1, k2, p1, p2, k3."""
+    """(view, 5) OpenCV's k1, k2, p1, p2, k3; of a fisheye k1, k2, k3, k4, 0."""
     T_cam_world: ndarray
     """(view, 4, 4) world to camera, metres."""
     size_px: ndarray
     """(view, 2) width and height of the images, pixels."""
+    fisheye: ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    """(view,) bool, lenses of the fisheye model; none if not given."""
 
     def __post_init__(self) -> None:
         n = len(self.names)
+        if len(self.fisheye) == 0:
+            object.__setattr__(self, "fisheye", np.zeros(n, bool))
         assert self.K.shape == (n, 3, 3), self.K.shape
         assert self.distortion.shape == (n, 5), self.distortion.shape
         assert self.T_cam_world.shape == (n, 4, 4), self.T_cam_world.shape
         assert self.size_px.shape == (n, 2), self.size_px.shape
+        assert self.fisheye.shape == (n,), self.fisheye.shape
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,7 +74,8 @@ class Cameras:
         """The views at these positions, in this order."""
         index = np.asarray(index, dtype=int)
         names = tuple(self.names[i] for i in index)
-        return Cameras(names, self.K[index], self.distortion[index], self.T_cam_world[index], self.size_px[index])
+        rest = (self.T_cam_world[index], self.size_px[index], self.fisheye[index])
+        return Cameras(names, self.K[index], self.distortion[index], *rest)
 
     def project(self, points_m: ndarray) -> ndarray:
         """Pixels of world points in every view.
@@ -73,13 +84,13 @@ class Cameras:
             points_m: (..., 3) world points, metres.
 
         Returns:
-            (view, ..., 2) pixels; NaN for points behind the camera.
+            (view, ..., 2) pixels; NaN for points behind the camera, or beyond a fisheye's range.
         """
         batch = points_m.shape[:-1]
         flat = points_m.reshape(-1, 3)
         cam = np.einsum("vij,nj->vni", self.T_cam_world[:, :3, :3], flat) + self.T_cam_world[:, None, :3, 3]
         depth = np.where(cam[..., 2:] > 0, cam[..., 2:], np.nan)
-        xy = distort(cam[..., :2] / depth, self.distortion[:, None, :])
+        xy = self._by_lens(distort, project_fisheye, cam[..., :2] / depth, self.distortion[:, None, :])
         uv = xy * self.K[:, None, [0, 1], [0, 1]] + self.K[:, None, :2, 2]
         return uv.reshape(len(self), *batch, 2)
 
@@ -90,16 +101,26 @@ class Cameras:
             uv_px: (view, ..., 2) pixels, one leading entry per view.
 
         Returns:
-            (view, ..., 2) x/z and y/z in the camera's frame.
+            (view, ..., 2) x/z and y/z in the camera's frame; NaN beyond a fisheye's range.
         """
         expand = (slice(None),) + (None,) * (uv_px.ndim - 2)
         focal = self.K[:, [0, 1], [0, 1]][expand]
         center = self.K[:, :2, 2][expand]
-        return undistort_normalised((uv_px - center) / focal, self.distortion[expand])
+        xy = (uv_px - center) / focal
+        return self._by_lens(undistort_normalised, undistort_fisheye, xy, self.distortion[expand])
+
+    def _by_lens(self, pinhole: Lens, fisheye: Lens, xy: ndarray, distortion: ndarray) -> ndarray:
+        """Each view of (view, ..., 2) by the function of its lens."""
+        if not self.fisheye.any():
+            return pinhole(xy, distortion)
+        out = np.empty(xy.shape)
+        for lens, views in ((pinhole, ~self.fisheye), (fisheye, self.fisheye)):
+            out[views] = lens(xy[views], distortion[views])
+        return out
 
 
 def distort(xy: ndarray, distortion: ndarray) -> ndarray:
-    """OpenCV's lens: (..., 2) normalised coordinates to distorted ones, coefficients (..., 5)."""
+    """OpenCV's standard lens: (..., 2) normalised coordinates to distorted ones, coefficients (..., 5)."""
     k1, k2, p1, p2, k3 = np.moveaxis(distortion, -1, 0)
     x, y = xy[..., 0], xy[..., 1]
     r2 = x * x + y * y

@@ -36,7 +36,8 @@ BOARD: Columns = {
 
 CAMERAS: Columns = {
     "K": ("view row col", "float64", NAN, "pixel", "pinhole matrix; NaN for a view without calibration"),
-    "distortion": ("view coefficient", "float64", NAN, "1", "OpenCV's k1, k2, p1, p2, k3"),
+    "distortion": ("view coefficient", "float64", NAN, "1", "OpenCV's k1, k2, p1, p2, k3; a fisheye's k1 to k4, 0"),
+    "fisheye": ("view", "bool", False, "1", "whether the lens is of OpenCV's fisheye model"),
     "T_cam_world": ("view row4 col4", "float64", NAN, "metre", "world to camera"),
     "size": ("view wh", "int32", 0, "pixel", "width and height of the images"),
     "rms": ("view", "float64", NAN, "pixel", "reprojection error of the board's corners"),
@@ -255,6 +256,7 @@ def camera_blocks(
         **known,
         "K": cameras.K,
         "distortion": cameras.distortion,
+        "fisheye": cameras.fisheye,
         "T_cam_world": cameras.T_cam_world,
         "size": cameras.size_px.astype(np.int32),
         "rms": rms_px,
@@ -263,10 +265,11 @@ def camera_blocks(
 
 def read_cameras(store: Store) -> Cameras:
     """The rig of a store, views in the session's order."""
-    arrays = {name: store.read("cameras", name) for name in ("K", "distortion", "T_cam_world", "size")}
-    return Cameras(
-        store.labels("cameras", "view"), arrays["K"], arrays["distortion"], arrays["T_cam_world"], arrays["size"]
-    )
+    names = store.labels("cameras", "view")
+    K, distortion, T, size = (store.read("cameras", name) for name in ("K", "distortion", "T_cam_world", "size"))
+    # Stores of before there were fisheyes do not say.
+    fisheye = store.read("cameras", "fisheye") if store.has("cameras", "fisheye") else np.zeros(len(names), bool)
+    return Cameras(names, K, distortion, T, size, fisheye)
 
 
 def detections_group(store: Store) -> str:

@@ -318,6 +318,10 @@ class Store:
         with self._damage(group):
             return np.asarray(array[...] if region is None else array[region])
 
+    def has(self, group: str, name: str) -> bool:
+        """Whether there is such an array."""
+        return f"{group}/{name}" in self._root("r")
+
     def labels(self, group: str, dim: str) -> tuple[str, ...]:
         """The names along an axis."""
         return tuple(str(name) for name in self.read(group, dim))

@@ -33,12 +33,25 @@ def arc_rig(views: int, rng: np.random.Generator) -> Cameras:
     return Cameras(tuple(f"c{i}" for i in range(views)), K, distortion, T, np.tile([640, 480], (views, 1)))
 
 
-def waved_board(rig: Cameras, frames: int, rng: np.random.Generator, noise_px: float = NOISE_PX) -> np.ndarray:
+def fisheye_rig(views: int, rng: np.random.Generator) -> Cameras:
+    """The same places with fisheyes of 150 degrees across, each a little different."""
+    rig = arc_rig(views, rng)
+    K = rig.K.copy()
+    K[:, [0, 1], [0, 1]] = 1280 / np.deg2rad(150) * rng.uniform(0.97, 1.03, (views, 1))
+    K[:, :2, 2] = [639.5, 479.5] + rng.normal(0, 4, (views, 2))
+    k = rng.normal([-0.03, 0.004, -0.001, 0.0, 0.0], [0.01, 0.002, 0.0005, 0.0001, 0.0], (views, 5))
+    size = np.tile([1280, 960], (views, 1))
+    return Cameras(rig.names, K, k, rig.T_cam_world, size, np.ones(views, bool))
+
+
+def waved_board(
+    rig: Cameras, frames: int, rng: np.random.Generator, noise_px: float = NOISE_PX, reach_m: float = 0.2
+) -> np.ndarray:
     """(view, frame, corner, 2): the board moves through the shared volume, seen from its front up to 65 degrees."""
     corners = corner_positions(BOARD) - corner_positions(BOARD).mean(0)
     found = np.full((len(rig), frames, num_corners(BOARD), 2), np.nan)
     for frame in range(frames):
-        R, t = Rotation.from_rotvec(rng.normal(0, 0.45, 3)).as_matrix(), rng.uniform(-0.2, 0.2, 3)
+        R, t = Rotation.from_rotvec(rng.normal(0, 0.45, 3)).as_matrix(), rng.uniform(-reach_m, reach_m, 3)
         uv = rig.project(corners @ R.T + t)
         to_camera = rig.centers_m - t
         facing = to_camera @ -R[:, 2] > np.cos(np.deg2rad(65)) * np.linalg.norm(to_camera, axis=1)

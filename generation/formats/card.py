@@ -53,7 +53,7 @@ is licensed separately and is not part of this dataset.
 
 CAMERAS_TEXT = """\
 - `cameras` has a row for each view of a sequence: `view`, `K` (3 x 3), `distortion` (OpenCV's k1, k2, p1, p2, k3),
-  `T_cam_world` (4 x 4), `width`, `height`.
+  `T_cam_world` (4 x 4), `width`, `height`, `fisheye` (whether `distortion` is k1, k2, k3, k4, 0 of OpenCV's fisheye).
 """
 
 

@@ -107,7 +107,7 @@ def cameras_schema() -> pa.Schema:
 
     columns = [("sequence", pa.string()), ("view", pa.string())]
     columns += [(name, _list(width, pa.float64())) for name, width in CAMERA_WIDTHS.items()]
-    return pa.schema([*columns, ("width", pa.int32()), ("height", pa.int32())])
+    return pa.schema([*columns, ("width", pa.int32()), ("height", pa.int32()), ("fisheye", pa.bool_())])
 
 
 def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -197,4 +197,5 @@ def _cameras(each: Recording) -> Iterator[dict[str, Any]]:
             **{key: getattr(cameras, key)[view].tolist() for key in CAMERA_WIDTHS},
             "width": width,
             "height": height,
+            "fisheye": bool(cameras.fisheye[view]),
         }

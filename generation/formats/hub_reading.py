@@ -60,7 +60,8 @@ def read_hub(folder: Path) -> list[HubSequence]:
     rows = _rows(folder / hub.SEQUENCES, hub.sequences_schema())
     if not rows:
         raise SessionError(f"{folder / hub.SEQUENCES}: expected a row for each sequence, but found none. Export again.")
-    views = _rows(folder / hub.CAMERAS, hub.cameras_schema()) if (folder / hub.CAMERAS).exists() else []
+    cameras = folder / hub.CAMERAS
+    views = _rows(cameras, hub.cameras_schema(), optional=("fisheye",)) if cameras.exists() else []
     names = [row["sequence"] for row in rows]
     for name in names:
         if name is None or safe_name(name) != name or names.count(name) > 1:
@@ -104,7 +105,9 @@ def _cameras(folder: Path, views: Sequence[Mapping[str, Any]]) -> Cameras | None
         )
     stacked = {name: np.array([view[name] for view in views], np.float64) for name in hub.CAMERA_WIDTHS}
     size_px = np.array([(view["width"], view["height"]) for view in views], int)
-    return Cameras(tuple(names), stacked["K"], stacked["distortion"], stacked["T_cam_world"], size_px)
+    # Folders of before there were fisheyes do not say.
+    fisheye = np.array([view.get("fisheye", False) for view in views])
+    return Cameras(tuple(names), stacked["K"], stacked["distortion"], stacked["T_cam_world"], size_px, fisheye)
 
 
 def _frames(path: Path, frames: int) -> dict[str, ndarray]:
@@ -133,8 +136,8 @@ def _values(column: pa.ChunkedArray, width: tuple[int, ...]) -> ndarray:
     return array.to_numpy(zero_copy_only=False).reshape(-1, *width)
 
 
-def _rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
-    rows = _table(path, schema, schema.names, MAX_ROWS).to_pylist()
+def _rows(path: Path, schema: pa.Schema, optional: Sequence[str] = ()) -> list[dict[str, Any]]:
+    rows = _table(path, schema, schema.names, MAX_ROWS, optional).to_pylist()
     for row in rows:
         for name, value in row.items():
             if isinstance(value, str) and len(value) > MAX_TEXT:
@@ -144,7 +147,7 @@ def _rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:
     return rows
 
 
-def _table(path: Path, schema: pa.Schema, columns: Sequence[str], limit: int) -> pa.Table:
+def _table(path: Path, schema: pa.Schema, columns: Sequence[str], limit: int, optional: Sequence[str] = ()) -> pa.Table:
     """Some columns of a Parquet file, whose sizes are known to be bounded before anything is unpacked."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -157,6 +160,7 @@ def _table(path: Path, schema: pa.Schema, columns: Sequence[str], limit: int) ->
         with pq.ParquetFile(path) as file:
             _check_size(path, file.metadata, limit)
             found = file.schema_arrow
+            columns = [name for name in columns if name in found.names or name not in optional]
             for name in columns:
                 if name not in found.names or found.field(name).type != schema.field(name).type:
                     kind = found.field(name).type if name in found.names else "no such column"

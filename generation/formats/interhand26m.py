@@ -219,7 +219,8 @@ def _lost(placed: Sequence[_Placed], written: int, with_mano: bool) -> list[str]
         "Standard errors of the joints, and which views saw them.",
         "Coordinates beyond a tenth of a micrometre.",
     ]
-    if any(each.cameras is not None and each.cameras.distortion.any() for each in labels):
+    rigs = [each.cameras for each in labels if each.cameras is not None]
+    if any(rig.distortion.any() or rig.fisheye.any() for rig in rigs):
         lost.append("The distortion of the lenses: images are rectified, and so are the boxes.")
     if any(each.cameras is None for each in labels):
         lost.append("Images and boxes where there are no cameras: only joints and MANO are written.")

@@ -176,14 +176,21 @@ def write_images(
 def _images(each: Labelled, view: int, clip: Path, rectified: bool) -> Iterator[tuple[int, ndarray]]:
     """Labelled instants of a view and their images; one frame may stand for several instants."""
     assert each.cameras is not None
-    K, distortion = each.cameras.K[view], each.cameras.distortion[view]
+    camera = each.cameras.subset([view])
     instants = each.labelled(view)
     wanted, which = np.unique(each.source_frame[view, instants], return_inverse=True)
     images = read_frames(probe(clip), wanted.tolist())
     for index, image in enumerate(images):
-        shown = cv2.undistort(image, K, distortion) if rectified and distortion.any() else image
+        shown = _rectified(image, camera) if rectified else image
         for instant in instants[which == index].tolist():
             yield instant, shown
+
+
+def _rectified(image: ndarray, camera: Cameras) -> ndarray:
+    K, distortion = camera.K[0], camera.distortion[0]
+    if camera.fisheye[0]:
+        return cv2.fisheye.undistortImage(image, K, distortion[:4], Knew=K)
+    return cv2.undistort(image, K, distortion) if distortion.any() else image
 
 
 def _write(path: Path, image: ndarray) -> None:
