@@ -19,7 +19,7 @@ import torch
 from numpy import ndarray
 from scipy.interpolate import CubicSpline
 
-from handpipe.capture.render import KEY_LIGHT, light_hands, render_hands
+from handpipe.capture.render import STUDIO, light_hands, render_hands
 from handpipe.capture.skin import HandSkin, hand_skin
 from handpipe.capture.video import clip_writer
 from handpipe.core.cameras import Cameras
@@ -139,7 +139,7 @@ class Studio:
         """(h, w) how much of it reaches the table: the hands' soft shadow."""
         h, w = self.table.shape[:2]
         height_m = vertices_m[..., 2:] - (self.motion.vertices_m[..., 2].min() - TABLE_M)
-        on_table = vertices_m - height_m * KEY_LIGHT / KEY_LIGHT[2]
+        on_table = vertices_m - height_m * STUDIO.key / STUDIO.key[2]
         mask = np.zeros((h // 4, w // 4), np.uint8)
         corners = np.round(self.camera.project(on_table)[0][:, self.motion.faces] * (16 / 4)).astype(np.int32)
         for corner in corners.reshape(-1, 3, 2):
