@@ -58,7 +58,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def test_every_format_has_a_command_and_every_command_a_format():
     motion = {name: command for name, command in EXPORT.commands.items() if command is not ExportCameras}
-    assert {name: command.format for name, command in motion.items()} == {name: name for name in EXPORTERS}
+    assert {name: vars(command)["format"] for name, command in motion.items()} == {name: name for name in EXPORTERS}
 
 
 def test_one_file_for_each_sequence_and_a_report(session, samples, tmp_path, capsys):
