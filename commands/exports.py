@@ -103,7 +103,7 @@ class ExportCsv(_Motion):
 
 
 class ExportKeypoints3d(_Motion):
-    """3D keypoints with standard errors in npz, for other fitters."""
+    """Keypoints with standard errors in npz, for other fitters."""
 
     format = "keypoints3d"
 
