@@ -27,19 +27,19 @@ from .screen import Screen
 DONE, FAILED, WRONG = 0, 1, 2
 
 COMMANDS: Mapping[str, type[Command] | Group] = {
-    "synthesize": sessions.Synthesize,
-    "import": imports.IMPORT,
-    "train-diffusion": generation.TrainDiffusion,
-    "generate": generation.Generate,
-    "export": exports.EXPORT,
-    "train-evaluator": generation.TrainEvaluator,
-    "evaluate": generation.Evaluate,
-    "augment": generation.Augment,
     "run": sessions.Run,
     "calibrate": sessions.Calibrate,
     "detect": sessions.Detect,
     "triangulate": sessions.Triangulate,
     "fit": sessions.Fit,
+    "synthesize": sessions.Synthesize,
+    "train-diffusion": generation.TrainDiffusion,
+    "generate": generation.Generate,
+    "train-evaluator": generation.TrainEvaluator,
+    "evaluate": generation.Evaluate,
+    "augment": generation.Augment,
+    "export": exports.EXPORT,
+    "import": imports.IMPORT,
 }
 
 
