@@ -147,9 +147,7 @@ def _rows(path: Path, schema: pa.Schema, optional: Sequence[str] = ()) -> list[d
     return rows
 
 
-def _table(
-    path: Path, schema: pa.Schema, columns: Sequence[str], limit: int, optional: Sequence[str] = ()
-) -> pa.Table:
+def _table(path: Path, schema: pa.Schema, columns: Sequence[str], limit: int, optional: Sequence[str] = ()) -> pa.Table:
     """Some columns of a Parquet file, whose sizes are known to be bounded before anything is unpacked."""
     import pyarrow as pa
     import pyarrow.parquet as pq
