@@ -35,6 +35,8 @@ from handpipe.core.fisheye import MAX_ANGLE_RAD, max_angle_rad
 from handpipe.core.schema import BOARD as BOARD_ARRAYS
 from handpipe.core.schema import CAMERAS, group_spec, read_cameras
 from handpipe.core.store import Store
+from handpipe.generation.formats import hub, hub_reading
+from handpipe.generation.formats.labels import _rectified
 
 seeds = integers(0, 2**32 - 1)
 K = np.array([[490.0, 0, 640], [0, 480, 470], [0, 0, 1]])
@@ -312,7 +314,33 @@ def test_colmap_puts_points_where_we_do(tmp_path):
     np.testing.assert_allclose(camera.img_from_cam(points) - 0.5, there.project(points)[0], atol=1e-6)
 
 
+def test_a_published_folder_keeps_the_lenses_and_older_ones_are_read(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    rig = replace(fisheye_rig(3, np.random.default_rng(3)), fisheye=np.array([True, False, True]))
+    recording: Any = SimpleNamespace(name="s", cameras=lambda: rig)
+    table = hub._table(list(hub._cameras(recording)), hub.cameras_schema())
+    for columns, expected in ((table, rig.fisheye), (table.drop_columns(["fisheye"]), np.zeros(3, bool))):
+        parquet.write_table(columns, tmp_path / hub.CAMERAS)
+        rows = hub_reading._rows(tmp_path / hub.CAMERAS, hub.cameras_schema(), optional=("fisheye",))
+        back = hub_reading._cameras(tmp_path, rows)
+        assert back is not None
+        np.testing.assert_array_equal(back.fisheye, expected)
+        np.testing.assert_array_equal(back.distortion, rig.distortion)
+
+
 # Downstream
+
+
+def test_a_rectified_image_has_things_where_a_pinhole_has_them():
+    rig = fisheye_rig(1, np.random.default_rng(0))
+    point = rig.centers_m[0] + [0.5, -0.3, 1.0] @ rig.T_cam_world[0, :3, :3]
+    straight = replace(rig, fisheye=np.zeros(1, bool), distortion=np.zeros((1, 5))).project(point)[0]
+    y, x = np.mgrid[:960, :1280]
+    spot = np.exp(-(((x - rig.project(point)[0, 0]) ** 2 + (y - rig.project(point)[0, 1]) ** 2) / 20))
+    image = _rectified(np.tile((255 * spot[..., None]).astype(np.uint8), 3), rig)[..., 0].astype(float)
+    found = np.array([(image * x).sum(), (image * y).sum()]) / image.sum()
+    assert np.linalg.norm(straight - rig.project(point)[0]) > 10
+    assert np.linalg.norm(found - straight) < 0.5
 
 
 def test_hands_are_triangulated_as_through_pinholes(tmp_path):
