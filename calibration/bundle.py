@@ -1,7 +1,8 @@
 """Bundle adjustment of cameras and board poses: Levenberg-Marquardt on the Schur complement, analytic derivatives.
 
 Pure array code. A camera has 15 parameters: rotation (3), translation (3) and the lens fx, fy, cx, cy, k1, k2, p1, p2,
-k3 (9); a fisheye's are k1, k2, k3, k4 and one that its prior holds. A board pose has 6. Rotations are updated from the left, R <- exp(w) R, translations by addition.
+k3 (9); a fisheye's are k1, k2, k3, k4 and one that its prior holds. A board pose has 6. Rotations are updated from the
+left, R <- exp(w) R, translations by addition.
 Source: Triggs et al., Bundle Adjustment - A Modern Synthesis (2000), sections 4 and 6.1.
 """
 

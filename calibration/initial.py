@@ -195,7 +195,7 @@ def board_poses(
 
 
 def _turned_to_middle(xy: ndarray) -> tuple[ndarray, ndarray]:
-    """R_cam_middle (3, 3) of a camera that looks at the middle of these rays (corner, 2), and the rays as it sees them."""
+    """R_cam_middle (3, 3) of a camera that looks at the middle of rays (corner, 2), and the rays as it sees them."""
     rays = np.column_stack([xy, np.ones(len(xy))])
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     z = rays.mean(0)

@@ -17,7 +17,7 @@ LENS_SIGMA = {"aspect": 0.003, "center": 0.005, "k1": 0.3, "k2": 0.1, "p1": 0.00
 """Prior standard deviations. `aspect` is (fx - fy) / f, `center` a fraction of the image width, the rest are OpenCV's
 coefficients. They hold a parameter that a view never observed near neutral, and hardly move one that it did."""
 FISHEYE_SIGMA = {"k1": 0.2, "k2": 0.1, "k3": 0.05, "k4": 0.02, "unused": 1.0}
-"""The same of a fisheye's coefficients, about an equidistant lens; the usual projections lie within k1 = -0.17 to 0.08."""
+"""The same of a fisheye's, about an equidistant lens; the usual projections lie within k1 = -0.17 to 0.08."""
 HUBER_STEPS_PX = (30.0, 3.0, 1.0)
 """From the first guess, which may be tens of pixels off, to the noise of a corner."""
 JUDGE_EVERY = 5

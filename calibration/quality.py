@@ -82,7 +82,10 @@ def triangulate_corners(cameras: Cameras, corners_px: ndarray, iterations: int =
 
 
 def _triangulate(R: ndarray, t: ndarray, weight: ndarray, xy: ndarray, iterations: int) -> ndarray:
-    """(point, 3) from undistorted normalised coordinates (point, view, 2), NaN where not seen; weight (point, view, 1)."""
+    """(point, 3) from undistorted normalised coordinates (point, view, 2), NaN where not seen.
+
+    `weight` (point, view, 1) is what an error of one costs, pixels.
+    """
     weight, xy = np.where(np.isfinite(xy).all(-1, keepdims=True), weight, 0.0), np.nan_to_num(xy)
     # Rows x * R3 - R1 on the point equal t1 - x * t3.
     rows = (xy[..., None] * R[:, None, 2] - R[:, :2]) * weight[..., None]

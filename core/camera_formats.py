@@ -140,10 +140,8 @@ def losses(cameras: Cameras, format: Format) -> list[str]:
             if renamed:
                 said.append(f"names: caliscope knows cameras by number; {', '.join(renamed)}")
         case "colmap":
-            models = {
-                lens_model(row, bool(bent)) for row, bent in zip(cameras.distortion, cameras.fisheye, strict=True)
-            }
-            models = sorted(models, key=list(MODELS).index)
+            rows = zip(cameras.distortion, cameras.fisheye.tolist(), strict=True)
+            models = sorted({lens_model(*row) for row in rows}, key=list(MODELS).index)
             said.append(f"lenses: written as {' and '.join(models)}, which hold the coefficients exactly")
             said.append("pixels: the principal points count from the corner of the first pixel, half a pixel more")
             said.append("names: a view is an image, <view>.png")

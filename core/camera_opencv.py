@@ -2,7 +2,8 @@
 
 Written is one file per rig: a sequence `cameras` of mappings with name, image_width, image_height, camera_matrix,
 distortion_coefficients (the names of OpenCV's own calibration programs), rotation_matrix and translation_vector, world
-to camera; a fisheye has four coefficients and `fisheye_model: 1`, as OpenCV's calibration program writes. Read are that; a file per camera, named by its stem; and EasyMocap's pair intri.yml and extri.yml.
+to camera. A fisheye has four coefficients and says `fisheye_model: 1`, as these programs do. Read are that; a file per
+camera, named by its stem; and EasyMocap's pair intri.yml and extri.yml.
 
 Both syntaxes are read as text, lists and mappings only: no tags, no aliases, no entities, so a file can neither run
 code nor unfold into more than it holds.

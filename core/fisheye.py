@@ -1,8 +1,8 @@
-"""OpenCV's fisheye lens: theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), theta the ray's angle.
+"""OpenCV's fisheye: theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), theta the ray's angle.
 
-Rays are x/z and y/z as everywhere, so the model reaches to `MAX_ANGLE_RAD` from the axis, and no further than the angle
-at which the polynomial turns back: beyond it two rays would share a pixel. Coefficients are k1, k2, k3, k4; a fifth, which
-OpenCV's other lens has, is not looked at.
+Rays are x/z and y/z as everywhere, so the model reaches to `MAX_ANGLE_RAD` from the axis, and no further than the
+angle at which the polynomial turns back: beyond it two rays would share a pixel. Coefficients are k1, k2, k3, k4; a
+fifth, which OpenCV's other lens has, is not looked at.
 
 Source: Kannala and Brandt, A generic camera model (PAMI 2006), as in `cv2.fisheye`.
 """
@@ -56,7 +56,7 @@ def max_angle_rad(distortion: ndarray) -> ndarray:
 
 
 def fisheye_jacobian(x: ndarray, y: ndarray, distortion: ndarray) -> tuple[ndarray, ndarray]:
-    """Derivatives of `distort_fisheye`: (..., 2, 2) to x, y and (..., 2, 5) to k1, k2, k3, k4 and one that is unused."""
+    """Derivatives of `distort_fisheye`: (..., 2, 2) to x, y and (..., 2, 5) to k1, k2, k3, k4 and one without use."""
     r = np.hypot(x, y)
     theta, safe = np.arctan(r), np.maximum(r, TINY)
     scale = np.where(r > TINY, _bent(theta, distortion) / safe, 1.0)
