@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +25,7 @@ from handpipe.calibration.calibrate import Calibration, calibrate
 from handpipe.calibration.gate import CalibrationSettings, Judge
 from handpipe.calibration.initial import first_fisheye
 from handpipe.calibration.quality import board_distance_errors
-from handpipe.calibration.stage import SolveCameras, cameras_plan
+from handpipe.calibration.stage import SolveCameras
 from handpipe.core.camera_files import match_views, write_cameras
 from handpipe.core.camera_formats import FORMATS, read_camera_file, write_camera_file
 from handpipe.core.cameras import Cameras
@@ -225,24 +224,6 @@ def test_the_setting_reaches_the_store(tmp_path, scene):
     # A store of before there were fisheyes.
     shutil.rmtree(tmp_path / "s.zarr" / "cameras" / "fisheye")
     assert not read_cameras(store).fisheye.any()
-
-
-def test_only_a_fisheye_makes_what_was_computed_old(tmp_path):
-    clip = SimpleNamespace(size_px=(640, 480), path=Path("calibration/c0.mp4"))
-    timeline = SimpleNamespace(time_s=np.zeros((2, 5)))
-    names = ("c0", "c1")
-    session: Any = SimpleNamespace(
-        clips=[clip, clip], views=names, board_clips=dict.fromkeys(names, clip), board_timeline=timeline
-    )
-    store = Store(str(tmp_path / "s.zarr"))
-    store.open()
-
-    def chosen(**options: Any) -> Any:
-        plan = cameras_plan(session, BOARD, CalibrationSettings(**options), store, None, 0.0)
-        return plan.group.fingerprint["settings"]
-
-    assert "lens" not in chosen()
-    assert chosen(lens="fisheye") == {**chosen(), "lens": "fisheye"}
 
 
 @pytest.mark.parametrize("format", [format for format in FORMATS if format != "interhand"])
