@@ -21,7 +21,7 @@ from .clock import align, images_at
 from .offsets import SURE, Offsets, find_offsets
 from .shifts import find_shifts
 
-CODE = 1
+CODE = 2
 """Raised when the same input would give other numbers."""
 
 WINDOWS = 8

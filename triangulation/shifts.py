@@ -17,6 +17,7 @@ _JOINTS = [
 _PARTNERS = 6  # Views that each view is compared with.
 _MIN_FRAMES = 8  # Instants that two views must share for a shift to be rated.
 _GAIN = 0.02  # Better agreement, on average over the pairs, that a shift must bring.
+_TOLD = 0.1  # How much better than others a shift must be, for the hands to tell: resting ones agree at any.
 
 
 def find_shifts(
@@ -146,4 +147,5 @@ def _best_shifts(views: int, pairs: ndarray, rating: ndarray) -> ndarray:
         at = middle + s[pairs[:, 1]] - s[pairs[:, 0]]
         return float(rating[np.arange(len(pairs)), np.clip(at, 0, rating.shape[1] - 1)].mean())
 
-    return shift if pleased(shift) > pleased(np.zeros(views, int)) + _GAIN else np.zeros(views, int)
+    told = pleased(shift) > max(pleased(np.zeros(views, int)) + _GAIN, _TOLD)
+    return shift if told else np.zeros(views, int)
