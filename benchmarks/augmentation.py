@@ -80,8 +80,8 @@ def found(motion: Store, other: Store, temporary: Path, options: argparse.Namesp
             augment(store, out, settings, None, engine)
         clear, covered = _detected(out)
         rows += [
-            Figure(f"found: {name}", 100 * float(np.mean(clear + covered)), "% of views", None, "higher"),
-            Figure(f"found: {name}, nothing in the way", 100 * float(np.mean(clear)), "% of views", 80, "higher"),
+            Figure(f"found: {name}", 100 * float(np.mean(clear + covered)), "% of views", 80, "higher"),
+            Figure(f"found: {name}, nothing in the way", 100 * float(np.mean(clear)), "% of views"),
         ]
     return rows
 
