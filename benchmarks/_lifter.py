@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy import ndarray
+from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from handpipe.core.hand_model import HandModel
@@ -41,8 +42,24 @@ class Clips:
     """(frame,) which clip it belongs to: what is drawn together in the bootstrap."""
 
 
+@dataclass(frozen=True)
+class Shake:
+    """Noise on every frame of a motion: the cheapest way to more poses. Standard deviations."""
+
+    pose_rad: float = 0.3
+    """Of each finger joint."""
+    orient_rad: float = 0.4
+    wrist_m: float = 0.05
+
+
 def read_clips(
-    url: str, samples: Sequence[int] | None, frames: slice, clip_frames: int, shapes: int, seed: int
+    url: str,
+    samples: Sequence[int] | None,
+    frames: slice,
+    clip_frames: int,
+    shapes: int,
+    seed: int,
+    shake: Shake | None = None,
 ) -> Clips:
     """Joints of a store's motion, in its own hand shape and others.
 
@@ -52,7 +69,8 @@ def read_clips(
         frames: of each.
         clip_frames: frames that count as one clip.
         shapes: further shapes.
-        seed: of those.
+        seed: of those, and of the noise.
+        shake: noise, drawn anew in every shape; None for none.
     """
     store = Store(url)
     rng = np.random.default_rng(seed)
@@ -67,10 +85,25 @@ def read_clips(
         first = clip[-1] + 1
         for number in range(1 + shapes):
             betas = own + (rng.normal(0, SHAPE_STD, 10) if number else 0.0)
-            both = [models[h].joints(betas[h], orient[:, h], pose[:, h], transl[:, h]) for h in range(2)]
+            numbers = (orient, pose, transl) if shake is None else _shaken(orient, pose, transl, shake, rng)
+            both = [models[h].joints(betas[h], *(part[:, h] for part in numbers)) for h in range(2)]
             parts.append(np.stack(both, axis=1)[valid])
             clips.append(clip[valid])
     return Clips(torch.from_numpy(np.concatenate(parts)).float(), np.concatenate(clips))
+
+
+def _shaken(
+    orient: ndarray, pose: ndarray, transl: ndarray, shake: Shake, rng: np.random.Generator
+) -> tuple[ndarray, ndarray, ndarray]:
+    def turned(vectors: ndarray, rad: float) -> ndarray:
+        each = vectors.reshape(-1, 3)
+        return (Rotation.from_rotvec(rng.normal(0, rad, each.shape)) * Rotation.from_rotvec(each)).as_rotvec()
+
+    return (
+        turned(orient, shake.orient_rad).reshape(orient.shape),
+        turned(pose, shake.pose_rad).reshape(pose.shape),
+        transl + rng.normal(0, shake.wrist_m, transl.shape),
+    )
 
 
 def seen(joints_m: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,9 @@
 """Rendered training data: how fast, whether a detector sees hands in it, and what generated motion is worth.
 
-    python benchmarks/augmentation.py CHECKPOINT --folder SESSIONS --other SESSION [--test NAME] [--seconds S]
+    python benchmarks/augmentation.py CHECKPOINT ... --folder SESSIONS --other SESSION ... [--test NAME] [--seconds S]
         [--seeds N] [--steps N] [--only PART ...] [--quick] [--json FILE]
+
+The first checkpoint and the first `--other` serve all parts.
 
 - speed: `handpipe augment` at 256 x 256 with labels, masks, depth and files, two worker processes; and what the
   processor time of one process would give on two free cores.
@@ -9,13 +11,15 @@
   quarter of the hand's size of the true ones, on the median; of all views, and of those with no thing before the hand.
   Of the motion of `--other`, and of the checkpoint's, which
   may be hands that grasp what is not there.
-- lifter: a monocular two-hand lifter (_lifter.py) learns from a small real set (`--seconds` of one sequence of
-  `--folder`, another clip for each seed), from motion that the checkpoint draws, and from both; the cameras, shapes and
-  steps are the same for all. It is tested on `--test`, a sequence that neither lifters nor checkpoint have seen, and on
-  `--other`, a dataset that nothing has seen; and, the other way, it learns from `--other`, tested on `--test`. The
-  checkpoint was trained on more real motion than the small set: `all real` is a lifter that has all of `--folder` but
-  `--test`, and says how much of the gain is due to that. The intervals are 95 %, by bootstrap over seeds and over clips
-  of a second.
+- lifter: a monocular two-hand lifter (_lifter.py) learns from real motion, and from that and what a checkpoint draws;
+  cameras, shapes and steps are the same for all. It is tested on `--test`, a sequence that neither lifters nor
+  checkpoints have seen, and on `--other`, datasets that nothing has seen. The real motion is
+  - `--seconds` of a sequence, another clip for each seed, beside motion of the first checkpoint, which has seen more;
+  - all that a checkpoint was trained on, beside its motion: for each checkpoint, those with the same number of
+    sequences together. Here generated motion adds nothing but what the model makes of the same recordings. The peer is
+    `shaken`: the same recordings once more, with noise on every joint;
+  - each of `--other`, tested on the others and on `--test`.
+  The intervals are 95 %, by bootstrap over lifters and over clips of a second.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from _lifter import SHAPES, Clips, change, errors_mm, learnt, read_clips
-from _report import Figure, report
+from _lifter_arms import Experiment, Generated
+from _report import Figure, report, write
 
 from handpipe.capture.augment import augment, picture_path
 from handpipe.capture.augment_shot import AugmentSettings
@@ -41,13 +45,8 @@ from handpipe.core.engine import Engine, EngineSettings
 from handpipe.core.store import Store
 from handpipe.generation.generate import Request, generate
 from handpipe.generation.settings import SamplingSettings
-from handpipe.generation.stored_motion import motion_store, stored_motion
+from handpipe.generation.stored_motion import motion_store
 from handpipe.screen import Screen
-
-FPS = 30.0
-
-PAIRS = (("real", "both"), ("all real", "all real + generated"), ("other", "other + generated"))
-"""Lifters without generated motion, and with it."""
 
 
 def speed(motion: Store, other: Store, temporary: Path, options: argparse.Namespace) -> list[Figure]:
@@ -105,74 +104,23 @@ def _detected(out: Path) -> tuple[list[bool], list[bool]]:
 
 
 def lifter(motion: Store, other: Store, temporary: Path, options: argparse.Namespace) -> list[Figure]:
-    sequences = sorted(path for path in options.folder.iterdir() if (path / "session.zarr").is_dir())
-    names = [path.name for path in sequences]
+    names = sorted(path.name for path in options.folder.iterdir() if (path / "session.zarr").is_dir())
     if options.test not in names:
         sys.exit(f"--test: expected one of {', '.join(names)}, but got {options.test}.")
-    learn_from = [path for path in sequences if path.name != options.test]
-    generated = stored_motion("generated", motion)
-    drawn = read_clips(motion.url, range(len(generated.valid)), slice(None), 10**9, SHAPES, 1)
-    everything = [_session(path, None, SHAPES, 0) for path in learn_from]
-    all_real = Clips(torch.cat([one.joints_m for one in everything]), np.zeros(0))
-    tests = {
-        f"unseen {options.test}": _session(options.folder / options.test, None, 0, 0),
-        "another dataset": _session(options.other, None, 0, 0),
-    }
-    errors: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
-    for seed in range(options.seeds):
-        real = _session(learn_from[seed % len(learn_from)], options.seconds, SHAPES, seed)
-        rest = _session(options.other, None, SHAPES, seed)
-        arms: dict[str, list[Clips]] = {
-            "real": [real],
-            "generated": [drawn],
-            "both": [real, drawn],
-            "all real": [all_real],
-            "all real + generated": [all_real, drawn],
-            "other": [rest],
-            "other + generated": [rest, drawn],
-        }
-        for arm, sources in arms.items():
-            print(f"seed {seed}: {arm}", file=sys.stderr)
-            model = learnt(sources, options.steps, seed)
-            for test, clips in tests.items():
-                if not (arm.startswith("other") and test == "another dataset"):
-                    errors.setdefault((arm, test), []).append(errors_mm(model, clips))
-    return _lifter_figures(errors, list(tests))
+    rest = [drawn(path, temporary / f"{number}.zarr", options) for number, path in enumerate(options.checkpoints[1:])]
+    generated = [Generated.of(path, store) for path, store in zip(options.checkpoints, [motion, *rest], strict=True)]
+    known = {name for one in generated for name in one.learnt_from}
+    if options.test in known or not known <= set(names):
+        sys.exit(f"checkpoint: expected ones trained on {options.folder} without {options.test}, but got {known}.")
+    return Experiment(
+        options.folder, options.test, tuple(options.other), options.seconds, options.seeds, options.steps
+    ).run(generated)
 
 
-def _session(folder: Path, seconds: float | None, shapes: int, seed: int) -> Clips:
-    """A session's motion at about 30 frames per second: all of it, or a clip drawn by the seed."""
-    store = motion_store(str(folder))
-    every = max(1, round(float(store.attrs("mano")["fps"]) / FPS))
-    frames = store.read("mano", "valid").shape[0]
-    start, stop = 0, frames
-    if seconds is not None:
-        length = min(frames, round(seconds * FPS * every))
-        start = int(np.random.default_rng(seed).integers(frames - length + 1))
-        stop = start + length
-    return read_clips(store.url, None, slice(start, stop, every), round(FPS), shapes, seed)
-
-
-def _lifter_figures(
-    errors: Mapping[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]], tests: list[str]
-) -> list[Figure]:
-    rows = []
-    for test in tests:
-        both = {
-            arm: [np.stack(part) for part in zip(*each, strict=True)] for (arm, t), each in errors.items() if t == test
-        }
-        for arm, (joints, wrists) in both.items():
-            rows.append(Figure(f"lifter on {test}: {arm}: joints", float(joints.mean()), "mm"))
-            rows.append(Figure(f"lifter on {test}: {arm}: relative wrist", float(wrists.mean()), "mm"))
-        for before, after in PAIRS:
-            if before not in both:
-                continue
-            for number, what in enumerate(("joints", "relative wrist")):
-                delta, low, high = change(both[before][number], both[after][number])
-                limit = -10.0 if (test, before, number) == (tests[0], "real", 0) else None
-                name = f"lifter on {test}: {what}, {before} -> {after} [{low:.1f}, {high:.1f}]"
-                rows.append(Figure(name, delta, "%", limit))
-    return rows
+def drawn(checkpoint: Path, out: Path, options: argparse.Namespace) -> Store:
+    settings = SamplingSettings(temperature=options.temperature)
+    generate(checkpoint, out, Request(options.samples), settings, None, Screen())
+    return motion_store(str(out))
 
 
 PARTS: Mapping[str, Callable[[Store, Store, Path, argparse.Namespace], list[Figure]]] = {
@@ -184,14 +132,15 @@ PARTS: Mapping[str, Callable[[Store, Store, Path, argparse.Namespace], list[Figu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="a model that was not trained on --test or --other")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="models that were not trained on --test or --other")
     parser.add_argument("--folder", type=Path, required=True, help="fitted sessions, as benchmarks/generation.py has")
-    parser.add_argument("--other", type=Path, required=True, help="a fitted session of another dataset")
+    parser.add_argument("--other", type=Path, nargs="+", required=True, help="fitted sessions of other datasets")
     parser.add_argument("--test", default="cup1", help="the sequence that is not learnt from")
     parser.add_argument("--seconds", type=float, default=4.0, help="of real motion to learn from")
     parser.add_argument("--seeds", type=int, default=5, help="lifters of each kind")
     parser.add_argument("--steps", type=int, default=1500, help="of each lifter's training")
     parser.add_argument("--samples", type=int, default=128, help="generated motions")
+    parser.add_argument("--temperature", type=float, default=1.0, help="they are drawn at; more is more varied")
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="parts to measure")
     parser.add_argument("--quick", action="store_true", help="few of everything: to try")
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -201,11 +150,12 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder)
-        made = temporary / "motion.zarr"
-        generate(options.checkpoint, made, Request(options.samples), SamplingSettings(), None, Screen())
-        motion, other = motion_store(str(made)), motion_store(str(options.other))
+        motion = drawn(options.checkpoints[0], temporary / "motion.zarr", options)
+        other = motion_store(str(options.other[0]))
         figures = [row for part in options.only for row in PARTS[part](motion, other, temporary, options)]
-    report(f"augmentation: {options.checkpoint.name}", figures, options.json)
+    title = f"augmentation: {options.checkpoints[0].name}"
+    report(title, [row for row in figures if row.limit is not None or not row.name.startswith("lifter")], None)
+    write(title, figures, options.json)
 
 
 if __name__ == "__main__":
