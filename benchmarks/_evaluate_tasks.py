@@ -30,23 +30,23 @@ APART = 60
 MEASURES: Mapping[str, str] = {
     "fid": "FID",
     "kid": "KID",
-    "precision": "prec.",
+    "precision": "precision",
     "recall": "recall",
-    "diversity": "div.",
-    "multimodality": "multi-\nmod.",
-    "error_mm": "joints\nmm",
-    "wrist_mm": "wrist\nmm",
-    "angle_deg": "pose\ndeg",
-    "missed_share": "missed\n5 mm",
-    "contact_5mm_share": "touch\n5 mm",
-    "contact_5mm_f1": "F1\n5 mm",
-    "contact_20mm_f1": "F1\n20 mm",
-    "penetration_mm": "depth\nmm",
-    "penetration_mm3": "volume\nmm³",
+    "diversity": "diversity",
+    "multimodality": "multimodality",
+    "error_mm": "joints, mm",
+    "wrist_mm": "given wrists, mm",
+    "angle_deg": "given poses, deg",
+    "missed_share": "missed by 5 mm",
+    "contact_5mm_share": "touch, 5 mm",
+    "contact_5mm_f1": "F1, 5 mm",
+    "contact_20mm_f1": "F1, 20 mm",
+    "penetration_mm": "penetration, mm",
+    "penetration_mm3": "penetration, mm³",
     "jerk_ratio": "jerk",
     "seam_ratio": "seam",
 }
-"""What the tables show, and the heads of its columns."""
+"""What the tables show, and in which words."""
 
 
 def overlaps(kinematics: Kinematics, motion: Motion) -> list[Overlap | None]:

@@ -43,7 +43,8 @@ def found(rows: list[tuple[str, dict[str, float]]], model: str, name: str) -> st
     values = np.array([numbers[name] for of, numbers in rows if of == model and name in numbers])
     if not len(values):
         return "-"
-    return f"{values.mean():.3g}" + (f" ± {values.std():.1g}" if len(values) > 1 else "")
+    spread = float(f"{values.std():.1g}")
+    return f"{values.mean():.3g}" + (f" ± {spread:g}" if spread > 1e-9 else "")
 
 
 def measure(options: argparse.Namespace, temporary: Path) -> list[tuple[str, dict[str, float]]]:
@@ -87,14 +88,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         rows = measure(options, Path(temporary))
     models = [model for model in VARIANTS if any(of == model for of, _ in rows)]
+    heads = {model: model.replace(", ", ",\n") for model in models}
     figures = []
     for task in options.tasks:
-        table = {
-            model: {words: found(rows, model, f"{task}/{name}") for name, words in MEASURES.items()} for model in models
-        }
-        table["real"] = {words: found(rows, models[0], f"{task}/real {name}") for name, words in MEASURES.items()}
-        columns = [words for words in MEASURES.values() if any(line[words] != "-" for line in table.values())]
-        grid(f"{task}: tested on {options.test}", table, columns)
+        table: dict[str, dict[str, str]] = {}
+        for name, words in MEASURES.items():
+            line = {heads[model]: found(rows, model, f"{task}/{name}") for model in models}
+            line["real"] = found(rows, models[0], f"{task}/real {name}")
+            if set(line.values()) != {"-"}:
+                table[words] = line
+        grid(f"{task}: tested on {options.test}", table, [*heads.values(), "real"])
     for model in models:
         names = sorted({name for of, numbers in rows if of == model for name in numbers})
         for name in names:
