@@ -108,7 +108,7 @@ def _report(
     root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path], said: list[str]
 ) -> Imported:
     written = write_session(root, keypoints, settings, files)
-    there = np.isfinite(keypoints.points_m[..., 0]).any(axis=-1)
+    there = np.asarray(np.isfinite(keypoints.points_m[..., 0]).any(axis=-1))
     figures, line = imported_motion(root, "keypoints", written, there, keypoints.fps, f"handpipe fit {root}")
     return figures, [*said, line]
 
