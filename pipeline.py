@@ -29,7 +29,7 @@ from .core.board import Board
 from .core.config import STRICT, Layer, build, read_yaml
 from .core.engine import Engine, EngineSettings, Progress
 from .core.errors import SessionError, StoreError
-from .core.importing import imported
+from .core.imported_session import imported
 from .core.schema import detections_group
 from .core.store import Store
 from .fitting import stage as fitting_stage

@@ -9,12 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
+from tyro.conf import arg
 
 from ..pipeline import Config
 from ..screen import Screen
+
+AsJson = Annotated[bool, arg(help="Print the summary as JSON on standard output.")]
+Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
+ConfigFile = Annotated[Path | None, arg(help="A YAML file with settings, over handpipe's own pipeline.yaml.")]
+HandModelFolder = Annotated[
+    str | None, arg(help="Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand.")
+]
+"""What most commands take, each with its help."""
 
 
 class Command:

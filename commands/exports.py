@@ -13,7 +13,7 @@ from ..core.camera_formats import Format as CameraFormat
 from ..core.store import Store
 from ..pipeline import Config, session_folder
 from ..screen import Screen
-from . import Command, Group
+from . import AsJson, Command, ConfigFile, Debug, Group, HandModelFolder
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,12 @@ class _Motion(Command):
     """Session folders, Zarr stores with a `mano` group, or names of sessions in pipeline.yaml."""
     out: Annotated[Path, arg(metavar="OUT")]
     """A folder that is made, one file for each sequence; or a file with the format's suffix, for one sequence."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    hand_model: HandModelFolder = None
+    config: ConfigFile = None
     force: bool = False
     """Replace an earlier export."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -136,16 +132,13 @@ class ExportCameras(Command):
     """The file, or for COLMAP the folder, that is made. OpenCV's is XML where the name ends in .xml."""
     format: CameraFormat = "aniposelib"
     """What to write; docs/cameras.md has their conventions."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    config: ConfigFile = None
     store: str | None = None
     """Where the results are: a folder or an fsspec URL; by default session.zarr in the session's folder."""
     force: bool = False
     """Replace what is there."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..calibration.supply import export_cameras

@@ -15,7 +15,7 @@ from ..core.engine import Engine, EngineSettings
 from ..generation.settings import EvaluationSettings, EvaluatorSettings, SamplingSettings, TrainingSettings
 from ..pipeline import STAGES, Config, Job, run, session_folder
 from ..screen import Screen
-from . import Command
+from . import AsJson, Command, ConfigFile, Debug, HandModelFolder
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,12 @@ class TrainDiffusion(Command):
     """Sessions, Zarr stores with a `mano` group, `procedural` or `procedural:N`: so many clips of made-up motion."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("checkpoint")
     """The checkpoint's folder; a training that was stopped goes on there."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    hand_model: HandModelFolder = None
+    config: ConfigFile = None
     force: bool = False
     """Start anew, whatever is in the folder."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -73,16 +69,12 @@ class Generate(Command):
     """Poses to go through: an npz or a Zarr store, or frames of a session, as in SESSION:0,30,59."""
     trajectory: Annotated[Path | None, arg(metavar="FILE")] = None
     """Wrist positions to go through: a CSV file with frame,hand,x,y,z, or an npz."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    hand_model: HandModelFolder = None
+    config: ConfigFile = None
     force: bool = False
     """Replace other motion that is there."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -107,16 +99,13 @@ class TrainEvaluator(Command):
     """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`; best what the model learnt from."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("evaluator.safetensors")
     """The file that is made."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    hand_model: HandModelFolder = None
+    config: ConfigFile = None
     force: bool = False
     """Replace a file that is there."""
     json: bool = False
     """Print the evaluator's record as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -144,14 +133,11 @@ class Evaluate(Command):
     """What `handpipe train-evaluator` wrote; without it one is trained on the reference, and not kept."""
     truth_start: Annotated[int | None, arg(metavar="FRAME")] = None
     """Every sample retells the first reference from this frame on: measure how near, and how well contact is found."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    hand_model: HandModelFolder = None
+    config: ConfigFile = None
     json: bool = False
     """Print all figures as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -180,16 +166,12 @@ class Augment(Command):
     settings: Annotated[AugmentSettings, arg(name="")]
     sampling: SamplingSettings
     engine: Annotated[EngineSettings, arg(name="")]
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    hand_model: HandModelFolder = None
+    config: ConfigFile = None
     force: bool = False
     """Render again, even if it is up to date; replace other motion that was generated there."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:

@@ -18,7 +18,7 @@ from ..core.store import Store
 from ..generation.importing import import_mano_motion
 from ..pipeline import Config, session_folder
 from ..screen import Screen
-from . import Command, Group
+from . import AsJson, Command, ConfigFile, Debug, Group
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ class ImportMano(Command):
     """The other hand's; the order does not matter."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Where MANO_LEFT.npz and MANO_RIGHT.npz go; by default ~/.local/share/handpipe/mano."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         files = [path for path in (self.one, self.other) if path is not None]
@@ -54,12 +52,9 @@ class ImportMotion(Command):
     """Frames per second, where the file does not say."""
     hand_model: str | None = None
     """Folder with MANO_LEFT.npz and MANO_RIGHT.npz that the motion is for; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    config: ConfigFile = None
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -88,10 +83,8 @@ class ImportBvh(Command):
     """Negate x; `auto` does where both hands have the other's shape: left-handed coordinates, as Unity's."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         files = (self.left, self.right)
@@ -117,10 +110,8 @@ class ImportKeypoints(Command):
     """Negate x: the coordinates are left-handed."""
     sigma_m: float = 0.001
     """Standard error of the joints where the file has none, metres."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..generation.formats import KEYPOINT_READERS
@@ -143,14 +134,11 @@ class ImportKeypoints2d(Command):
     reading: Annotated[Reading, arg(name="")]
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where there are no clips."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    config: ConfigFile = None
     store: str | None = None
     """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def over(self) -> tuple[Path | None, str | None]:
         return self.config, self.session
@@ -181,12 +169,9 @@ class ImportInterHand26M(Command):
     """Standard error of the joints, metres."""
     hand_model: str | None = None
     """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, which NeuralAnnot is for; None is the procedural hand."""
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    config: ConfigFile = None
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -211,10 +196,8 @@ class ImportCoco(Command):
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where the file does not say."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         figures, said = import_coco(self.folder, self.out, self.fps)
@@ -231,10 +214,8 @@ class ImportHub(Command):
     """The sessions' folder: OUT/<sequence>."""
     only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
     """Sequences to take, such as 'touch*'; by default all."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..generation.importing_hub import import_hub

@@ -16,7 +16,7 @@ from ..core.errors import ConfigError
 from ..pipeline import STAGES, Config, Job, Stage, run, session_folder
 from ..screen import Screen
 from ..summary import rows, summarize
-from . import Command
+from . import AsJson, Command, ConfigFile, Debug
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,15 @@ class _Common(Command):
     session: Positional[str]
     """A session folder, or the name of a session in pipeline.yaml (`capture-session` is there by default)."""
     settings: Annotated[Config, arg(name="")]
-    config: Path | None = None
-    """A YAML file with settings, over handpipe's own pipeline.yaml."""
+    config: ConfigFile = None
     store: str | None = None
     """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
     force: bool = False
     """Compute again what this command is for, even if it is up to date."""
     prune: Annotated[int | None, arg(metavar="N")] = None
     """Only the first N frames; results go to session-prune-N.zarr."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:
@@ -153,10 +150,8 @@ class Synthesize(Command):
     engine: Annotated[EngineSettings, arg(name="")]
     force: bool = False
     """Render again, even if it is up to date."""
-    json: bool = False
-    """Print the summary as JSON on standard output."""
-    debug: bool = False
-    """Show the traceback of an error."""
+    json: AsJson = False
+    debug: Debug = False
 
     @classmethod
     def default(cls, config: Config) -> Self:

@@ -33,13 +33,13 @@ class Limb:
     """(frame, joint, 3, 3) in the parent's frame."""
 
 
-def bvh_text(root: str, limbs: Sequence[Limb], fps: float) -> str:
-    """A file with one root that stands still at the origin, and the limbs below it.
+def bvh_text(root: str, limbs: Sequence[Limb], fps: float, R_root: ndarray) -> str:
+    """A file with one root that stands still at the origin, turned by `R_root` (3, 3), and the limbs below it.
 
     Every joint has three rotation channels in the order `ORDER`, degrees; the limbs' roots have three positions too.
     """
     lines = ["HIERARCHY", f"ROOT {root}", "{", "\tOFFSET 0 0 0", f"\tCHANNELS 6 {_POSITION} {_ROTATION}"]
-    columns = [np.zeros((len(limbs[0].root_position), 6))]
+    columns = [np.tile(np.concatenate([np.zeros(3), euler_deg(R_root[None])[0]]), (len(limbs[0].root_position), 1))]
     for limb in limbs:
         _joint(limb, 0, 1, lines, columns, euler_deg(limb.R_local))
     values = np.concatenate(columns, axis=1)

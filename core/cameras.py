@@ -18,6 +18,12 @@ from .fisheye import project_fisheye, undistort_fisheye
 Lens = Callable[[ndarray, ndarray], ndarray]
 """Coordinates (..., 2) and coefficients (..., 5) to coordinates."""
 
+LEVEL = 0.1
+"""Radians by which cameras lean to the side."""
+
+MIN_AGREED_UP = 0.2
+"""Length of the mean of the images' up, unit vectors, below which they contradict each other."""
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -64,6 +70,21 @@ class Cameras:
         """(view, 3) positions of the cameras in the world, metres."""
         R, t = self.T_cam_world[:, :3, :3], self.T_cam_world[:, :3, 3]
         return -np.einsum("vji,vj->vi", R, t)
+
+    @property
+    def up(self) -> ndarray:
+        """(3,) unit vector that is up in the world, as far as the cameras were set up level; NaN where they do not say.
+
+        Cameras look down or up, but few lean to the side: among the directions across all rows of pixels it is the one
+        nearest the mean of the images' own up. Where all look one way, the mean decides.
+        """
+        R = self.T_cam_world[self.calibrated, :3, :3]
+        mean_up = -R[:, 1].sum(axis=0) / max(len(R), 1)
+        if np.linalg.norm(mean_up) < MIN_AGREED_UP:
+            return np.full(3, np.nan)
+        rows = R[:, 0].T @ R[:, 0] / len(R)
+        up = np.linalg.solve(rows + LEVEL**2 * np.eye(3), mean_up)
+        return up / np.linalg.norm(up)
 
     @property
     def focal_px(self) -> ndarray:

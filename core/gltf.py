@@ -76,21 +76,27 @@ class _Builder:
         return len(self.accessors) - 1
 
 
-def animated_glb(hands: Sequence[SkinnedHand], fps: float, generator: str) -> bytes:
+def animated_glb(
+    hands: Sequence[SkinnedHand], fps: float, generator: str, world: ndarray, extras: Mapping[str, Any]
+) -> bytes:
     """A GLB with a mesh, a skin and the joints of each hand, and one animation of all of them.
 
     Args:
         hands: all with the same frames; at least one.
         fps: frames per second.
         generator: who writes it, for the file's own record.
+        world: (4,) the turn of the node `world`, which all joints are below: it makes y up, as glTF has it.
+        extras: of this node.
     """
     frames = len(hands[0].rotation)
     builder = _Builder()
-    nodes: list[dict[str, Any]] = []
+    wrists: list[int] = []
+    root = {"name": "world", "rotation": _listed(world.astype(np.float32)), "children": wrists, "extras": dict(extras)}
+    nodes: list[dict[str, Any]] = [root]
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": generator},
         "scene": 0,
-        "scenes": [{"name": "hands", "nodes": []}],
+        "scenes": [{"name": "hands", "nodes": [0]}],
         "nodes": nodes,
         "meshes": [],
         "skins": [],
@@ -114,7 +120,9 @@ def animated_glb(hands: Sequence[SkinnedHand], fps: float, generator: str) -> by
         document["skins"].append(_skin(builder, hand, first))
         place = len(document["meshes"]) - 1
         nodes.append({"name": f"{hand.name}_mesh", "mesh": place, "skin": place, "extras": dict(hand.extras)})
-        document["scenes"][0]["nodes"] += [first, len(nodes) - 1]
+        # What a skin's joints say is all that moves its mesh, so the mesh is not below `world`.
+        document["scenes"][0]["nodes"].append(len(nodes) - 1)
+        wrists.append(first)
     if channels:
         animation = {"name": "motion", "samplers": samplers, "channels": channels, "extras": {"fps": fps}}
         document["animations"] = [animation]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,13 @@ import numpy as np
 from numpy import ndarray
 
 from .cameras import Cameras
-from .importing import CHUNK_FRAMES, place_session
+from .errors import SessionError
 from .keypoints import Keypoints
 from .schema import CAMERAS, KEYPOINTS, MANO, TIMELINE, camera_blocks, group_spec
-from .store import GroupSpec, Store
+from .store import GroupSpec, Store, disk_errors
+
+CHUNK_FRAMES = 1024
+"""Frames per chunk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,18 +56,41 @@ def write_imported(
         names: of the files it comes from, by role.
 
     Raises:
-        SessionError, DiskError: as `place_session` raises them.
+        SessionError: the folder holds a session with clips, or a store that was not imported.
+        DiskError: it cannot be written.
     """
+    must_be_folder(root)
+    store = Store(str(root / "session.zarr"))
+    if (root / "videos").exists() or (store.exists() and not (imported(store) or imported(store, "mano"))):
+        raise SessionError(
+            f"{root}: expected a new folder, or one made by `handpipe import`, but it holds a filmed session. "
+            "Choose another folder."
+        )
+    if store.fingerprint(session.main) == fingerprint:
+        return False
+    partial, old = root / ".session.zarr.partial", root / ".session.zarr.old"
+    with disk_errors(str(root)), store.lock() if store.exists() else nullcontext():
+        root.mkdir(parents=True, exist_ok=True)
+        for left_behind in (partial, old):
+            shutil.rmtree(left_behind, ignore_errors=True)
+        _write(Store(str(partial)), _groups(session, fingerprint, names))
+        final = root / "session.zarr"
+        if final.exists():
+            final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    return True
 
-    def write(store: Store) -> None:
-        store.open()
-        for spec, blocks in _groups(session, fingerprint, names):
-            store.create(spec)
-            _fill(store, spec, blocks)
-            store.finish(spec.name)
-        store.consolidate()
 
-    return place_session(root, session.main, fingerprint, write)
+def imported(store: Store, group: str = "keypoints") -> bool:
+    """Whether a group of the store came from `handpipe import`."""
+    return store.complete(group) and "imported" in store.attrs(group)
+
+
+def must_be_folder(path: Path) -> None:
+    """Raises SessionError for a file."""
+    if path.exists() and not path.is_dir():
+        raise SessionError(f"{path}: expected a folder, or nothing yet, but found a file. Choose another place.")
 
 
 def _groups(
@@ -112,6 +140,16 @@ def _groups(
         spec = group_spec("mano", MANO, {"frame": frames}, {"frame": min(CHUNK_FRAMES, frames)}, fingerprint, own)
         groups.append((spec, session.mano))
     return groups
+
+
+def _write(store: Store, groups: Sequence[tuple[GroupSpec, Mapping[str, ndarray]]]) -> None:
+    """A new store with these groups."""
+    store.open()
+    for spec, blocks in groups:
+        store.create(spec)
+        _fill(store, spec, blocks)
+        store.finish(spec.name)
+    store.consolidate()
 
 
 def _fill(store: Store, spec: GroupSpec, blocks: Mapping[str, ndarray]) -> None:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from .errors import ConfigError, SessionError
+from .errors import ConfigError
 from .hands import HANDS
+from .imported_session import ImportedSession, must_be_folder, write_imported
 from .keypoint_bvh import Mirror, read_bvh
 from .keypoint_npz import read_keypoints
 from .keypoints import Keypoints, check_hands, mirrored, swapped
 from .mano_hands import read_mano_hands
-from .schema import KEYPOINTS, group_spec
-from .store import Store, disk_errors
+from .store import disk_errors
 
 Imported = tuple[dict[str, Any], list[str]]
 """Figures for a program, and lines for a person."""
@@ -30,9 +28,6 @@ KeypointReader = Callable[[Path, float, float | None, float | None], Keypoints]
 
 CODE = 1
 """Raised when the same files would give other numbers."""
-
-CHUNK_FRAMES = 1024
-"""Frames per chunk of an imported session."""
 
 
 def data_folder() -> Path:
@@ -113,16 +108,30 @@ def _report(
     root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path], said: list[str]
 ) -> Imported:
     written = write_session(root, keypoints, settings, files)
-    seen = np.isfinite(keypoints.points_m[..., 0]).any(axis=-1).mean(axis=0)
-    shares = {hand: float(share) for hand, share in zip(HANDS, seen, strict=True)}
-    frames = len(keypoints.points_m)
-    figures = {"session": str(root), "frames": frames, "fps": keypoints.fps, "frames_with_hand": shares}
-    there = ", ".join(f"{hand} hand in {100 * share:.1f} %" for hand, share in shares.items())
+    there = np.asarray(np.isfinite(keypoints.points_m[..., 0]).any(axis=-1))
+    figures, line = imported_motion(root, "keypoints", written, there, keypoints.fps, f"handpipe fit {root}")
+    return figures, [*said, line]
+
+
+def imported_motion(
+    root: Path, group: str, written: bool, there: ndarray, fps: float, then: str
+) -> tuple[dict[str, Any], str]:
+    """Figures and a line on a session of one motion.
+
+    Args:
+        root: the session's folder.
+        group: what was imported.
+        written: whether it was not there yet.
+        there: (frame, hand) bool, where there is a hand.
+        fps: frames per second.
+        then: the command that comes next.
+    """
+    shares = dict(zip(HANDS, there.mean(axis=0).tolist(), strict=True))
+    figures = {"session": str(root), "frames": len(there), "fps": fps, "frames_with_hand": shares}
+    hands = ", ".join(f"{hand} hand in {100 * share:.1f} %" for hand, share in shares.items())
     state = "imported" if written else "up to date"
-    return (
-        {**figures, "computed": ["keypoints"] if written else []},
-        [*said, f"{root}: {state}: {frames} frames at {keypoints.fps:g} fps, {there}; next: `handpipe fit {root}`"],
-    )
+    line = f"{root}: {state}: {len(there)} frames at {fps:g} fps, {hands}; next: `{then}`"
+    return {**figures, "computed": [group] if written else []}, line
 
 
 def content_hash(path: Path) -> str:
@@ -131,15 +140,10 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _must_be_folder(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise SessionError(f"{path}: expected a folder, or nothing yet, but found a file. Choose another place.")
-
-
 def write_models(hands: Mapping[str, Mapping[str, ndarray]], folder: Path) -> list[Path]:
     """MANO_LEFT.npz and MANO_RIGHT.npz, as far as they are given. Returns their paths."""
     written = []
-    _must_be_folder(folder)
+    must_be_folder(folder)
     with disk_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
         for side, arrays in sorted(hands.items()):
@@ -171,73 +175,4 @@ def write_session(root: Path, keypoints: Keypoints, settings: Mapping[str, Any],
         "code": CODE,
     }
     names = {role: path.name for role, path in files.items()}
-    return place_session(root, "keypoints", fingerprint, lambda store: _write(store, keypoints, fingerprint, names))
-
-
-def place_session(root: Path, group: str, fingerprint: Mapping[str, Any], write: Callable[[Store], None]) -> bool:
-    """A session folder with an imported `session.zarr`, in place of an earlier import. Returns False if it is there.
-
-    It is written under another name and renamed at the end.
-
-    Args:
-        root: the session's folder.
-        group: what is imported.
-        fingerprint: what it is computed from.
-        write: fills a store that is not there yet.
-
-    Raises:
-        SessionError, DiskError: as for `write_session`.
-    """
-    _must_be_folder(root)
-    store = Store(str(root / "session.zarr"))
-    if (root / "videos").exists() or (store.exists() and not (imported(store) or imported(store, "mano"))):
-        raise SessionError(
-            f"{root}: expected a new folder, or one made by `handpipe import`, but it holds a filmed session. "
-            "Choose another folder."
-        )
-    if store.fingerprint(group) == fingerprint:
-        return False
-    partial, old = root / ".session.zarr.partial", root / ".session.zarr.old"
-    with disk_errors(str(root)), store.lock() if store.exists() else nullcontext():
-        root.mkdir(parents=True, exist_ok=True)
-        for left_behind in (partial, old):
-            shutil.rmtree(left_behind, ignore_errors=True)
-        write(Store(str(partial)))
-        final = root / "session.zarr"
-        if final.exists():
-            final.rename(old)
-        partial.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    return True
-
-
-def _write(store: Store, keypoints: Keypoints, fingerprint: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    frames = len(keypoints.points_m)
-    spec = group_spec(
-        "keypoints",
-        KEYPOINTS,
-        sizes={"view": 0, "frame": frames},
-        unit={"frame": min(CHUNK_FRAMES, frames)},
-        fingerprint=fingerprint,
-        attrs={"fps": keypoints.fps, "imported": dict(names), "reprojection_px": None},
-        coords={"view": (("view",), np.array([], object))},
-    )
-    store.open()
-    store.create(spec)
-    for unit, start in enumerate(range(0, frames, CHUNK_FRAMES)):
-        part = slice(start, start + CHUNK_FRAMES)
-        points = keypoints.points_m[part]
-        blocks = {
-            "points": points,
-            "sigma": keypoints.sigma_m[part],
-            "assignment": np.empty((0, *points.shape[:2]), np.int16),
-            "inlier": np.empty((0, *points.shape[:3]), bool),
-        }
-        store.write("keypoints", (unit,), blocks)
-    store.finish("keypoints")
-    store.consolidate()
-
-
-def imported(store: Store, group: str = "keypoints") -> bool:
-    """Whether a group of the store came from `handpipe import`."""
-    return store.complete(group) and "imported" in store.attrs(group)
+    return write_imported(root, ImportedSession(keypoints.fps, keypoints), fingerprint, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,9 @@ from .hands import FINGERS, HANDS, JOINTS, NUM_JOINTS
 from .keypoints import MIRROR_X, Keypoints, guess_unit, other_hand, where_seen
 
 Mirror = Literal["auto", "yes", "no"]
+
+WORLD = "handpipe_world"
+"""Root of our own files. It stands still; its turn makes y up, which animation programs expect."""
 
 _THUMB, _FINGER = ("cmc", "mcp", "ip", "tip"), ("mcp", "pip", "dip", "tip")
 
@@ -93,13 +97,19 @@ def read_bvh(
 
 def _parse(path: Path) -> Bvh:
     try:
-        return parse_bvh(path.read_text(encoding="utf-8"), str(path))
+        motion = parse_bvh(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise SessionError(
             f"{path}: expected a BVH file, but it cannot be read ({error.strerror}). Correct the path."
         ) from error
     except UnicodeDecodeError as error:
         raise SessionError(f"{path}: expected a BVH file, which is text, but found other bytes.") from error
+    if motion.names[:1] != (WORLD,):
+        return motion
+    # Without its root's turn it is in the session's own axes again.
+    values = motion.values.copy()
+    values[:, : len(motion.channels[0])] = 0
+    return replace(motion, values=values)
 
 
 def _thin(path: Path, recorded_fps: float, fps: float | None) -> tuple[int, float]:

@@ -30,6 +30,7 @@ from zarr.core.sync import sync
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
 from .errors import DiskError, StoreError
+from .opened_arrays import OpenedArrays
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the previous schema would misread the store."""
@@ -95,6 +96,7 @@ class Store:
     """A store by its address: a local folder or any fsspec URL. Cheap to make, to copy and to send to a worker."""
 
     url: str
+    _opened: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
 
     @property
     def local(self) -> Path | None:
@@ -314,7 +316,11 @@ class Store:
 
     def read(self, group: str, name: str, region: tuple[slice | int, ...] | slice | None = None) -> ndarray:
         """Values of an array, or of a region of it."""
-        array = self._array(f"{group}/{name}")
+        path = f"{group}/{name}"
+        if self.local is None:  # Elsewhere nothing tells cheaply whether it is still the same.
+            array = self._array(path)
+        else:
+            array = self._opened.get(self.local / path, lambda: self._array(path))
         with self._damage(group):
             return np.asarray(array[...] if region is None else array[region])
 

@@ -14,7 +14,7 @@ from numpy import ndarray
 from ..core.engine import Plan, Unit
 from ..core.hand_model import HandModel
 from ..core.hands import HANDS
-from ..core.importing import imported
+from ..core.imported_session import imported
 from ..core.schema import MANO, SHAPE, group_spec, read_cameras, read_taken_px
 from ..core.store import Store
 from .gauss_newton import PointTerm, best_seen

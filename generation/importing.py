@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..core.errors import ConfigError
-from ..core.hands import HANDS
-from ..core.importing import CHUNK_FRAMES, Imported, content_hash, place_session
-from ..core.schema import MANO, group_spec
-from ..core.store import Store
-from .exporting import HandsMotion
+from ..core.imported_session import ImportedSession, write_imported
+from ..core.importing import Imported, content_hash, imported_motion
 from .formats import mano
 from .sources import hand_models
 
@@ -39,27 +35,9 @@ def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: st
         "inputs": {"motion": content_hash(file)},
         "code": CODE,
     }
-    attrs = {"fps": rate, "hand_model": ids, "imported": {"motion": file.name}}
-    written = place_session(root, "mano", fingerprint, lambda store: _write(store, motion, fingerprint, attrs))
-    frames = len(motion.valid)
-    shares = dict(zip(HANDS, motion.valid.mean(axis=0).tolist(), strict=True))
-    figures = {"session": str(root), "frames": frames, "fps": rate, "frames_with_hand": shares}
-    there = ", ".join(f"{hand} hand in {100 * share:.1f} %" for hand, share in shares.items())
-    state = "imported" if written else "up to date"
-    said = f"{root}: {state}: {frames} frames at {rate:g} fps, {there}; next: `handpipe train-diffusion {root}`"
-    return {**figures, "computed": ["mano"] if written else []}, [said]
-
-
-def _write(store: Store, motion: HandsMotion, fingerprint: dict[str, Any], attrs: dict[str, Any]) -> None:
-    frames = len(motion.valid)
-    spec = group_spec("mano", MANO, {"frame": frames}, {"frame": min(CHUNK_FRAMES, frames)}, fingerprint, attrs)
-    store.open()
-    store.create(spec)
-    for unit, start in enumerate(range(0, frames, CHUNK_FRAMES)):
-        part = slice(start, start + CHUNK_FRAMES)
-        blocks = {name: getattr(motion, name)[part] for name in (*mano.WIDTHS, "joints", "valid")}
-        # Nothing was observed here: how far the fit is from keypoints is not known.
-        residual = np.full(blocks["valid"].shape, np.nan, np.float32)
-        store.write("mano", (unit,), {**blocks, "residual": residual, "betas": motion.betas})
-    store.finish("mano")
-    store.consolidate()
+    # Nothing was observed here: how far the fit is from keypoints is not known.
+    residual = np.full(motion.valid.shape, np.nan, np.float32)
+    session = ImportedSession(rate, mano={**vars(motion), "residual": residual}, hand_model=(ids[0], ids[1]))
+    written = write_imported(root, session, fingerprint, {"motion": file.name})
+    figures, line = imported_motion(root, "mano", written, motion.valid, rate, f"handpipe train-diffusion {root}")
+    return figures, [line]

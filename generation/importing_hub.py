@@ -17,12 +17,10 @@ from ..core.importing import Imported, content_hash
 from ..core.keypoints import Keypoints, check_hands, where_seen
 from .formats import hub
 from .formats.hub_reading import HubSequence, read_hub
+from .formats.mano import TURNS_RAD
 
 CODE = 1
 """Raised when the same files would give other numbers."""
-
-TURNS_RAD = 4 * np.pi
-"""No joint of a finger turns so far; degrees do."""
 
 
 def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress) -> Imported:

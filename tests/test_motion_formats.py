@@ -281,7 +281,7 @@ def test_angles_do_not_jump():
 
 def test_the_bvh_file_is_what_the_documentation_says(exported):
     bvh = parse_bvh((exported / "bvh.bvh").read_text())
-    assert bvh.names[0] == "world"
+    assert bvh.names[0] == "handpipe_world"
     assert (bvh.values[:, :6] == 0).all()
     channels = dict(zip(bvh.names, bvh.channels, strict=True))
     position = ("xposition", "yposition", "zposition")

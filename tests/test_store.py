@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import subprocess
 import sys
@@ -61,6 +62,39 @@ def test_the_last_unit_may_be_shorter(store):
     store.create(keypoints_spec(frames=10, chunk=4))
     store.write("keypoints", (2,), blocks(2, 1.0))
     assert (store.read("keypoints", "points")[8:] == 1).all()
+
+
+def test_an_array_is_opened_once_until_it_is_replaced(store, monkeypatch):
+    """By the same object, by another one, and under its feet; also by an array of the same shape."""
+    opened = []
+    open_array = Store._array
+    monkeypatch.setattr(Store, "_array", lambda self, *args: (opened.append(args[0]), open_array(self, *args))[1])
+    store.create(keypoints_spec(frames=10))
+    store.write("keypoints", (0,), blocks(4, 1.0))
+    opened.clear()
+    for _ in range(3):
+        assert (store.read("keypoints", "points")[:4] == 1).all()
+    assert opened == ["keypoints/points"]
+    store.write("keypoints", (1,), blocks(4, 2.0))
+    assert (store.read("keypoints", "points")[4:8] == 2).all()
+    for writer in (store, Store(store.url)):
+        for frames in (10, 7, 12, 12):
+            writer.create(keypoints_spec(frames=frames, chunk=frames))
+            writer.write("keypoints", (0,), blocks(frames, float(frames)))
+            points = store.read("keypoints", "points")
+            assert points.shape == (frames, 2, 21, 3)
+            assert (points == frames).all()
+    store.remove("keypoints")
+    with pytest.raises(StoreError, match="expected to read the group"):
+        store.read("keypoints", "points")
+
+
+def test_a_copy_keeps_nothing_open(store):
+    store.create(keypoints_spec())
+    before = pickle.dumps(store)
+    store.read("keypoints", "points")
+    assert pickle.dumps(store) == before
+    assert pickle.loads(before) == store
 
 
 def test_opens_in_xarray_with_named_dimensions_and_no_warning(store, recwarn):

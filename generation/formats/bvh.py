@@ -9,25 +9,29 @@ import numpy as np
 from ...core.bvh_writer import Limb, bvh_text
 from ...core.errors import ExportError
 from ...core.hands import HANDS, NUM_MANO_JOINTS
+from ...core.keypoint_bvh import WORLD
 from ..exporting import Recording, hands_there
 from .skeleton import Posed, posed
+from .upright import upright
 
 UNITS_PER_M = 100.0
 """The file is in centimetres, which animation programs take a BVH file for."""
 
 
 def write(recording: Recording, out: Path) -> list[str]:
-    """One file: the root `world`, which stands still, and below it left_wrist and right_wrist with their fingers."""
+    """One file: the root `WORLD`, which stands still, and below it left_wrist and right_wrist with their fingers."""
     motion = recording.motion()
     there = hands_there(motion)
     if not there:
         raise ExportError(f"{recording.source}: expected a hand in some frame, but there is none. Leave it out.")
     limbs = [_limb(posed(recording.models[index], motion, index)) for index, _ in there]
-    out.write_text(bvh_text("world", limbs, recording.fps))
+    R_up, said = upright(recording, "`handpipe import bvh` turns them back.")
+    out.write_text(bvh_text(WORLD, limbs, recording.fps, R_up))
     lost = [
         "The shape of the hands, but for the lengths of their bones, and the skin.",
         "The fingertips' motion in their own bones, by the skin's pose correctives: they are at their mean place.",
-        "Units and axes, which BVH does not state: centimetres, in the session's world.",
+        "The unit, which BVH does not state: centimetres.",
+        *said,
     ]
     if len(there) < len(HANDS) or not motion.valid.all():
         lost.append("Missing frames: a hand holds the pose of its nearest frame; one that never was there is left out.")

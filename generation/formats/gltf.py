@@ -19,6 +19,10 @@ from ...core.keypoint_bvh import bvh_joint
 from ...core.keypoints import Keypoints, where_seen
 from ..exporting import HandsMotion, Recording, hands_there
 from .skeleton import Posed, posed
+from .upright import upright
+
+TURN = "y_up_from_session"
+"""In the extras of the node `world`: the quaternion of its turn."""
 
 MAX_BYTES = 1 << 30
 """Of a file that is read; a skeleton that moves for hours is smaller."""
@@ -33,11 +37,14 @@ def write(recording: Recording, out: Path) -> list[str]:
     hands = [
         _hand(recording.models[index], posed(recording.models[index], motion, index), motion) for index, _ in there
     ]
-    out.write_bytes(animated_glb(hands, recording.fps, f"handpipe {__version__}"))
+    R_up, said = upright(recording, "`handpipe import` turns them back.")
+    world = Rotation.from_matrix(R_up).as_quat()
+    extras = {"handpipe": {TURN: world.tolist()}}
+    out.write_bytes(animated_glb(hands, recording.fps, f"handpipe {__version__}", world, extras))
     lost = [
         "Pose correctives: the skin of bent joints is the plain blend of its bones; the joints are exact.",
         "Skinning weights beyond the four largest of a vertex.",
-        "Up and down: the axes are the session's world, which glTF's viewers take as y up.",
+        *said,
     ]
     if len(there) < len(HANDS) or not motion.valid.all():
         lost.append(
@@ -104,10 +111,23 @@ def read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) ->
             f"{path}: expected nodes called like a hand's joints, left_index_mcp or LeftHandIndex1, but found "
             f"{', '.join(motion.names[:8])}. Rename the nodes."
         )
+    points = points @ _turned_up(motion)
     for index, hand in enumerate(HANDS):
         points[_missing(motion, hand, len(points)), index] = np.nan
     points *= unit_m or 1.0
     return where_seen(points, np.full(points.shape[:3], sigma_m), fps or _rate(path, motion))
+
+
+def _turned_up(motion: NodeMotion) -> ndarray:
+    """(3, 3) the turn that `write` noted; the identity for other people's files."""
+    for extras in motion.extras:
+        noted = extras.get("handpipe")
+        turn = noted.get(TURN) if isinstance(noted, dict) else None
+        numbers = turn if isinstance(turn, list) and len(turn) == 4 else []
+        small = [float(number) for number in numbers if isinstance(number, int | float) and abs(number) <= 1]
+        if len(small) == 4 and abs(np.linalg.norm(small) - 1) < 1e-6:
+            return Rotation.from_quat(small).as_matrix()
+    return np.eye(3)
 
 
 def _missing(motion: NodeMotion, hand: str, frames: int) -> ndarray:

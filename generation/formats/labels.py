@@ -15,7 +15,7 @@ from ...capture.video import probe, read_frames
 from ...core.cameras import Cameras
 from ...core.engine import Progress
 from ...core.errors import DiskError, ExportError
-from ...core.importing import imported
+from ...core.imported_session import imported
 from ..exporting import Recording, safe_name
 
 CHUNK_FRAMES = 2048

@@ -14,6 +14,7 @@ from ...core.keypoint_csv import csv_text, parse_csv, point_columns
 from ...core.keypoints import Keypoints, where_seen
 from ...core.trc import UNITS_M, Trc, parse_trc, trc_text
 from ..exporting import Recording, hands_there, seen_joints
+from .upright import upright
 
 LOST = [
     "The shape of the hands and the rotations of their joints: only places of joints are kept.",
@@ -28,10 +29,11 @@ def write_trc(recording: Recording, out: Path) -> list[str]:
     if not there:
         raise ExportError(f"{recording.source}: expected a hand in some frame, but there is none. Leave it out.")
     names = tuple(f"{hand}_{joint}" for _, hand in there for joint in JOINTS)
-    points = seen_joints(motion)[:, [index for index, _ in there]].astype(np.float64) / UNITS_M["mm"]
+    R_up, said = upright(recording, "Nothing turns them back; csv keeps them.")
+    points = seen_joints(motion)[:, [index for index, _ in there]].astype(np.float64) @ R_up.T / UNITS_M["mm"]
     points = points.reshape(len(points), len(names), 3)
     out.write_text(trc_text(out.name, Trc(names, points, "mm", recording.fps)))
-    return LOST
+    return [*LOST, *said]
 
 
 def write_csv(recording: Recording, out: Path) -> list[str]:
