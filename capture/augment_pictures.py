@@ -15,7 +15,10 @@ from .render import FAR_M, Light, LitHands, contact_shadow, draw_alone, sensor
 from .scenes import Film, Lamps, Scene, Thing, palm_frames
 
 THING = 3
-"""Label of what is neither the left (1) nor the right hand (2)."""
+"""Label of what is neither a hand (left 1, right 2) nor an arm (4, 5)."""
+
+CURVE = 0.7
+"""Of the cameras' response to light."""
 
 MATT = np.zeros(3, np.float32)
 
@@ -27,7 +30,7 @@ class Picture:
     image: ndarray
     """(h, w, 3) uint8 BGR."""
     mask: ndarray
-    """(h, w) uint8: 0 the room, 1 the left hand, 2 the right hand, 3 a thing before them."""
+    """(h, w) uint8: 0 the room, 1 the left hand, 2 the right hand, 3 a thing near them, 4 the left arm, 5 the right."""
     depth_m: ndarray
     """(h, w) float32 along the camera's z; FAR_M in the room."""
     box: ndarray
@@ -75,7 +78,7 @@ def take_picture(
 def light_of(lamps: Lamps) -> Light:
     """The same for the renderer; in float32, as the colours are."""
     key, fill, ambient = (bgr.astype(np.float32) for bgr in (lamps.key_bgr, lamps.fill_bgr, lamps.ambient_bgr))
-    return Light(lamps.key, lamps.fill, key, fill, ambient, 0.3 * ambient)
+    return Light(lamps.key, lamps.fill, key, fill, ambient, 0.3 * ambient, CURVE)
 
 
 def things_at(scene: Scene, joints_m: ndarray, light: Light) -> list[tuple[int, LitHands]]:
