@@ -16,10 +16,10 @@ from scipy import sparse
 from .scenes import Arm
 from .skin import SKIN_BGR, HandSkin, vertex_normals
 
-AROUND = 24
+AROUND = 16
 """Vertices of a ring."""
 
-RINGS_M = np.concatenate([[-0.012, -0.004], np.linspace(0.003, 0.048, 5), np.linspace(0.066, 0.40, 12)])
+RINGS_M = np.concatenate([[-0.012, -0.004], np.linspace(0.003, 0.048, 5), np.linspace(0.07, 0.40, 9)])
 """Where the rings are, along the arm from the hand's end; the first ones under its skin, so that no gap is seen."""
 
 BENDS_M = 0.05

@@ -34,7 +34,7 @@ class Picture:
     depth_m: ndarray
     """(h, w) float32 along the camera's z; FAR_M in the room."""
     box: ndarray
-    """(layer, 4) float32 x0, y0, x1, y1: first and last pixel of each layer as if it were alone; NaN if none."""
+    """(layer, 4) float32 x0, y0, x1, y1: first and last pixel of each hand as if it were alone; NaN if none."""
     seen: ndarray
     """(layer,) float32 share of those pixels in which it is in front; NaN if none."""
 
@@ -58,8 +58,8 @@ def take_picture(
     for layer, (label, surface) in enumerate(layers):
         window, color, own = draw_alone(camera, surface)
         whole = own < 0.9 * FAR_M
-        silhouettes.append((window, whole))
-        if whole.any():
+        if label < THING and whole.any():
+            silhouettes.append((layer, window, whole))
             x, y = np.flatnonzero(whole.any(axis=0)), np.flatnonzero(whole.any(axis=1))
             first = (window[1].start, window[0].start)
             box[layer] = np.array([x[0], y[0], x[-1], y[-1]]) + [*first, *first]
@@ -67,9 +67,8 @@ def take_picture(
         np.copyto(image[window], color, where=front[..., None])
         np.copyto(depth[window], own, where=front)
         mask[window][front] = label
-    for layer, (window, whole) in enumerate(silhouettes):
-        if whole.any():
-            seen[layer] = np.mean(mask[window][whole] == layers[layer][0])
+    for layer, window, whole in silhouettes:
+        seen[layer] = np.mean(mask[window][whole] == layers[layer][0])
     if mask.any():
         image *= contact_shadow(depth, mask > 0, 7 * len(depth) / 512)[..., None]
     return Picture(sensor(image, seed, film.blur_px, film.gain), mask, depth, box, seen)

@@ -144,9 +144,11 @@ def draw_alone(camera: Cameras, hands: LitHands) -> tuple[tuple[slice, slice], n
     """
     uv, depth, shown = _project(camera, hands.vertices_m)
     size = camera.size_px[0]
-    faces = hands.faces if shown.all() else hands.faces[shown[hands.faces].all(axis=1)]
-    low = np.clip(np.floor(uv[shown].min(axis=0, initial=np.inf)), 0, size).astype(int)
-    high = np.clip(np.ceil(uv[shown].max(axis=0, initial=-np.inf)) + 1, low, size).astype(int)
+    faces, within = hands.faces, uv
+    if not shown.all():
+        faces, within = faces[shown[faces].all(axis=1)], uv[shown]
+    low = np.clip(np.floor(within.min(axis=0, initial=np.inf)), 0, size).astype(int)
+    high = np.clip(np.ceil(within.max(axis=0, initial=-np.inf)) + 1, low, size).astype(int)
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
     black = np.zeros((high[1] - low[1], high[0] - low[0], 3), np.float32)
     if black.size == 0:

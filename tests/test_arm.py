@@ -89,7 +89,7 @@ def test_sleeve_is_of_its_own_colour_and_stands_off():
     bare, dressed = at_rest("right")[1], at_rest("right", clothed)[1]
     skin = arm_skin(dressed, clothed, SKIN_BGR)
     along = dressed[:, 0] - dressed[:AROUND, 0].mean() + RINGS_M[0]
-    cloth = np.all(skin.albedo == np.float32([0.9, 0.1, 0.2]), axis=1)
+    cloth = np.all(skin.albedo == clothed.sleeve_bgr.astype(np.float32), axis=1)
     assert cloth[along > 0.102].all()
     assert not cloth[along < 0.098].any()
     assert (skin.gloss[cloth] == 0).all()
