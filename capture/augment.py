@@ -19,16 +19,18 @@ from numpy import ndarray
 
 from ..core.engine import Engine, Plan, Unit
 from ..core.errors import SessionError
-from ..core.hands import HANDS
+from ..core.hand_model import rotation_from_axis_angle
+from ..core.hands import HANDS, NUM_POSE
 from ..core.schema import AUGMENTED, Columns, group_spec
 from ..core.store import Store, disk_errors
+from .arm import arm_at_rest, arm_skin
 from .augment_pictures import backdrop, light_of, take_picture, things_at
 from .augment_shot import PER_SEQUENCE, AugmentSettings, Shot, Source, hand_model_of, read_shot
-from .render import FAR_M, light_hands
-from .scenes import Film, visibility
+from .render import FAR_M, Light, LitHands, light_hands
+from .scenes import ARM, Film, visibility
 from .skin import HandSkin, hand_skin
 
-CODE = 1
+CODE = 2
 """Raised when the same settings would give other pictures."""
 
 DEPTH_UNIT_M = 1e-4
@@ -261,12 +263,13 @@ class Rendered:
         in_camera = (R @ joints[..., None])[..., 0] + t
         blocks["points"][0][:, :, hands] = one.cameras.project(joints)
         blocks["joints_cam"][0][:, :, hands] = in_camera
-        light = light_of(one.scene.lamps)
+        light, arms = light_of(one.scene.lamps), {hand: self._arm_at_rest(one, hand) for hand in hands}
         for at, frame in enumerate(frames):
             layers = [
                 (1 + hand, light_hands([skins[hand]], self._vertices(one, hand, frame)[None], light)) for hand in hands
             ]
             layers += things_at(one.scene, one.joints_m[frame], light)
+            layers += [(1 + hand + ARM, self._arm(one, arms[hand], hand, frame, light)) for hand in hands]
             for view in range(views):
                 seed = int(self._rng(view, frame).integers(2**31))
                 picture = take_picture(one.cameras.subset([view]), layers, rooms[view], one.films[view], seed)
@@ -283,6 +286,17 @@ class Rendered:
         model = hand_model_of(self.source.hand_model, hand)
         at = (frame, hand)
         return model.vertices(one.betas[hand], one.global_orient[at], one.hand_pose[at], one.transl[at])
+
+    def _arm_at_rest(self, one: Shot, hand: int) -> tuple[ndarray, HandSkin]:
+        """Vertices from the wrist, of a hand that lies as in the zero pose; and their colours."""
+        model, still, betas = hand_model_of(self.source.hand_model, hand), np.zeros(3), one.betas[hand]
+        wrist, knuckle = model.joints(betas, still, np.zeros(NUM_POSE), still)[[0, 9]]
+        rest = arm_at_rest(model.vertices(betas, still, np.zeros(NUM_POSE), still), wrist, knuckle, one.scene.arm)
+        return rest - wrist, arm_skin(rest, one.scene.arm, one.scene.tone_bgr)
+
+    def _arm(self, one: Shot, arm: tuple[ndarray, HandSkin], hand: int, frame: int, light: Light) -> LitHands:
+        R = rotation_from_axis_angle(one.global_orient[frame, hand])
+        return light_hands([arm[1]], (arm[0] @ R.T + one.joints_m[frame, hand, 0])[None], light)
 
     def _save(self, view: int, frame: int, film: Film, image: ndarray, mask: ndarray, depth_m: ndarray) -> None:
         depth = np.where(depth_m < 0.9 * FAR_M, depth_m / DEPTH_UNIT_M + 0.5, 0).astype(np.uint16)

@@ -15,7 +15,10 @@ from .render import FAR_M, Light, LitHands, contact_shadow, draw_alone, sensor
 from .scenes import Film, Lamps, Scene, Thing, palm_frames
 
 THING = 3
-"""Label of what is neither the left (1) nor the right hand (2)."""
+"""Label of what is neither a hand (left 1, right 2) nor an arm (4, 5)."""
+
+CURVE = 0.7
+"""Of the cameras' response to light."""
 
 MATT = np.zeros(3, np.float32)
 
@@ -27,11 +30,11 @@ class Picture:
     image: ndarray
     """(h, w, 3) uint8 BGR."""
     mask: ndarray
-    """(h, w) uint8: 0 the room, 1 the left hand, 2 the right hand, 3 a thing before them."""
+    """(h, w) uint8: 0 the room, 1 the left hand, 2 the right hand, 3 a thing near them, 4 the left arm, 5 the right."""
     depth_m: ndarray
     """(h, w) float32 along the camera's z; FAR_M in the room."""
     box: ndarray
-    """(layer, 4) float32 x0, y0, x1, y1: first and last pixel of each layer as if it were alone; NaN if none."""
+    """(layer, 4) float32 x0, y0, x1, y1: first and last pixel of each hand as if it were alone; NaN if none."""
     seen: ndarray
     """(layer,) float32 share of those pixels in which it is in front; NaN if none."""
 
@@ -55,8 +58,8 @@ def take_picture(
     for layer, (label, surface) in enumerate(layers):
         window, color, own = draw_alone(camera, surface)
         whole = own < 0.9 * FAR_M
-        silhouettes.append((window, whole))
-        if whole.any():
+        if label < THING and whole.any():
+            silhouettes.append((layer, window, whole))
             x, y = np.flatnonzero(whole.any(axis=0)), np.flatnonzero(whole.any(axis=1))
             first = (window[1].start, window[0].start)
             box[layer] = np.array([x[0], y[0], x[-1], y[-1]]) + [*first, *first]
@@ -64,9 +67,8 @@ def take_picture(
         np.copyto(image[window], color, where=front[..., None])
         np.copyto(depth[window], own, where=front)
         mask[window][front] = label
-    for layer, (window, whole) in enumerate(silhouettes):
-        if whole.any():
-            seen[layer] = np.mean(mask[window][whole] == layers[layer][0])
+    for layer, window, whole in silhouettes:
+        seen[layer] = np.mean(mask[window][whole] == layers[layer][0])
     if mask.any():
         image *= contact_shadow(depth, mask > 0, 7 * len(depth) / 512)[..., None]
     return Picture(sensor(image, seed, film.blur_px, film.gain), mask, depth, box, seen)
@@ -75,7 +77,7 @@ def take_picture(
 def light_of(lamps: Lamps) -> Light:
     """The same for the renderer; in float32, as the colours are."""
     key, fill, ambient = (bgr.astype(np.float32) for bgr in (lamps.key_bgr, lamps.fill_bgr, lamps.ambient_bgr))
-    return Light(lamps.key, lamps.fill, key, fill, ambient, 0.3 * ambient)
+    return Light(lamps.key, lamps.fill, key, fill, ambient, 0.3 * ambient, CURVE)
 
 
 def things_at(scene: Scene, joints_m: ndarray, light: Light) -> list[tuple[int, LitHands]]:

@@ -38,6 +38,8 @@ class Light:
     fill_strength: float | ndarray = 0.26
     ambient: float | ndarray = 0.22
     sky: float | ndarray = 0.18
+    curve: float = 1.0
+    """Exponent of the camera's response: below 1 it shows more in the shadows."""
 
     def shade(self, normals: ndarray, wrap: ndarray) -> ndarray:
         """(n, 3) BGR of the diffuse light on surfaces with these normals; `wrap` (3,) is how far it reaches round."""
@@ -45,7 +47,8 @@ class Light:
         lit = np.clip((normals @ key.astype(np.float32))[:, None] + wrap, 0, None) / (1 + wrap)
         back = np.clip((normals @ fill.astype(np.float32))[:, None] + 0.2, 0, None) / 1.2
         sky = 0.5 + 0.5 * normals[:, 2:]
-        return self.key_strength * lit + self.fill_strength * back + self.ambient + self.sky * sky
+        total = self.key_strength * lit + self.fill_strength * back + self.ambient + self.sky * sky
+        return total if self.curve == 1 else total**self.curve
 
 
 STUDIO = Light(np.array([0.35, -0.45, 0.82]), np.array([-0.75, 0.55, 0.25]))
@@ -125,7 +128,7 @@ def draw(camera: Cameras, hands: LitHands, image: ndarray) -> tuple[ndarray, nda
     Returns:
         The image, and the depth (h, w) float32 along the camera's z, metres; FAR_M where there is nothing.
     """
-    uv, depth = _project(camera, hands.vertices_m)
+    uv, depth, _ = _project(camera, hands.vertices_m)
     return _rasterise(uv, depth, hands.faces, _seen_color(camera, hands), image)
 
 
@@ -139,16 +142,18 @@ def draw_alone(camera: Cameras, hands: LitHands) -> tuple[tuple[slice, slice], n
     Returns:
         Rows and columns of the window in the picture; colour (h, w, 3) and depth (h, w) in it, as from `draw`.
     """
-    uv, depth = _project(camera, hands.vertices_m)
-    near, low, high = depth.min() > NEAR_M, np.zeros(2, int), camera.size_px[0]
-    if near:  # otherwise some of the pixels mean nothing
-        low = np.clip(np.floor(uv.min(axis=0)).astype(int), low, high)
-        high = np.clip(np.ceil(uv.max(axis=0)).astype(int) + 1, low, high)
+    uv, depth, shown = _project(camera, hands.vertices_m)
+    size = camera.size_px[0]
+    faces, within = hands.faces, uv
+    if not shown.all():
+        faces, within = faces[shown[faces].all(axis=1)], uv[shown]
+    low = np.clip(np.floor(within.min(axis=0, initial=np.inf)), 0, size).astype(int)
+    high = np.clip(np.ceil(within.max(axis=0, initial=-np.inf)) + 1, low, size).astype(int)
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
     black = np.zeros((high[1] - low[1], high[0] - low[0], 3), np.float32)
     if black.size == 0:
         return window, black, black[..., 0]
-    return window, *_rasterise(uv - low, depth, hands.faces, _seen_color(camera, hands), black)
+    return window, *_rasterise(uv - low, depth, faces, _seen_color(camera, hands), black)
 
 
 def _seen_color(camera: Cameras, hands: LitHands) -> ndarray:
@@ -163,13 +168,16 @@ def _seen_color(camera: Cameras, hands: LitHands) -> ndarray:
     return hands.color * (0.55 + 0.45 * facing)[:, None] + shine[:, None]
 
 
-def _project(camera: Cameras, points_m: ndarray) -> tuple[ndarray, ndarray]:
-    """Pixels (n, 2) and depth (n,) in metres."""
+def _project(camera: Cameras, points_m: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """Pixels (n, 2), depth (n,) in metres, and whether these mean anything (n,): points behind the camera have none,
+    nor those so far aside that the lens's polynomial may fold them back into the picture."""
     T, K = camera.T_cam_world[0].astype(np.float64), camera.K[0]
     cam = points_m @ T[:3, :3].T + T[:3, 3]
-    lens = distort_fisheye if camera.fisheye[0] else distort
-    xy = lens(cam[:, :2] / cam[:, 2:], camera.distortion[0])
-    return xy * K[[0, 1], [0, 1]] + K[:2, 2], cam[:, 2]
+    fisheye, slope = camera.fisheye[0], cam[:, :2] / cam[:, 2:]
+    corner = np.maximum(K[:2, 2], camera.size_px[0] - K[:2, 2]) / K[[0, 1], [0, 1]]
+    shown = (cam[:, 2] > NEAR_M) & (fisheye | (np.sum(slope * slope, axis=1) < 1.5**2 * np.sum(corner * corner)))
+    xy = (distort_fisheye if fisheye else distort)(slope, camera.distortion[0])
+    return xy * K[[0, 1], [0, 1]] + K[:2, 2], cam[:, 2], shown
 
 
 def _rasterise(uv: ndarray, depth: ndarray, faces: ndarray, color: ndarray, image: ndarray) -> tuple[ndarray, ndarray]:

@@ -22,8 +22,11 @@ TONES_BGR = np.array(
 HALF_FIELD_RAD = (np.deg2rad(10.0), np.deg2rad(32.0))
 """Half the angle of view, from a portrait lens to a phone's."""
 
-FILL = (0.62, 0.98)
+FILL = (0.35, 0.95)
 """How much of the picture's half size the hands' whole path takes."""
+
+NEAREST_M = (0.35, 0.60)
+"""Cameras are not nearer to the hands than a distance drawn from this: not even a phone's is."""
 
 FARTHEST_M = 4.0
 
@@ -38,6 +41,9 @@ FLESH_M = 0.015
 
 HIDES_M = np.array([0.04, *(0.035, 0.025, 0.018, 0.015), *(0.026, 0.02, 0.016, 0.014) * 4])
 """How far before each joint of a hand of usual size its own skin may lie."""
+
+ARM = 3
+"""Added to a hand's label in masks, 1 or 2, it is its arm's."""
 
 USUAL_PALM_M = 0.095
 """From the wrist to the middle finger's knuckle."""
@@ -75,6 +81,20 @@ class Thing:
 
 
 @dataclass(frozen=True, eq=False)
+class Arm:
+    """How a person's arms go on from the hands."""
+
+    bend_rad: ndarray
+    """(2,) of the wrist: toward the palm, and toward the thumb."""
+    sleeve_m: float
+    """Where the sleeve begins, from the hand's end; infinite if there is none."""
+    loose_m: float
+    """How far it stands off the skin."""
+    sleeve_bgr: ndarray
+    """(3,) 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
 class Scene:
     """What is the same in all frames and views of a sequence."""
 
@@ -86,6 +106,7 @@ class Scene:
     """Which are shown."""
     lamps: Lamps
     things: tuple[Thing, ...]
+    arm: Arm
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +134,8 @@ def draw_scene(rng: np.random.Generator, single: float, occluded: float, shape: 
     hands = (one,) if rng.random() < single else (0, 1)
     tone, lamps = _tone(rng), _lamps(rng)
     wanted = int(rng.integers(1, 4)) if rng.random() < occluded else 0
-    return Scene(delta, tone, hands, lamps, tuple(_thing(rng, int(rng.choice(hands))) for _ in range(wanted)))
+    things = tuple(_thing(rng, int(rng.choice(hands))) for _ in range(wanted))
+    return Scene(delta, tone, hands, lamps, things, _arm(rng))
 
 
 def _tone(rng: np.random.Generator) -> ndarray:
@@ -145,6 +167,14 @@ def _thing(rng: np.random.Generator, hand: int) -> Thing:
     return Thing(
         hand, kind, half, random_rotation(rng), middle, np.clip(rng.beta(1.0, 1.0, 3), 0.04, 0.95), rng.uniform(0, 0.5)
     )
+
+
+def _arm(rng: np.random.Generator) -> Arm:
+    """Wrists are mostly bent a little back; two in three people wear sleeves."""
+    bend = np.clip(rng.normal([-8.0, 0.0], [16.0, 7.0]), [-40.0, -15.0], [40.0, 15.0])
+    sleeve = rng.uniform(0.0, 0.16) if rng.random() < 0.65 else np.inf
+    color = np.clip(rng.uniform(0.05, 0.95) + rng.normal(0, 0.12, 3), 0.03, 0.97)
+    return Arm(np.deg2rad(bend), float(sleeve), rng.uniform(0.002, 0.007), color)
 
 
 def draw_film(rng: np.random.Generator, quality: int) -> Film:
@@ -179,9 +209,10 @@ def draw_cameras(
         direction = _direction(rng, palms if rng.random() < facing else palms[:, :0])
         slope, fill = np.tan(rng.uniform(*HALF_FIELD_RAD)), rng.uniform(*FILL)
         # A ball of this radius touches a cone of slope fill * slope about its centre at this distance.
-        distance = min(radius * np.hypot(1, 1 / (fill * slope)), FARTHEST_M)
+        distance = min(max(radius * np.hypot(1, 1 / (fill * slope)), rng.uniform(*NEAREST_M)), FARTHEST_M)
         aside = rng.uniform(-0.5, 0.5, 3) * (1 - fill) * radius
-        T.append(look_at(middle + aside + distance * direction, middle + aside, rng.normal(0, np.deg2rad(25.0))))
+        # Rigs have cameras on their sides, and the world of a session need not have its z axis up: any roll.
+        T.append(look_at(middle + aside + distance * direction, middle + aside, rng.uniform(-np.pi, np.pi)))
         # The ball is larger than what is in it: zoom in on that.
         in_camera = points @ T[-1][:3, :3].T + T[-1][:3, 3]
         reach = np.abs(in_camera[:, :2] / in_camera[:, 2:]) + FLESH_M / in_camera[:, 2:]
@@ -247,5 +278,6 @@ def visibility(uv: ndarray, joints_cam_m: ndarray, hand: int, mask: ndarray, pic
     inside = np.all((uv > -0.5) & (uv < np.array([w, h]) - 0.5), axis=-1) & (depth_m > 0)
     x, y = (np.clip(np.round(np.where(inside, uv[:, i], 0)), 0, n - 1).astype(int) for i, n in ((0, w), (1, h)))
     size = np.linalg.norm(joints_cam_m[9] - joints_cam_m[0]) / USUAL_PALM_M
-    seen = (mask[y, x] == hand) & (picture_m[y, x] > depth_m - size * HIDES_M)
+    # The skin about the wrist may be the arm's.
+    seen = np.isin(mask[y, x], (hand, hand + ARM)) & (picture_m[y, x] > depth_m - size * HIDES_M)
     return np.where(inside, np.where(seen, 2, 1), 0).astype(np.uint8)

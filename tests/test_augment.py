@@ -147,11 +147,13 @@ def test_masks_depth_boxes_and_visible_joints_agree(made):
             assert 0 < seen[sequence, view, frame, hand] <= 1
             for joint in np.flatnonzero(visibility[sequence, view, frame, hand] == 2):
                 u, v = np.round(points[sequence, view, frame, hand, joint]).astype(int)
-                assert here[v, u]
+                assert here[v, u] or (joint == 0 and mask[v, u] == 4 + hand), (
+                    "about the wrist the skin may be the arm's"
+                )
                 before_m.append(depth_of_joints[sequence, view, frame, hand, joint] - 1e-4 * depth[v, u])
     assert max(before_m) < 0.06
     assert np.percentile(before_m, 5) > -0.03, "joints lie in flesh, but for a pixel at an edge"
-    assert found == {0, 1, 2, 3}
+    assert found == {0, 1, 2, 3, 4, 5}
     assert (things > 0).all()
 
 
@@ -168,7 +170,7 @@ def test_one_hand_alone_where_asked(motion, tmp_path):
     valid = labels.read("mano", "valid")[:, 0]
     assert (valid.sum(axis=-1) == 1).all()
     assert (labels.read("scenes", "things") == 0).all()
-    np.testing.assert_array_equal(labels.read("labels", "seen")[:, 0, 0][valid], 1.0)
+    assert labels.read("labels", "seen")[:, 0, 0][valid].min() > 0.9, "only its own arm is before a hand's end"
 
 
 # ---- seeds, chunks, interruptions --------------------------------------------------------------------------------

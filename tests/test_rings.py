@@ -16,6 +16,7 @@ STAGES = ("capture", "calibration", "triangulation", "fitting", "generation")
 PURE = (
     *("core.hands", "core.cameras", "core.geometry", "core.anatomy", "core.procedural_hand", "core.motion"),
     "core.fisheye",
+    "capture.arm",
     *("core.hand_model", "capture.rig", "capture.scenes", "triangulation.dlt", "triangulation.robust"),
     "triangulation.grouping",
     *("triangulation.tracking", "triangulation.assignment", "fitting.solver", "fitting.residuals"),
