@@ -17,7 +17,7 @@ from .errors import ConfigError, SessionError
 from .hands import HANDS
 from .keypoint_bvh import Mirror, read_bvh
 from .keypoint_npz import read_keypoints
-from .keypoints import Keypoints, check_hands, mirrored, swapped
+from .keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
 from .mano_hands import read_mano_hands
 from .schema import KEYPOINTS, group_spec
 from .store import Store, disk_errors
@@ -71,6 +71,8 @@ def import_bvh(
     keypoints, said = read_bvh(files, sigma_m, fps, unit_m, mirror)
     where = ", ".join(dict.fromkeys(str(path) for path in files))
     check_hands(keypoints, where, swap="give the files in the other order", mirror="use --mirror yes")
+    check_sigma(keypoints.sigma_m, where)
+    check_fps(keypoints.fps, where)
     settings = {"fps": fps, "unit_m": unit_m, "mirror": mirror, "sigma_m": sigma_m}
     return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), said)
 
@@ -97,6 +99,8 @@ def import_keypoints(
     if mirror:
         keypoints = mirrored(keypoints)
     check_hands(keypoints, str(file), swap="use --swap-hands", mirror="use --mirror")
+    check_sigma(keypoints.sigma_m, str(file))
+    check_fps(keypoints.fps, str(file))
     settings = {"fps": fps, "unit_m": unit_m, "swap_hands": swap_hands, "mirror": mirror, "sigma_m": sigma_m}
     return _report(root, keypoints, settings, {"keypoints": file}, [])
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.hands import HANDS
 from ..core.importing import CHUNK_FRAMES, Imported, content_hash, place_session
+from ..core.keypoints import check_fps
 from ..core.schema import MANO, group_spec
 from ..core.store import Store
 from .exporting import HandsMotion
@@ -33,6 +34,7 @@ def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: st
         raise ConfigError(f"--fps: expected a number above zero, but got {fps:g}. Correct it.")
     models = hand_models(hand_model)
     motion, rate = mano.read(file, models, fps)
+    check_fps(rate, str(file))
     ids = [model.model_id for model in models]
     fingerprint = {
         "settings": {"fps": fps, "hand_model": ids},

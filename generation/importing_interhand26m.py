@@ -15,7 +15,7 @@ from ..core.hand_model import HandModel
 from ..core.hands import HANDS
 from ..core.imported_session import ImportedSession, write_imported
 from ..core.importing import Imported, content_hash
-from ..core.keypoints import Keypoints, check_hands, guess_unit, size_of, where_seen
+from ..core.keypoints import Keypoints, check_fps, check_hands, check_sigma, guess_unit, size_of, where_seen
 from .formats.interhand26m import NOTES
 from .formats.interhand26m_reading import DatasetSequence, find_files, pooled, read_sequences
 from .interhand26m import mano_in
@@ -59,6 +59,8 @@ def import_interhand26m(
     for name, value in (("fps", fps), ("unit-m", unit_m), ("sigma-m", sigma_m)):
         if not 0 < value < np.inf:
             raise ConfigError(f"--{name}: expected a number above zero, but got {value:g}. Correct it.")
+    check_sigma(np.array(sigma_m), "--sigma-m")
+    check_fps(fps, "--fps")
     files = find_files(folder)
     with_mano = MANO_KIND in files.paths
     sequences, said = read_sequences(files, only, unit_m, with_mano)

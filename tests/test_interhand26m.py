@@ -368,6 +368,15 @@ def words(data):
     each_record(data)[0]["world_coord"][3] = ["a", "b", "c"]
 
 
+def digits(data):
+    for record in each_record(data):
+        record["world_coord"] = [[str(x) for x in point] for point in record["world_coord"]]
+
+
+def huge(data):
+    each_record(data)[0]["world_coord"][3] = [10**400, 0, 0]
+
+
 def infinite(data):
     each_record(data)[0]["world_coord"][3] = [1e999, 0, 0]
 
@@ -381,6 +390,11 @@ def infinite(data):
         ("joint_3d", fewer, "expected 42 x 3 finite numbers, but found 41 x 3"),
         ("joint_3d", words, "expected 42 x 3 finite numbers"),
         ("joint_3d", infinite, "expected 42 x 3 finite numbers"),
+        ("joint_3d", digits, "expected 42 x 3 finite numbers"),
+        ("joint_3d", huge, "expected 42 x 3 finite numbers"),
+        ("joint_3d", lambda data: data.update({"9" * 5000: data.pop("3")}), "a capture: expected a number"),
+        ("joint_3d", lambda data: data["3"].update({"9" * 5000: None}), "a frame: expected a number"),
+        ("data", lambda data: data["images"][0].update(width=10**30), "expected frame_idx, width and height"),
         ("joint_3d", lambda data: data.update({"../3": data.pop("3")}), "a capture: expected a number"),
         ("joint_3d", lambda data: data.clear(), "expected sequences, but found none"),
         ("data", climbs, "images[0].seq_name: expected a name of letters"),
