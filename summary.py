@@ -114,7 +114,9 @@ def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
             joints = done.store.read(group, array).astype(float)
             if usable is not None:
                 joints[~done.store.read(group, usable)] = np.nan
-            reference = truth.read("mano", "joints", slice(0, len(joints)))
+            # Of a dataset that was imported only the joints may be known.
+            where = ("mano", "joints") if truth.complete("mano") else ("keypoints", "points")
+            reference = truth.read(*where, slice(0, len(joints)))
             error_mm = 1e3 * np.linalg.norm(transform(T_truth_world, joints) - reference, axis=-1)
             figures[name] = {
                 "mean": _mean(error_mm),

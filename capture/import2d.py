@@ -14,6 +14,7 @@ from ..core.camera_files import read_cameras
 from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError, SessionError
 from ..core.hands import NUM_JOINTS
+from ..core.keypoints import check_fps
 from ..core.schema import DETECTIONS, group_spec
 from ..core.store import GroupSpec, Store
 from .detect import GROUP, summarize
@@ -291,8 +292,7 @@ def _rig_without_clips(root: Path, fps: float | None, frames: int) -> Session:
             f"{root}: expected clips in videos/, or without clips a cameras.toml and --fps, but found "
             f"{'no frame rate' if path.exists() else 'neither'}. docs/importing.md shows what is needed."
         )
-    if not 0 < fps < np.inf:
-        raise ConfigError(f"--fps: expected a number above zero, but got {fps:g}. Correct it.")
+    check_fps(fps, str(root))
     cameras = read_cameras(path)
     clips = tuple(
         Clip(root / "videos" / f"{name}.mp4", frames, fps, (int(width), int(height)))

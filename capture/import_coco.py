@@ -7,9 +7,10 @@ from typing import Any
 
 from ..core.camera_files import format_cameras, read_cameras, write_cameras
 from ..core.errors import SessionError
+from ..core.files import read_bytes
 from ..core.store import Store, disk_errors
 from .import2d import Reading, import_keypoints2d
-from .keypoints2d_json import decode
+from .keypoints2d_json import MAX_BYTES, decode
 from .session import CaptureSettings
 
 ANNOTATIONS = "annotations.json"
@@ -55,7 +56,7 @@ def import_coco(folder: Path, root: Path, fps: float | None) -> tuple[dict[str, 
 
 
 def _rate(path: Path) -> float:
-    data = decode(path, path.read_bytes())
+    data = decode(path, read_bytes(path, "annotations in JSON", MAX_BYTES))
     info = data.get("info") if isinstance(data, dict) else None
     rate = info.get("fps") if isinstance(info, dict) else None
     if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate < float("inf"):

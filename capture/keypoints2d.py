@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from ..core.anatomy import BONE_LENGTH_M
 from ..core.errors import SessionError
-from ..core.hands import BONES, FINGERS, JOINTS, MANO_JOINT, NUM_JOINTS, TIPS
+from ..core.hands import JOINTS, NUM_JOINTS
+from ..core.joint_order import SIDE_BY_SIDE, other_order, side_by_side
 
 NO_VOTE = 0.5
 """Probability of a right hand where the detector does not say."""
@@ -138,57 +138,21 @@ def check_pixels(points_px: ndarray, size_px: tuple[int, int], where: str) -> No
         )
 
 
-# ---- order of the joints -----------------------------------------------------------------------------------------
-
-_ROOT_TO_TIP = np.arange(1, NUM_JOINTS).reshape(len(FINGERS), 4)
-
-OTHER_ORDERS: Mapping[str, ndarray] = {
-    "each finger from its tip to its root": np.array([0, *_ROOT_TO_TIP[:, ::-1].ravel()]),
-    "the wrist last": np.array([20, *(_ROOT_TO_TIP - 1).ravel()]),
-    "each finger from its tip to its root, and the wrist last (InterHand2.6M's)": np.array(
-        [20, *(_ROOT_TO_TIP - 1)[:, ::-1].ravel()]
-    ),
-    "the little finger first": np.array([0, *_ROOT_TO_TIP[::-1].ravel()]),
-    "MANO's": np.where(MANO_JOINT >= 0, MANO_JOINT, 15 + np.searchsorted(TIPS, np.arange(NUM_JOINTS)) + 1),
-}
-"""Orders one meets elsewhere: for each of our joints, its place in that order."""
-
 ENOUGH_HANDS = 10
 """Below this, foreshortening may hide the proportions."""
 
 
-def other_order(points_px: ndarray) -> str | None:
-    """The order in which the joints seem to be when it is not ours; None when ours fits, or nothing is clear.
-
-    In one image perspective shortens bones at will, but the median lengths over many hands keep a hand's proportions.
-
-    Args:
-        points_px: (hand, 21, 2), NaN where missing.
-    """
-    if np.isfinite(points_px).all(axis=(-1, -2)).sum() < ENOUGH_HANDS:
-        return None
-    ours = _misfit(points_px)
-    others = {name: _misfit(points_px[:, order]) for name, order in OTHER_ORDERS.items()}
-    best = min(others, key=lambda name: others[name])
-    return best if others[best] < MUCH_BETTER * ours else None
-
-
-MUCH_BETTER = 0.7
-"""Another order must leave so much less of the misfit. Over some hundred real hands ours leaves 0.10 to 0.16 where it
-is right, the nearest other 0.28."""
-
-
-def _misfit(points: ndarray) -> float:
-    """How much the logarithms of the bones' median lengths differ from an adult hand's, beyond its size."""
-    bones = np.linalg.norm(points[:, BONES[:, 1]] - points[:, BONES[:, 0]], axis=-1)
-    size = np.sqrt(np.nanmean(bones**2, axis=-1, keepdims=True))
-    ratio = np.log(np.maximum(np.nanmedian(bones / np.maximum(size, 1e-9), axis=0), 1e-3) / BONE_LENGTH_M)
-    return float(np.std(ratio))
-
-
 def check_order(points_px: ndarray, where: str) -> None:
-    """Refuse joints in another order; arguments as for `other_order`. Raises SessionError."""
-    order = other_order(points_px)
+    """Refuse joints in another order: (hand, 21, 2), NaN where missing. Raises SessionError.
+
+    The bones' median lengths and the order of the knuckles tell. Nothing in one image tells a left hand from a right.
+    """
+    whole = points_px[np.isfinite(points_px).all(axis=(-1, -2))]
+    if len(whole) < ENOUGH_HANDS:
+        return
+    order = other_order(whole)
+    if order is None and side_by_side(whole) < SIDE_BY_SIDE:
+        order = "fingers exchanged, by the place of their knuckles"
     if order is not None:
         raise SessionError(
             f"{where}: expected joints in the order {', '.join(JOINTS[:6])}, ..., {JOINTS[-1]} (MediaPipe's, "

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import SessionError
+from ..core.files import read_bytes
+from ..core.npz import MAX_BYTES as MAX_NPZ_BYTES
 from ..core.store import digest
 from . import keypoints2d_json, keypoints2d_npz
 from .keypoints2d import Picture
 
-MAX_BYTES = {".json": keypoints2d_json.MAX_BYTES, ".npz": keypoints2d_npz.MAX_BYTES}
+MAX_BYTES = {".json": keypoints2d_json.MAX_BYTES, ".npz": MAX_NPZ_BYTES}
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,7 @@ def read_files(paths: Sequence[Path], min_confidence: float) -> Found2d:
     pictures: list[Picture] = []
     marks = []
     for path, name in _find(paths):
-        size, limit = path.stat().st_size, MAX_BYTES[path.suffix]
-        if size > limit:
-            raise SessionError(
-                f"{path}: expected at most {limit / 2**30:g} GiB, but found {size / 2**30:.1f} GiB. Write one file for "
-                "each view, or an npz, which is smaller."
-            )
-        content = path.read_bytes()
+        content = read_bytes(path, "2D hands in .json or .npz", MAX_BYTES[path.suffix])
         marks.append(f"{name} {hashlib.sha256(content).hexdigest()}")
         if path.suffix == ".npz":
             pictures += keypoints2d_npz.read_arrays(path, name)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.errors import SessionError
+from ..core.files import numbers_in
 from ..core.hands import NUM_JOINTS
 from .keypoints2d import NO_VOTE, Hand2d, Picture, hand_of
 
@@ -133,8 +134,9 @@ class _Reader:
                     hands[person["image_id"]] += self._triplets(person.get(key, []), f"annotations[{i}].{key}", right)
         for key, image in names.items():
             where = f"{self.path}: image {image['file_name']}"
-            size = image.get("width"), image.get("height")
-            known = (size[0], size[1]) if isinstance(size[0], int) and isinstance(size[1], int) else None
+            known = (image["width"], image["height"]) if {"width", "height"} <= image.keys() else None
+            if known is not None and not all(isinstance(side, int) for side in known):
+                self._wrong(f"image {image['file_name']}", "width and height as whole numbers", known)
             yield Picture(where, image["file_name"], None, hands[key], known)
 
     def _triplets(self, values: Any, place: str, right: float) -> list[Hand2d]:
@@ -159,10 +161,8 @@ class _Reader:
         return value
 
     def _numbers(self, value: Any, place: str) -> ndarray:
-        try:
-            return np.asarray(value, np.float64)
-        except (ValueError, TypeError):
-            return self._wrong(place, "numbers, as many in every row", value)
+        numbers = numbers_in(value)
+        return self._wrong(place, "numbers, as many in every row", value) if numbers is None else numbers
 
     def _wrong(self, place: str, expected: str, found: Any) -> Any:
         text = str(found)

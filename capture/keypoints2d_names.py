@@ -11,6 +11,9 @@ from ..core.errors import ConfigError, SessionError
 Place = Callable[[str, str, bool], tuple[str, int | None]]
 """From a message's `where`, a name, and whether the frame must be in it, to the view and the frame."""
 
+MAX_DIGITS = 18
+"""Of a frame's number, with leading zeros."""
+
 AFTER_FRAME, BEFORE_VIEW = "_keypoints", "results_"
 """What OpenPose writes after the frame's number, and MMPose's demo before the video's name."""
 
@@ -33,7 +36,8 @@ def place_of(views: Sequence[str], pattern: str | None) -> Place:
             f"--pattern {pattern}: expected {{view}} once, and {{frame}} at most once, as in "
             "'{view}/img_{frame}.jpg'. Correct it."
         )
-    text = re.escape(pattern).replace(r"\{view\}", r"(?P<view>[^/]+?)").replace(r"\{frame\}", r"(?P<frame>\d+)")
+    text = re.escape(pattern).replace(r"\{view\}", r"(?P<view>[^/]+?)")
+    text = text.replace(r"\{frame\}", rf"(?P<frame>\d{{1,{MAX_DIGITS}}})")
     expression = re.compile(r"(?:^|.*/)" + text.replace(r"\*", "[^/]*") + "$")
 
     def match(where: str, name: str, with_frame: bool) -> tuple[str, int | None]:
@@ -46,7 +50,7 @@ def place_of(views: Sequence[str], pattern: str | None) -> Place:
 
 
 def _guess(views: Sequence[str], where: str, name: str, with_frame: bool) -> tuple[str, int | None]:
-    *folders, last = PurePath(name).parts
+    *folders, last = PurePath(name).parts or ("",)
     stem = re.sub(r"\.[A-Za-z]\w{1,3}$", "", last)
     stem = stem.removesuffix(AFTER_FRAME).removeprefix(BEFORE_VIEW)
     starts = [view for view in views if stem == view or re.match(re.escape(view) + r"[^0-9A-Za-z]", stem)]
@@ -59,7 +63,7 @@ def _guess(views: Sequence[str], where: str, name: str, with_frame: bool) -> tup
     # What names the view does not number the frame: cam_1.json is no frame 1.
     rest = stem if inside else stem[len(view) :]
     numbers = re.findall(r"\d+", rest)
-    if not numbers:
+    if not numbers or len(numbers[-1]) > MAX_DIGITS:
         raise SessionError(
             f"{where}: expected the frame's number in the name, but found '{name}'. "
             "Rename the files, or say what their names mean with --pattern."

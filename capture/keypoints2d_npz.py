@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,12 +10,10 @@ from numpy import ndarray
 
 from ..core.errors import SessionError
 from ..core.hands import NUM_JOINTS
+from ..core.npz import read_npz
 from .keypoints2d import NO_VOTE, Hand2d, Picture
 
 KNOWN = {"points", "score", "right", "views"}
-
-MAX_BYTES = 2**32
-"""Unpacked; all of it is held in memory."""
 
 
 def read_arrays(path: Path, name: str) -> list[Picture]:
@@ -33,7 +29,7 @@ def read_arrays(path: Path, name: str) -> list[Picture]:
     Raises:
         SessionError: not an npz, or not these arrays.
     """
-    arrays = _load(path)
+    arrays = read_npz(path, "2D hands")
     views = None if "views" not in arrays else [str(view) for view in arrays["views"].ravel()]
     _check(path, arrays, views)
     if views is None:
@@ -43,26 +39,6 @@ def read_arrays(path: Path, name: str) -> list[Picture]:
         one = {key: array[i] for key, array in arrays.items() if key != "views"}
         found += _view(path, name, view, one)
     return found
-
-
-def _load(path: Path) -> dict[str, ndarray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise SessionError(
-                f"{path}: expected at most {MAX_BYTES / 2**30:g} GiB of arrays, but found {size / 2**30:.1f} GiB. "
-                "Write one file for each view."
-            )
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError) as error:
-        if isinstance(error, SessionError):
-            raise
-        raise SessionError(
-            f"{path}: expected an .npz with plain arrays, but it cannot be read ({error}). "
-            "Write it with numpy.savez, from arrays of numbers."
-        ) from error
 
 
 def _check(path: Path, arrays: Mapping[str, ndarray], views: list[str] | None) -> None:

@@ -167,6 +167,8 @@ class ImportInterHand26M(Command):
     """Metres in one unit of the joints and of the cameras' positions."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
+    images: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """The images' folder, with Capture*: make clips of them, for `handpipe run`; the labels become its truth."""
     hand_model: str | None = None
     """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, which NeuralAnnot is for; None is the procedural hand."""
     config: ConfigFile = None
@@ -181,7 +183,15 @@ class ImportInterHand26M(Command):
         from ..generation.importing_interhand26m import import_interhand26m
 
         figures, said = import_interhand26m(
-            self.folder, self.out, self.only, self.fps, self.unit_m, self.sigma_m, self.hand_model, screen
+            self.folder,
+            self.out,
+            self.only,
+            self.fps,
+            self.unit_m,
+            self.sigma_m,
+            self.hand_model,
+            screen,
+            self.images,
         )
         return _told(figures, said, screen)
 

@@ -18,6 +18,12 @@ from .errors import SessionError
 MAX_DEPTH = 200
 """Joints below each other; a deeper file is not a skeleton."""
 
+MAX_CHANNELS = 12
+"""Of a joint; usual are 3 and 6."""
+
+MAX_POSITIONS = 20_000_000
+"""Joints times frames, which are held in memory at 100 bytes each: an hour of a whole body at 60 Hz."""
+
 _CHANNEL = {f"{axis}{kind}".lower(): (kind, i) for i, axis in enumerate("XYZ") for kind in ("position", "rotation")}
 _MENTION = "Export the file again as BVH."
 
@@ -37,6 +43,11 @@ class Bvh:
     frame_time_s: float
     values: ndarray
     """(frame, channel) of all joints, one after the other; the file's unit and degrees."""
+
+    def largest_turn(self) -> float:
+        """The largest number in a rotation channel, degrees; infinite when there is none."""
+        turns = [name.endswith("rotation") for each in self.channels for name in each]
+        return float(np.abs(self.values[:, turns]).max(initial=0.0)) if any(turns) else np.inf
 
     def positions(self) -> ndarray:
         """(frame, joint, 3) joints in the file's coordinates and unit."""
@@ -94,6 +105,11 @@ def parse_bvh(text: str, where: str = "BVH") -> Bvh:
         skeleton.joint(-1, 0)
     width = sum(len(each) for each in skeleton.channels)
     frames, frame_time_s, values = _motion(motion, width, where)
+    if frames * len(skeleton.names) > MAX_POSITIONS:
+        raise SessionError(
+            f"{where}: expected at most {MAX_POSITIONS} places of joints, but found {frames} frames of "
+            f"{len(skeleton.names)} joints. Cut the file into parts, or leave out what is no hand."
+        )
     return Bvh(
         tuple(skeleton.names),
         np.array(skeleton.parent),
@@ -169,6 +185,10 @@ class _Skeleton:
 
     def _channels(self) -> tuple[str, ...]:
         count = self.number()
+        if count not in range(MAX_CHANNELS + 1):
+            raise SessionError(
+                f"{self.where}: expected 0 to {MAX_CHANNELS} channels of a joint, but found {count:g}. {_MENTION}"
+            )
         names = tuple(self.word("a channel").lower() for _ in range(int(count)))
         unknown = [name for name in names if name not in _CHANNEL]
         if unknown:
@@ -188,7 +208,7 @@ class _Skeleton:
 
 def _motion(text: str, width: int, where: str) -> tuple[int, float, ndarray]:
     """Number of frames, seconds per frame, and the numbers of the MOTION section."""
-    head = re.match(r"\s*Frames:\s*(\d+)\s+Frame Time:\s*(\S+)\s", text)
+    head = re.match(r"\s*Frames:\s*(\d{1,12})\s+Frame Time:\s*(\S+)\s", text)
     try:
         frame_time_s = float(head[2]) if head else np.nan
     except ValueError:

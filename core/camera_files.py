@@ -278,11 +278,14 @@ def assemble(sections: list[Section], path: str | Path) -> Cameras:
 
 
 def _load_toml(path: str | Path) -> dict[str, Any]:
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise camera_error(path, "a camera file", "something else", "Correct the path.")
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise camera_error(path, "a camera file", "nothing", "Calibrate first, or correct the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise camera_error(path, "a TOML file", str(error), "Correct it or calibrate again.") from error
     except OSError as error:
         raise camera_error(

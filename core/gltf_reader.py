@@ -17,6 +17,9 @@ from .gltf import BIN_CHUNK, JSON_CHUNK, MAGIC
 _DTYPE = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
+MAX_JSON_BYTES = 32 << 20
+"""Of nodes, accessors and channels, which take many times their size in memory; motion is in the binary chunk."""
+
 _REMEDY = "Export it again as binary glTF (.glb) with one animation"
 
 
@@ -44,7 +47,9 @@ def node_motion(data: bytes, where: str) -> NodeMotion:
         SessionError: not a GLB of version 2, damaged, with parts in other files, or without animation.
     """
     try:
-        return _Document(data, where).motion()
+        # A scale may well be absurd; what comes of it is judged as a hand.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _Document(data, where).motion()
     except SessionError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, struct.error) as error:
@@ -69,6 +74,8 @@ class _Document:
                 self.fail(f"{length} bytes in a chunk", f"{len(data) - at - 8}: the file is truncated")
             chunks.setdefault(kind, data[at + 8 : at + 8 + length])
             at += 8 + length
+        if len(chunks.get(JSON_CHUNK, b"")) > MAX_JSON_BYTES:
+            self.fail(f"at most {MAX_JSON_BYTES >> 20} MiB of JSON", "more")
         try:
             self.json: dict[str, Any] = json.loads(chunks.get(JSON_CHUNK, b""))
         except (ValueError, RecursionError) as error:

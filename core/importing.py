@@ -16,7 +16,7 @@ from .hands import HANDS
 from .imported_session import ImportedSession, must_be_folder, write_imported
 from .keypoint_bvh import Mirror, read_bvh
 from .keypoint_npz import read_keypoints
-from .keypoints import Keypoints, check_hands, mirrored, swapped
+from .keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
 from .mano_hands import read_mano_hands
 from .store import disk_errors
 
@@ -66,6 +66,8 @@ def import_bvh(
     keypoints, said = read_bvh(files, sigma_m, fps, unit_m, mirror)
     where = ", ".join(dict.fromkeys(str(path) for path in files))
     check_hands(keypoints, where, swap="give the files in the other order", mirror="use --mirror yes")
+    check_sigma(keypoints.sigma_m, where)
+    check_fps(keypoints.fps, where)
     settings = {"fps": fps, "unit_m": unit_m, "mirror": mirror, "sigma_m": sigma_m}
     return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), said)
 
@@ -92,6 +94,8 @@ def import_keypoints(
     if mirror:
         keypoints = mirrored(keypoints)
     check_hands(keypoints, str(file), swap="use --swap-hands", mirror="use --mirror")
+    check_sigma(keypoints.sigma_m, str(file))
+    check_fps(keypoints.fps, str(file))
     settings = {"fps": fps, "unit_m": unit_m, "swap_hands": swap_hands, "mirror": mirror, "sigma_m": sigma_m}
     return _report(root, keypoints, settings, {"keypoints": file}, [])
 

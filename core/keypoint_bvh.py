@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from .bvh import Bvh, parse_bvh
 from .errors import SessionError
+from .files import read_text
 from .hands import FINGERS, HANDS, JOINTS, NUM_JOINTS
 from .keypoints import MIRROR_X, Keypoints, guess_unit, other_hand, where_seen
 
@@ -32,7 +33,10 @@ def bvh_joint(name: str, hand: str) -> str | None:
     neither is where the models have thumb_cmc (the nearer is 19 mm off), so neither is taken.
     """
     joint, _, end = name.partition("/")
-    word = re.sub("[^a-z0-9]", "", joint.lower()).replace("little", "pinky").removeprefix(hand).removeprefix("hand")
+    word = re.sub("[^a-z0-9]", "", joint.lower())
+    if not word:
+        return None
+    word = word.replace("little", "pinky").removeprefix(hand).removeprefix("hand")
     if word in ("", "wrist"):
         return None if end else "wrist"
     for finger in FINGERS:
@@ -44,6 +48,37 @@ def bvh_joint(name: str, hand: str) -> str | None:
                 last = {"": place, "end": "tip" if number == 2 else None}[end]
                 return None if last is None else f"{finger}_{last}"
     return None
+
+
+def points_by_name(names: Sequence[str], tracks: ndarray, where: str) -> ndarray:
+    """Both hands' joints among named tracks.
+
+    Args:
+        names: as `bvh_joint` understands them; others, and empty ones, are passed over.
+        tracks: (frame, name, 3), NaN where missing.
+        where: the file, for messages.
+
+    Returns:
+        (frame, hand, 21, 3), NaN where missing.
+
+    Raises:
+        SessionError: two different tracks are called the same joint.
+    """
+    points = np.full((len(tracks), len(HANDS), NUM_JOINTS, 3), np.nan)
+    called: dict[tuple[str, str], int] = {}
+    for number, name in enumerate(names):
+        for index, hand in enumerate(HANDS):
+            joint = bvh_joint(name, hand)
+            if joint is None:
+                continue
+            first = called.setdefault((hand, joint), number)
+            if not np.array_equal(tracks[:, first], tracks[:, number], equal_nan=True):
+                raise SessionError(
+                    f"{where}: expected every joint once, but {names[first]} and {name} are both the {hand} {joint}. "
+                    "Rename or remove one of them."
+                )
+            points[:, index, JOINTS.index(joint)] = tracks[:, number]
+    return points
 
 
 def read_bvh(
@@ -83,6 +118,11 @@ def read_bvh(
     if unit_m is None:
         name, unit_m = guess_unit(points)
         said.append(f"unit: {name}, by the length of the bones (--unit-m says otherwise)")
+    if max(motion.largest_turn() for motion in motions) < 2 * np.pi:
+        said.append(
+            "warning: no joint ever turns by more than 6 degrees: if the angles are radians, convert them to degrees, "
+            "BVH's unit"
+        )
     points = points * unit_m
     wrong = other_hand(points)
     if mirror == "yes" or (mirror == "auto" and set(wrong) == set(HANDS)):
@@ -96,14 +136,7 @@ def read_bvh(
 
 
 def _parse(path: Path) -> Bvh:
-    try:
-        motion = parse_bvh(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise SessionError(
-            f"{path}: expected a BVH file, but it cannot be read ({error.strerror}). Correct the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SessionError(f"{path}: expected a BVH file, which is text, but found other bytes.") from error
+    motion = parse_bvh(read_text(path, "a BVH file"), str(path))
     if motion.names[:1] != (WORLD,):
         return motion
     # Without its root's turn it is in the session's own axes again.

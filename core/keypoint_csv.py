@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy import ndarray
@@ -59,36 +61,52 @@ def parse_csv(text: str, where: str = "CSV", unit_m: float | None = None) -> tup
     Raises:
         SessionError: no such columns, rows of other lengths, or fields that are not numbers.
     """
-    try:
-        rows = list(csv.reader(io.StringIO(text.lstrip("\ufeff")), strict=True))
-    except csv.Error as error:
-        raise SessionError(f"{where}: expected comma-separated values, but {error}. {_REMEDY}.") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    reader = csv.reader(io.StringIO(text.lstrip("\ufeff")), strict=True)
+    header = [name.strip() for name in _next(reader, where) or []]
     found = {column: match for column, name in enumerate(header) if (match := _POINT.fullmatch(name))}
-    rows = [row for row in rows[1:] if row]
-    if not found or not rows:
+    if len({header[column] for column in found}) < len(found):
+        raise SessionError(f"{where}: expected every column once, but some are there twice. Remove one of each.")
+    wanted = [*found, *(header.index(name) for name in ["time_s"] if name in header)]
+    table = _table(reader, header, wanted, where) if found else np.empty((0, 0))
+    if not len(table):
         what = "no rows" if found else f"columns {', '.join(header[:4])}" if header else "nothing"
         raise SessionError(f"{where}: expected columns of joints with their unit, but found {what}. {_REMEDY}.")
-    for number, row in enumerate(rows, start=2):
+    points = np.full((len(table), len(HANDS), NUM_JOINTS, 3), np.nan)
+    for values, match in zip(table.T, found.values(), strict=False):
+        hand, joint, axis, unit = match.groups()
+        points[:, HANDS.index(hand), JOINTS.index(joint), "xyz".index(axis)] = (unit_m or UNITS_M[unit]) * values
+    return points, table[:, -1] if "time_s" in header else None
+
+
+def _next(reader: Iterator[list[str]], where: str) -> list[str] | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        raise SessionError(f"{where}: expected comma-separated values, but {error}. {_REMEDY}.") from error
+
+
+def _table(reader: Iterator[list[str]], header: Sequence[str], wanted: Sequence[int], where: str) -> ndarray:
+    """(row, column) numbers of the columns that are wanted, NaN where a field is empty."""
+    values, number = array("d"), 1
+    while (row := _next(reader, where)) is not None:
+        number += 1
+        if not row:
+            continue
         if len(row) != len(header):
             raise SessionError(
                 f"{where}: row {number}: expected {len(header)} fields, as in the header, but found {len(row)}. "
                 "The file may be truncated: export it again."
             )
-    points = np.full((len(rows), len(HANDS), NUM_JOINTS, 3), np.nan)
-    for column, match in found.items():
-        hand, joint, axis, unit = match.groups()
-        values = (unit_m or UNITS_M[unit]) * _numbers(rows, column, header[column], where)
-        points[:, HANDS.index(hand), JOINTS.index(joint), "xyz".index(axis)] = values
-    times = _numbers(rows, header.index("time_s"), "time_s", where) if "time_s" in header else None
-    return points, times
+        for column in wanted:
+            values.append(_number(row[column], f"{where}: row {number}: {header[column]}"))
+    return np.frombuffer(values).reshape(-1, len(wanted)) if values else np.empty((0, len(wanted)))
 
 
-def _numbers(rows: Sequence[Sequence[str]], column: int, name: str, where: str) -> ndarray:
+def _number(field: str, where: str) -> float:
     try:
-        values = np.array([float(row[column]) if row[column].strip() else np.nan for row in rows])
+        value = float(field) if field.strip() else math.nan
     except ValueError as error:
-        raise SessionError(f"{where}: {name}: expected numbers or empty fields, but {error}. {_REMEDY}.") from error
-    if np.isinf(values).any():
-        raise SessionError(f"{where}: {name}: expected an empty field where a joint is missing, but found infinity.")
-    return values
+        raise SessionError(f"{where}: expected a number or an empty field, but {error}. {_REMEDY}.") from error
+    if math.isinf(value):
+        raise SessionError(f"{where}: expected an empty field where a joint is missing, but found infinity.")
+    return value

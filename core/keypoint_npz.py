@@ -98,6 +98,8 @@ def _points(path: Path, arrays: Mapping[str, ndarray]) -> ndarray:
 
 
 def _sigma(path: Path, sigma: ndarray, points: ndarray) -> ndarray:
+    if sigma.dtype.kind not in "fiu":
+        raise SessionError(f"{path}: expected numbers in `sigma`, but found {sigma.dtype}. Write them as floats.")
     try:
         sigma = np.broadcast_to(sigma.astype(np.float64), points.shape[:3])
     except ValueError as error:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
-from .anatomy import BONE_LENGTH_M, SCALE_RANGE, bone_lengths, chirality_log_odds
+from .anatomy import BONE_LENGTH_M, SCALE_RANGE, bone_lengths, chirality_log_odds, hand_scale
 from .errors import SessionError
 from .hands import BONES, HANDS, JOINTS
+from .joint_order import SIDE_BY_SIDE, other_order, side_by_side
 
 UNITS_M: Mapping[str, float] = {
     "metres": 1.0,
@@ -22,6 +23,18 @@ UNITS_M: Mapping[str, float] = {
 
 CLEAR_LOG_ODDS = 0.5
 """Below this on average, the shape of the joints does not tell a left hand from a right one: a flat hand's does not."""
+
+FAR_M = 10_000.0
+"""So far from the origin the store's single precision begins to lose millimetres."""
+
+UNSURE_M = 0.1
+"""A standard error of a hand's length: nobody measures hands like that."""
+
+RATES = (0.5, 10_000.0)
+"""Frames per second with which hands are recorded."""
+
+ODD_FRAMES = 0.05
+"""Of the hands, so many may be of no hand's size: triangulation does err."""
 
 MIRROR_X = np.array([-1.0, 1.0, 1.0])
 
@@ -85,7 +98,11 @@ def other_hand(points_m: ndarray) -> tuple[str, ...]:
 
 
 def check_hands(
-    keypoints: Keypoints, where: str, swap: str, mirror: str, order: str = "name them in the array `joints`"
+    keypoints: Keypoints,
+    where: str,
+    swap: str,
+    mirror: str,
+    order: str = "name every joint what it is, or reorder them",
 ) -> None:
     """Refuse what cannot be two hands in metres.
 
@@ -104,16 +121,15 @@ def check_hands(
             f"{where}: expected keypoints of at least one hand, but every joint of both is NaN. "
             "Check how it was written."
         )
-    size = size_of(points_m)
-    if np.isfinite(size) and not SCALE_RANGE[0] < size < SCALE_RANGE[1]:
-        raise SessionError(_wrong_size(where, points_m, size))
-    odd = odd_bones(points_m)
-    if len(odd) > 0.1 * len(BONES):
+    farthest_m = np.nanmax(np.abs(points_m))
+    if farthest_m > FAR_M:
         raise SessionError(
-            f"{where}: expected bones in a hand's proportions, but {len(odd)} of {len(BONES)} are twice or half as "
-            f"long ({odd[0]} is one). The joints may be in another order: ours is {', '.join(JOINTS[:6])}, "
-            f"...; {order}."
+            f"{where}: expected joints within {FAR_M / 1000:g} km of the origin, but one is {farthest_m:.3g} m away. "
+            "Check the unit, or move the origin to the hands."
         )
+    _check_size(where, points_m)
+    _check_zeros(where, points_m)
+    _check_order(where, points_m, order)
     wrong = other_hand(points_m)
     if wrong:
         raise SessionError(
@@ -122,6 +138,79 @@ def check_hands(
             f"({swap}), the coordinates are left-handed ({mirror}), or the joints are in another order than "
             f"{', '.join(JOINTS[:6])}, ..."
         )
+
+
+def check_fps(fps: float, where: str) -> None:
+    """Refuse what is no frame rate: seconds taken for milliseconds, a period for a rate. Raises SessionError."""
+    low, high = RATES
+    if not low <= fps <= high:
+        raise SessionError(
+            f"{where}: expected {low:g} to {high:g} frames per second, but found {fps:.3g}. The times may be in "
+            "another unit than seconds; --fps says the rate."
+        )
+
+
+def check_sigma(sigma_m: ndarray, where: str) -> None:
+    """Refuse standard errors that cannot be metres: (...,), NaN where missing. Raises SessionError."""
+    known = sigma_m[np.isfinite(sigma_m)]
+    if len(known) and np.median(known) > UNSURE_M:
+        raise SessionError(
+            f"{where}: expected standard errors in metres, some millimetres, but they are {np.median(known):.3g} m. "
+            "Give sigma in the points' unit, and --sigma-m in metres."
+        )
+
+
+def _check_size(where: str, points_m: ndarray) -> None:
+    size = size_of(points_m)
+    if not np.isnan(size) and not SCALE_RANGE[0] < size < SCALE_RANGE[1]:
+        raise SessionError(_wrong_size(where, points_m, size))
+    scale = hand_scale(points_m)
+    # Twice beyond what a hand can be: a frame may well be off, a share of them is in another unit.
+    odd = (scale < SCALE_RANGE[0] / 2) | (scale > SCALE_RANGE[1] * 2)
+    if odd.sum() > ODD_FRAMES * np.isfinite(scale).sum():
+        frame, hand = np.argwhere(odd)[0]
+        raise SessionError(
+            f"{where}: expected hands of one size, but {odd.sum()} of {np.isfinite(scale).sum()} are not: the "
+            f"{HANDS[hand]} one of frame {frame} is {scale[frame, hand]:.3g} times an adult's. Give all frames in one "
+            "unit, and NaN where a hand is not known."
+        )
+
+
+def _check_zeros(where: str, points_m: ndarray) -> None:
+    """A joint may be the origin of all frames; zeros now and then, or in several joints, stand for missing ones."""
+    zero, seen = (points_m == 0).all(axis=-1), np.isfinite(points_m).all(axis=-1)
+    always = (zero == seen).all(axis=0) & seen.any(axis=0)
+    for hand, name in enumerate(HANDS):
+        zeros = zero[:, hand] & ~(always[hand] & (always[hand].sum() == 1))
+        if zeros.any():
+            frame, joint = np.argwhere(zeros)[0]
+            raise SessionError(
+                f"{where}: expected NaN where a joint is missing, but found it at exactly (0, 0, 0): {name} "
+                f"{JOINTS[joint]} in frame {frame}. Write NaN there."
+            )
+
+
+def _check_order(where: str, points_m: ndarray, order: str) -> None:
+    ours = f"ours is {', '.join(JOINTS[:6])}, ...; {order}"
+    for hand, name in enumerate(HANDS):
+        found = other_order(points_m[:, hand])
+        if found is not None:
+            raise SessionError(
+                f"{where}: expected the {name} hand's joints in our order, but by the length of the bones it is "
+                f"another: {found}; {ours}."
+            )
+    odd = odd_bones(points_m)
+    if len(odd) > 0.1 * len(BONES):
+        raise SessionError(
+            f"{where}: expected bones in a hand's proportions, but {len(odd)} of {len(BONES)} are twice or half as "
+            f"long ({odd[0]} is one). The joints may be in another order: {ours}."
+        )
+    for hand, name in enumerate(HANDS):
+        if side_by_side(points_m[:, hand]) < SIDE_BY_SIDE:
+            raise SessionError(
+                f"{where}: expected the {name} hand's fingers side by side as index, middle, ring, pinky, but their "
+                f"knuckles lie in another order. The fingers are exchanged: {ours}."
+            )
 
 
 def _wrong_size(where: str, points_m: ndarray, size: float) -> str:

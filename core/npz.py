@@ -10,8 +10,9 @@ import numpy as np
 from numpy import ndarray
 
 from .errors import SessionError
+from .files import check_file
 
-MAX_BYTES = 4 << 30
+MAX_BYTES = 1 << 30
 """Of all arrays of a file together: hours of two hands. A few kilobytes of zip can unpack to terabytes."""
 
 
@@ -25,6 +26,7 @@ def read_npz(path: Path, what: str) -> dict[str, ndarray]:
     Raises:
         SessionError: no such file, not an npz, damaged, with pickled objects, or too large unpacked.
     """
+    check_file(path, f"an .npz with {what}", MAX_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
@@ -35,9 +37,8 @@ def read_npz(path: Path, what: str) -> dict[str, ndarray]:
             )
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise SessionError(f"{path}: expected an .npz with {what}, but there is no such file.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, MemoryError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, MemoryError) as error:
+        # RuntimeError: encrypted, or compressed in a way that is not known.
         raise SessionError(_unreadable(path, error)) from error
     except ValueError as error:
         if isinstance(error, SessionError):

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.errors import ConfigError
 from ..core.imported_session import ImportedSession, write_imported
 from ..core.importing import Imported, content_hash, imported_motion
+from ..core.keypoints import check_fps
 from .formats import mano
 from .sources import hand_models
 
@@ -29,6 +30,7 @@ def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: st
         raise ConfigError(f"--fps: expected a number above zero, but got {fps:g}. Correct it.")
     models = hand_models(hand_model)
     motion, rate = mano.read(file, models, fps)
+    check_fps(rate, str(file))
     ids = [model.model_id for model in models]
     fingerprint = {
         "settings": {"fps": fps, "hand_model": ids},

@@ -14,7 +14,7 @@ from ..core.errors import SessionError
 from ..core.hands import HANDS
 from ..core.imported_session import ImportedSession, write_imported
 from ..core.importing import Imported, content_hash
-from ..core.keypoints import Keypoints, check_hands, where_seen
+from ..core.keypoints import Keypoints, check_fps, check_hands, check_sigma, where_seen
 from .formats import hub
 from .formats.hub_reading import HubSequence, read_hub
 from .formats.mano import TURNS_RAD
@@ -90,6 +90,9 @@ def _check(sequences: Sequence[HubSequence], folder: Path) -> None:
                 order="write them in this order",
             )
     for each in sequences:
+        check_fps(each.fps, f"{folder}: {each.name}")
+        if each.keypoints is not None:
+            check_sigma(each.keypoints["sigma"], f"{folder}: {each.name}")
         if each.mano is not None:
             vectors = each.mano["hand_pose"][each.mano["valid"]].reshape(-1, 3)
             largest = float(np.nanmax(np.linalg.norm(vectors, axis=-1), initial=0.0))

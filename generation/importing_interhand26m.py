@@ -15,9 +15,10 @@ from ..core.hand_model import HandModel
 from ..core.hands import HANDS
 from ..core.imported_session import ImportedSession, write_imported
 from ..core.importing import Imported, content_hash
-from ..core.keypoints import Keypoints, check_hands, guess_unit, size_of, where_seen
+from ..core.keypoints import Keypoints, check_fps, check_hands, check_sigma, guess_unit, size_of, where_seen
 from .formats.interhand26m import NOTES
 from .formats.interhand26m_reading import DatasetSequence, find_files, pooled, read_sequences
+from .importing_images import Images, film_session, find_images
 from .interhand26m import mano_in
 from .sources import hand_models
 
@@ -40,6 +41,7 @@ def import_interhand26m(
     sigma_m: float,
     hand_model: str | None,
     progress: Progress,
+    images: Path | None = None,
 ) -> Imported:
     """InterHand2.6M's annotations to sessions `root`/Capture*/<sequence>.
 
@@ -52,6 +54,7 @@ def import_interhand26m(
         sigma_m: standard error of the joints, metres.
         hand_model: folder of the hand model that NeuralAnnot is for; None is the procedural hand.
         progress: where to show it.
+        images: tree of the dataset's images, to make clips of them; the labels are the session's truth then.
 
     Raises:
         SessionError: a file is not what it should be, or its joints are not hands by their anatomy.
@@ -59,6 +62,8 @@ def import_interhand26m(
     for name, value in (("fps", fps), ("unit-m", unit_m), ("sigma-m", sigma_m)):
         if not 0 < value < np.inf:
             raise ConfigError(f"--{name}: expected a number above zero, but got {value:g}. Correct it.")
+    check_sigma(np.array(sigma_m), "--sigma-m")
+    check_fps(fps, "--fps")
     files = find_files(folder)
     with_mano = MANO_KIND in files.paths
     sequences, said = read_sequences(files, only, unit_m, with_mano)
@@ -73,15 +78,26 @@ def import_interhand26m(
         "code": CODE,
     }
     names = {kind: path.name for kind, path in files.paths.items()}
+    shown: Sequence[Images | None] = [None] * len(sequences)
+    if images is not None:
+        shown, missing = find_images(sequences, images)
+        said += missing
+        # A sequence without any image is no session with clips.
+        sequences, shown = zip(*((s, i) for s, i in zip(sequences, shown, strict=True) if any(i.values())), strict=True)
+    total = sum(1 if each is None else sum(map(len, each.values())) for each in shown)
     written = []
-    progress.start("import", len(sequences), 0, "sequences")
+    progress.start("import", total, 0, "sequences" if images is None else "images")
     try:
-        for each in sequences:
+        for each, clips in zip(sequences, shown, strict=True):
             session = _session(each, fps, sigma_m, models)
             own = {**fingerprint, "settings": {**fingerprint["settings"], "sequence": each.place}}
-            if write_imported(root / each.place, session, own, names):
-                written.append(each.place)
-            progress.advance(1)
+            if clips is None:
+                new = write_imported(root / each.place, session, own, names)
+                progress.advance(1)
+            else:
+                new, warnings = film_session(root / each.place, session, clips, own, names, progress)
+                said += warnings
+            written += [each.place] * new
     finally:
         progress.stop()
     frames = sum(len(each.points_m) for each in sequences)

@@ -185,6 +185,12 @@ def edit(folder: Path, change) -> None:
             "expected one of the session's views",
         ),
         (lambda data: data.pop("images"), "expected OpenPose's JSON"),
+        (lambda data: data["annotations"][0].update(lefthand_kpts=["1"] * 63), "expected numbers"),
+        (lambda data: data["annotations"][0].update(lefthand_kpts=[10**400] * 63), "expected numbers"),
+        (lambda data: data["images"][0].update(file_name=""), "expected one of the session's views"),
+        (lambda data: data["images"][0].update(file_name="c0/" + "9" * 5000), "expected the frame's number"),
+        (lambda data: data["images"][0].update(width="480"), "expected width and height as whole numbers"),
+        (lambda data: data["info"].update(fps=1e300), "expected 0.5 to 10000 frames per second"),
     ],
 )
 def test_what_is_wrong_is_said(exported, tmp_path, capsys, change, sentence):
@@ -193,6 +199,14 @@ def test_what_is_wrong_is_said(exported, tmp_path, capsys, change, sentence):
     status, said = run(capsys, "import", "coco", folder, tmp_path / "back")
     assert status == 2
     assert sentence in said
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000])
+def test_cameras_that_are_none(exported, tmp_path, capsys, text):
+    (exported[1] / "cameras.toml").write_text(text)
+    status, said = run(capsys, "import", "coco", exported[1], tmp_path / "back")
+    assert status == 2
+    assert "cameras.toml: expected a TOML file" in said
 
 
 def test_places_that_are_taken(exported, tmp_path, capsys):

@@ -180,6 +180,9 @@ def test_any_skeleton_moves_as_its_naive_twin(seed):
         ("OFFSET 3 0 0", "OFFSET 3 0 x", "expected a number in HIERARCHY, but found 'x'"),
         ("Zrotation Xrotation Yrotation\n    End", "Zrotation Xspin Yrotation\n    End", "found 'xspin'"),
         ("JOINT Elbow", "LIMB Elbow", "found 'LIMB'"),
+        ("Frames: 2", "Frames: " + "9" * 5000, "expected `Frames: <count>`"),
+        ("CHANNELS 3", "CHANNELS 3.7", "channels of a joint, but found 3.7"),
+        ("CHANNELS 3", "CHANNELS 1000000000000", "channels of a joint"),
         ("Frame Time: 0.04", "Frame Time: 0", "Frame Time: <seconds>"),
         ("    }\n  }\n}\n", "    }\n", "the section ends"),
     ],
@@ -188,6 +191,13 @@ def test_what_is_not_bvh(old, new, message):
     assert old in ARM
     with pytest.raises(SessionError, match=f"^arm.bvh: .*{message}"):
         parse_bvh(ARM.replace(old, new), "arm.bvh")
+
+
+def test_more_frames_than_fit_into_memory_are_not_begun():
+    """A skeleton without channels needs no numbers, so any count of frames would do."""
+    still = "HIERARCHY ROOT a { OFFSET 0 0 0 CHANNELS 0 } MOTION Frames: 1000000000\nFrame Time: 0.04\n"
+    with pytest.raises(SessionError, match="expected at most 20000000 places of joints"):
+        parse_bvh(still)
 
 
 # ---- BVH: two hands ----------------------------------------------------------------------------------------------
@@ -340,6 +350,26 @@ def test_one_hand_alone_is_fitted_and_the_other_never_valid(truth, tmp_path, cap
     assert figures["frames_valid"] == {"left": 0.0, "right": 1.0}
 
 
+def exchanged(one: str, other: str) -> np.ndarray:
+    """The joints with two fingers in each other's place."""
+    order = np.arange(len(JOINTS))
+    a, b = JOINTS.index(f"{one}_mcp"), JOINTS.index(f"{other}_mcp")
+    order[a : a + 4], order[b : b + 4] = np.arange(b, b + 4), np.arange(a, a + 4)
+    return order
+
+
+def first(points: np.ndarray) -> np.ndarray:
+    """A fifth of the frames."""
+    return np.arange(len(points))[:, None, None, None] < len(points) // 5
+
+
+def zeroed(points: np.ndarray, joint: int) -> np.ndarray:
+    """A joint that is (0, 0, 0) in every third frame, as some write what they did not see."""
+    points = points.copy()
+    points[::3, :, joint] = 0
+    return points
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -349,7 +379,22 @@ def test_one_hand_alone_is_fitted_and_the_other_never_valid(truth, tmp_path, cap
         (lambda p: {"points": p[:, ::-1]}, r"left and right hand, .* \(use --swap-hands\), .* \(use --mirror\)"),
         (lambda p: {"left": p[:, 1]}, "expected left hand, .* it has the shape of the other"),
         (lambda p: {"points": np.full_like(p, np.nan)}, "every joint of both is NaN"),
-        (lambda p: {"points": p[:, :, MANO_ORDER]}, "bones in a hand's proportions"),
+        (lambda p: {"points": p[:, :, MANO_ORDER]}, "by the length of the bones it is another: MANO's"),
+        (lambda p: {"points": p[:, :, exchanged("index", "middle")]}, "left hand's fingers side by side as index, mid"),
+        (lambda p: {"points": p[:, :, exchanged("ring", "pinky")]}, "knuckles lie in another order"),
+        (
+            lambda p: {"points": np.where(first(p), 1e3 * p, p)},
+            r"one size, but \d+ of \d+ are not: the left one",
+        ),
+        (lambda p: {"points": 1e200 * p}, "within 10 km of the origin"),
+        (lambda p: {"points": p + 1e5}, "within 10 km of the origin"),
+        (lambda p: {"points": zeroed(p, joint=8)}, r"at exactly \(0, 0, 0\): left index_tip in frame 0"),
+        (
+            lambda p: {"points": p, "sigma": 1.0},
+            "standard errors in metres, some millimetres, but they are 1 m",
+        ),
+        (lambda p: {"points": p, "sigma": np.array("1")}, "expected numbers in `sigma`, but found <U1"),
+        (lambda p: {"points": p, "sigma": np.array(1j)}, "expected numbers in `sigma`, but found complex128"),
         (
             lambda p: {"points": p[:, :, :20]},
             "expected a joint for each of 21 different names .* 21 names for 20 joints",
@@ -375,6 +420,31 @@ def test_what_is_not_two_hands_in_metres(truth, tmp_path, capsys, change, messag
         main(["import", "keypoints", str(file), str(tmp_path / "out"), "--debug"])
     assert "bad.npz: expected" in wrong(capsys, "import", "keypoints", file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_joints_from_the_wrist_are_no_missing_ones(truth, tmp_path, capsys):
+    """The wrist is the origin of every frame: that one joint is zero throughout says nothing against it."""
+    file = save(tmp_path / "k.npz", left=truth[:, 0] - truth[:, 0, :1], fps=30)
+    assert main(["import", "keypoints", str(file), str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("suffix", ["npz", "trc", "csv", "glb", "bvh"])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, capsys, suffix):
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        file = tmp_path / f"{name}.{suffix}"
+        files = ("bvh", file, file) if suffix == "bvh" else ("keypoints", file)
+        assert "but found no plain file" in wrong(capsys, "import", *files, tmp_path / "out")
+
+
+def test_an_encrypted_npz(truth, tmp_path, capsys):
+    file = save(tmp_path / "k.npz", points=truth, fps=30)
+    data = bytearray(file.read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + at] |= 1
+    file.write_bytes(data)
+    assert "is encrypted" in wrong(capsys, "import", "keypoints", file, tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not an npz"])
@@ -468,8 +538,8 @@ def test_a_filmed_session_is_not_imported_into(truth, tmp_path, capsys):
 def test_a_file_where_the_session_should_go(truth, tmp_path, capsys):
     file = save(tmp_path / "truth.npz", points=truth, fps=30)
     assert "expected a folder, or nothing yet, but found a file" in wrong(capsys, "import", "keypoints", file, file)
-    assert "cannot be read" in wrong(capsys, "import", "keypoints", tmp_path, tmp_path / "out")
-    assert "cannot be read" in wrong(capsys, "import", "bvh", tmp_path, tmp_path, tmp_path / "out")
+    assert "but found a folder" in wrong(capsys, "import", "keypoints", tmp_path, tmp_path / "out")
+    assert "but found a folder" in wrong(capsys, "import", "bvh", tmp_path, tmp_path, tmp_path / "out")
 
 
 def test_an_import_that_fails_half_way_leaves_what_was_there(session, truth, monkeypatch):

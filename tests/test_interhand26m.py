@@ -16,7 +16,10 @@ from exported import fit_by_truth, fitted_session
 from pycocotools.coco import COCO
 from stored_motions import clip, fitted, generated
 
+from handpipe.capture.session import CaptureSettings, read_session
+from handpipe.capture.video import read_frames
 from handpipe.cli import main
+from handpipe.core.camera_files import read_cameras as read_cameras_toml
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import HANDS, JOINTS
 from handpipe.core.importing import write_models
@@ -305,6 +308,80 @@ def test_images_are_rectified_and_in_the_tree(tiny, tmp_path, capsys):
     assert np.mean(on_skin) > 0.9
 
 
+# ---- clips of the images --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(fixture, tmp_path):
+    """The four images at their places in the dataset's tree."""
+    for image in load(fixture, "data")["images"]:
+        place = f"Capture{image['capture']}/{image['seq_name']}/cam{image['camera']}"
+        (tmp_path / "images" / "test" / place).mkdir(parents=True)
+        shutil.copy(fixture / image["file_name"], tmp_path / "images" / "test" / place)
+    return tmp_path / "images"
+
+
+def test_published_images_become_clips(fixture, tree, tmp_path, capsys):
+    """Of each camera's own size; the labels are the truth, and the same import again changes nothing."""
+    command = ("import", "interhand26m", fixture, tmp_path / "out", "--images", tree)
+    status, said = run(capsys, *command)
+    assert status == 0, said
+    for image in load(fixture, "data")["images"]:
+        root = tmp_path / "out" / f"Capture{image['capture']}" / image["seq_name"]
+        session = read_session(root, CaptureSettings())
+        assert session.views == (image["camera"],)
+        assert session.clips[0].size_px == (image["width"], image["height"])
+        (shown,) = read_frames(session.clips[0], [0])
+        original = cv2.imread(str(fixture / image["file_name"]))
+        assert original is not None
+        assert np.abs(shown.astype(int) - original).mean() < 4
+        assert np.isfinite(Store(str(root / "truth.zarr")).read("keypoints", "points")).any()
+        assert not (root / "session.zarr").exists()
+    assert "4 up to date" in run(capsys, *command)[1]
+
+
+def test_our_own_images_become_the_session_again(tiny, tmp_path, capsys):
+    """One frame of one view and all of another are missing: no row, and no view, and the rest in its place."""
+    session = fit_by_truth(tiny, tmp_path)
+    assert run(capsys, "export", "interhand26m", session, "--out", tmp_path / "ih")[0] == 0
+    images = tmp_path / "ih" / "images" / "train"
+    gone, *views = sorted(images.glob("Capture0/*/cam*"))
+    shutil.rmtree(gone)
+    (views[0] / "image2.jpg").unlink()
+    status, said = run(capsys, "import", "interhand26m", tmp_path / "ih", tmp_path / "back", "--images", images)
+    assert status == 0, said
+    assert "images are not in" in said
+    assert f"left out, since they have no image: {gone.name[3:]}" in said
+    (root,) = (tmp_path / "back").glob("Capture0/*")
+    back = read_session(root, CaptureSettings())
+    assert list(back.views) == sorted(view.name[3:] for view in views)
+    assert back.timeline.source_frame[0].tolist()[:4] == [0, 1, -1, 2]
+    np.testing.assert_array_equal(back.timeline.source_frame[1], np.arange(back.timeline.frames))
+    assert read_cameras_toml(root / "cameras.toml").names == back.views
+    (third,) = read_frames(back.clips[0], [2])
+    original = cv2.imread(str(views[0] / "image3.jpg"))
+    assert original is not None
+    assert np.abs(third.astype(int) - original).mean() < 4
+    assert Store(str(root / "truth.zarr")).complete("mano")
+
+
+def test_images_of_another_size_and_broken_ones(fixture, tree, tmp_path, capsys):
+    (path,) = tree.rglob("image69148.jpg")
+    command = ("import", "interhand26m", fixture, tmp_path / "out", "--images", tree, "--only", "Capture3/*")
+    small = cv2.imencode(".jpg", np.zeros((50, 60, 3), np.uint8))[1].tobytes()
+    broken = [(small, "it has 60x50"), (b"", "it cannot be decoded"), (path.read_bytes()[:20], "it cannot be decoded")]
+    for content, found in broken:
+        path.unlink()
+        path.write_bytes(content)
+        status, said = run(capsys, *command)
+        assert status == 2
+        assert f"image69148.jpg: expected an image of 334x512 pixels, as the annotations say, but {found}" in said
+        assert not list((tmp_path / "out").rglob("*.*"))
+    status, said = run(capsys, *command[:5], tmp_path / "elsewhere", *command[6:])
+    assert status == 2
+    assert "elsewhere: expected images at Capture*" in said
+
+
 # ---- what must not go through ------------------------------------------------------------------------------------
 
 
@@ -368,6 +445,15 @@ def words(data):
     each_record(data)[0]["world_coord"][3] = ["a", "b", "c"]
 
 
+def digits(data):
+    for record in each_record(data):
+        record["world_coord"] = [[str(x) for x in point] for point in record["world_coord"]]
+
+
+def huge(data):
+    each_record(data)[0]["world_coord"][3] = [10**400, 0, 0]
+
+
 def infinite(data):
     each_record(data)[0]["world_coord"][3] = [1e999, 0, 0]
 
@@ -381,6 +467,11 @@ def infinite(data):
         ("joint_3d", fewer, "expected 42 x 3 finite numbers, but found 41 x 3"),
         ("joint_3d", words, "expected 42 x 3 finite numbers"),
         ("joint_3d", infinite, "expected 42 x 3 finite numbers"),
+        ("joint_3d", digits, "expected 42 x 3 finite numbers"),
+        ("joint_3d", huge, "expected 42 x 3 finite numbers"),
+        ("joint_3d", lambda data: data.update({"9" * 5000: data.pop("3")}), "a capture: expected a number"),
+        ("joint_3d", lambda data: data["3"].update({"9" * 5000: None}), "a frame: expected a number"),
+        ("data", lambda data: data["images"][0].update(width=10**30), "expected frame_idx, width and height"),
         ("joint_3d", lambda data: data.update({"../3": data.pop("3")}), "a capture: expected a number"),
         ("joint_3d", lambda data: data.clear(), "expected sequences, but found none"),
         ("data", climbs, "images[0].seq_name: expected a name of letters"),

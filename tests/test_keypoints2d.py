@@ -13,23 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_video import write
 
-from handpipe.capture import keypoints2d_files
 from handpipe.capture.keypoints2d import (
     ENOUGH_HANDS,
-    OTHER_ORDERS,
     Hand2d,
     candidates_of,
+    check_order,
     check_pixels,
     hand_of,
-    other_order,
 )
 from handpipe.capture.keypoints2d_names import place_of
 from handpipe.capture.rig import dome_rig
 from handpipe.cli import main
+from handpipe.core import npz
 from handpipe.core.camera_files import write_cameras
 from handpipe.core.errors import ConfigError, SessionError
 from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS
+from handpipe.core.joint_order import OTHER_ORDERS, other_order, side_by_side
 from handpipe.core.motion import two_hand_motion
 from handpipe.core.store import Store
 
@@ -464,9 +464,10 @@ def test_paths_that_are_nothing(filmed, tmp_path, capsys, monkeypatch):
     huge = tmp_path / "c1.json"
     huge.touch()
     os.truncate(huge, 3 * 2**30)
-    assert "expected at most 1 GiB, but found 3.0 GiB. Write one file for each view" in wrong(capsys, filmed, huge)
-    monkeypatch.setattr(keypoints2d_files.keypoints2d_npz, "MAX_BYTES", 1000)
-    assert "GiB of arrays" in wrong(capsys, filmed, save(tmp_path / "c1.npz", points=np.zeros((12, 2, 21, 2))))
+    assert "of at most 1024 MiB, but it has 3072" in wrong(capsys, filmed, huge)
+    monkeypatch.setattr(npz, "MAX_BYTES", 5000)
+    np.savez_compressed(tmp_path / "c1.npz", points=np.zeros((12, 2, 21, 2)))
+    assert "but it unpacks to" in wrong(capsys, filmed, tmp_path / "c1.npz")
 
 
 def test_a_frame_given_twice(seen, filmed, tmp_path, capsys):
@@ -490,6 +491,13 @@ def test_joints_in_another_order_are_named(seen, filmed, tmp_path, capsys):
         assert f"by the length of the bones it is another: {name}. Reorder them" in said
 
 
+def test_exchanged_fingers_are_told_by_their_knuckles(seen, filmed, tmp_path, capsys):
+    order = np.arange(21)
+    order[5:9], order[9:13] = np.arange(9, 13), np.arange(5, 9)
+    said = wrong(capsys, filmed, one_npz(tmp_path / "a.npz", seen[:3][..., order, :]))
+    assert "fingers exchanged, by the place of their knuckles" in said
+
+
 # ---- arrays ------------------------------------------------------------------------------------------------------
 
 
@@ -501,13 +509,16 @@ def test_the_order_is_judged_by_shape_alone(seen, seed, scale, shift):
     hands = seen.reshape(-1, 21, 2)
     hands = scale * hands[rng.choice(len(hands), 60, replace=False)] + shift
     assert other_order(hands) is None
+    assert side_by_side(hands) > 0.6
     for name, order in OTHER_ORDERS.items():
         assert other_order(hands[:, np.argsort(order)]) == name
 
 
 def test_few_hands_are_not_judged(seen):
-    hands = seen.reshape(-1, 21, 2)[: ENOUGH_HANDS - 1, ::-1]
-    assert other_order(hands) is None
+    hands = seen.reshape(-1, 21, 2)[:, np.argsort(next(iter(OTHER_ORDERS.values())))]
+    check_order(hands[: ENOUGH_HANDS - 1], "here")
+    with pytest.raises(SessionError, match="in the order"):
+        check_order(hands[:ENOUGH_HANDS], "here")
 
 
 def test_confidence_zero_is_missing():

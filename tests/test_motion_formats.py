@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -390,7 +391,7 @@ def test_what_is_not_trc(old, new, message):
         ("left_wrist_x\n1\n", "columns of joints with their unit"),
         ("left_wrist_x_m\n", "found no rows"),
         ("left_wrist_x_m,b\n1,2\n3\n", "row 3: expected 2 fields"),
-        ("left_wrist_x_m\nfar\n", "left_wrist_x_m: expected numbers"),
+        ("left_wrist_x_m\nfar\n", "left_wrist_x_m: expected a number"),
         ("left_wrist_x_m\ninf\n", "infinity"),
         ('left_wrist_x_m\n"1\n', "expected comma-separated values"),
     ],
@@ -407,6 +408,25 @@ def other_names(text: str) -> str:
     return text.replace("left_", "LEFT_").replace("right_", "left_").replace("LEFT_", "right_")
 
 
+def with_times(text: str, time: Callable[[int], float]) -> str:
+    head, *rows = text.splitlines()
+    fields = [row.split(",") for row in rows]
+    return "\n".join([head, *(",".join([f[0], f"{time(i):g}", *f[2:]]) for i, f in enumerate(fields))]) + "\n"
+
+
+def in_milliseconds(text: str) -> str:
+    return with_times(text, lambda frame: 100 / 3 * frame)
+
+
+def cubic_times(text: str) -> str:
+    return with_times(text, lambda frame: 1e-3 * frame**3)
+
+
+def doubled(text: str) -> str:
+    """Another marker under a name that means the same."""
+    return text.replace("left_index_tip", "LeftHandIndex1")
+
+
 def as_others_have_them(text: str) -> str:
     """The names in another order over the same columns."""
     for a, b in (("pinky", "index"), ("mcp", "tip")):
@@ -419,11 +439,15 @@ def as_others_have_them(text: str) -> str:
     [
         ("trc", lambda text: text.replace("\tmm\t", "\tm\t"), "looks like millimetres: use --unit-m 0.001"),
         ("trc", other_names, "left and right are swapped (use --swap-hands)"),
-        ("trc", as_others_have_them, "joints are in another order"),
+        ("trc", as_others_have_them, "expected the left hand's"),
         ("trc", lambda text: text.replace("left_", "A").replace("right_", "B"), "found Awrist, Athumb_cmc"),
         ("csv", lambda text: text.replace("_m,", "_cm,").replace("_z_m\n", "_z_cm\n"), "expected metres, a palm of"),
         ("csv", other_names, "left and right are swapped (use --swap-hands)"),
-        ("csv", as_others_have_them, "joints are in another order"),
+        ("csv", as_others_have_them, "expected the left hand's"),
+        ("trc", doubled, "left_index_mcp and LeftHandIndex1 are both the left index_mcp"),
+        ("csv", lambda text: text.replace("left_index_tip_x", "left_index_mcp_x"), "expected every column once"),
+        ("csv", in_milliseconds, "expected 0.5 to 10000 frames per second"),
+        ("csv", cubic_times, "expected times evenly apart"),
         ("csv", lambda text: text.replace("time_s", "t"), "Say the frames per second with --fps"),
     ],
 )  # fmt: skip

@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[1]
 STAGES = ("capture", "calibration", "triangulation", "fitting", "generation")
 
 PURE = (
-    *("core.hands", "core.cameras", "core.geometry", "core.anatomy", "core.procedural_hand", "core.motion"),
+    *(
+        "core.hands",
+        "core.cameras",
+        "core.geometry",
+        "core.anatomy",
+        "core.joint_order",
+        "core.procedural_hand",
+        "core.motion",
+    ),
     "core.fisheye",
     "capture.arm",
     *("core.hand_model", "capture.rig", "capture.scenes", "triangulation.dlt", "triangulation.robust"),

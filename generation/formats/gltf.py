@@ -11,11 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from ... import __version__
 from ...core.errors import ExportError, SessionError
+from ...core.files import read_bytes
 from ...core.gltf import SkinnedHand, animated_glb
 from ...core.gltf_reader import NodeMotion, node_motion
 from ...core.hand_model import HandModel
-from ...core.hands import HANDS, JOINTS, NUM_JOINTS
-from ...core.keypoint_bvh import bvh_joint
+from ...core.hands import HANDS
+from ...core.keypoint_bvh import points_by_name
 from ...core.keypoints import Keypoints, where_seen
 from ..exporting import HandsMotion, Recording, hands_there
 from .skeleton import Posed, posed
@@ -92,20 +93,9 @@ def read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) ->
     Raises:
         SessionError: not a GLB, without animation, or without the joints of a hand.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SessionError(f"{path}: expected a .glb of at most 1 GiB, but it is larger. Cut it into parts.")
-        motion = node_motion(path.read_bytes(), str(path))
-    except OSError as error:
-        raise SessionError(
-            f"{path}: expected a .glb file, but it cannot be read ({error.strerror}). Correct the path."
-        ) from error
-    points = np.full((len(motion.times_s), len(HANDS), NUM_JOINTS, 3), np.nan)
-    for index, hand in enumerate(HANDS):
-        for node, name in enumerate(motion.names):
-            joint = None if motion.has_mesh[node] else bvh_joint(name, hand)
-            if joint is not None:
-                points[:, index, JOINTS.index(joint)] = motion.positions_m[:, node]
+    motion = node_motion(read_bytes(path, "a .glb file", MAX_BYTES), str(path))
+    names = [name * (not mesh) for name, mesh in zip(motion.names, motion.has_mesh, strict=True)]
+    points = points_by_name(names, motion.positions_m, str(path))
     if np.isfinite(points[0, ..., 0]).sum(axis=-1).max() < 6:
         raise SessionError(
             f"{path}: expected nodes called like a hand's joints, left_index_mcp or LeftHandIndex1, but found "

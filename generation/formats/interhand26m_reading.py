@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from ...core.cameras import Cameras
 from ...core.errors import SessionError
+from ...core.files import numbers_in
 from ...core.hands import HANDS, NUM_BETAS, NUM_POSE
 from ..exporting import safe_name
 from ..interhand26m import NUM_BOTH, Pinhole, camera_in, joints_in
@@ -27,6 +28,9 @@ SPARSE = 10
 """A sequence whose numbers of frames span more than so many times its frames is not on a grid of instants."""
 
 NO_SUBJECT = 0
+
+MAX_DIGITS = 9
+"""Of whole numbers: captures, frames, pixels."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def read_sequences(
     found, warnings = [], []
     for capture, frames in tables["joint_3d"].items():
         path = files.paths["joint_3d"]
-        if not (capture.isascii() and capture.isdigit()):
+        if not _digits(capture):
             wrong(path, "a capture", 'a number as in "3"', capture)
         cameras = _object(files.paths["camera"], capture, tables["camera"].get(capture))
         for name, records in sorted(_by_sequence(path, capture, frames, images).items()):
@@ -180,7 +184,7 @@ def _by_sequence(path: Path, capture: str, frames: Any, images: _Images) -> dict
     """Records by sequence and frame. Older files name the sequence only in *_data.json."""
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for key, record in _object(path, capture, frames).items():
-        if not (key.isascii() and key.isdigit()):
+        if not _digits(key):
             wrong(path, f"{capture}, a frame", 'a number as in "12"', key)
         record = _object(path, f"{capture}.{key}", record)
         name = record.get("seq", images.sequence.get((capture, int(key))))
@@ -285,9 +289,8 @@ def numbers(path: Path, place: str, value: Any, shape: tuple[int, ...]) -> ndarr
     Raises:
         SessionError: they are not.
     """
-    try:
-        array = np.asarray(value, np.float64)
-    except (ValueError, TypeError):
+    array = numbers_in(value)
+    if array is None:
         array = np.empty(0)
     if array.size != math.prod(shape) or array.shape[:1] not in (shape[:1], (1,)) or not np.isfinite(array).all():
         size = " x ".join(map(str, shape))
@@ -307,7 +310,11 @@ def _object_or_none(value: Any) -> Mapping[str, Any] | None:
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**MAX_DIGITS
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
 
 
 def pooled(sequences: Sequence[DatasetSequence], limit: int = 20_000) -> ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...core.errors import SessionError
+from ...core.files import read_bytes
 from ...core.store import disk_errors
 
 MAX_BYTES = 4 * 2**30
@@ -58,16 +59,10 @@ def read_json(path: Path) -> Any:
     Raises:
         SessionError: it is not there, too large, or not JSON.
     """
-    if not path.is_file():
-        raise SessionError(f"{path}: expected a JSON file, but there is none. Correct the path.")
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise SessionError(
-            f"{path}: expected at most {MAX_BYTES / 2**30:g} GiB, but found {size / 2**30:.1f} GiB. "
-            "Split it into files of fewer captures."
-        )
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_bytes(path, "a JSON file", MAX_BYTES))
+    except SessionError:
+        raise
     except (ValueError, RecursionError) as error:
         raise SessionError(
             f"{path}: expected JSON, but it cannot be read ({error}). It may be truncated: download or write it again."

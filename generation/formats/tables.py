@@ -8,8 +8,9 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.errors import ExportError, SessionError
-from ...core.hands import HANDS, JOINTS, NUM_JOINTS
-from ...core.keypoint_bvh import bvh_joint
+from ...core.files import read_text
+from ...core.hands import JOINTS
+from ...core.keypoint_bvh import points_by_name
 from ...core.keypoint_csv import csv_text, parse_csv, point_columns
 from ...core.keypoints import Keypoints, where_seen
 from ...core.trc import UNITS_M, Trc, parse_trc, trc_text
@@ -51,13 +52,8 @@ def read_trc(path: Path, sigma_m: float, fps: float | None, unit_m: float | None
     Raises:
         SessionError: not TRC, or without the joints of a hand.
     """
-    trc = parse_trc(_text(path, "TRC"), str(path))
-    points = np.full((len(trc.points), len(HANDS), NUM_JOINTS, 3), np.nan)
-    for index, hand in enumerate(HANDS):
-        for marker, name in enumerate(trc.names):
-            joint = bvh_joint(name, hand)
-            if joint is not None:
-                points[:, index, JOINTS.index(joint)] = trc.points[:, marker]
+    trc = parse_trc(read_text(path, "a TRC file"), str(path))
+    points = points_by_name(trc.names, trc.points, str(path))
     if not np.isfinite(points).any():
         raise SessionError(
             f"{path}: expected markers called like a hand's joints, left_index_mcp or LeftHandIndex1, but found "
@@ -76,7 +72,7 @@ def read_csv(path: Path, sigma_m: float, fps: float | None, unit_m: float | None
     Raises:
         SessionError: not such a table, or without times where no `fps` is given.
     """
-    points, times = parse_csv(_text(path, "CSV"), str(path), unit_m)
+    points, times = parse_csv(read_text(path, "a CSV file"), str(path), unit_m)
     return where_seen(points, np.full(points.shape[:3], sigma_m), fps or _rate(path, times))
 
 
@@ -87,16 +83,10 @@ def _rate(path: Path, times: ndarray | None) -> float:
             f"{path}: expected a column time_s with two or more increasing times, but found none. Say the frames per "
             "second with --fps."
         )
+    if not 0.9 < np.median(steps) / np.mean(steps) < 1.1:
+        raise SessionError(
+            f"{path}: expected times evenly apart in time_s, but their steps are {np.mean(steps):.3g} s on average and "
+            f"{np.median(steps):.3g} s in the middle. Bring the rows to an even rate."
+        )
     rate = float(1 / np.mean(steps))
     return float(round(rate)) if abs(rate - round(rate)) < 0.01 else rate
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SessionError(
-            f"{path}: expected a {what} file, but it cannot be read ({error.strerror}). Correct the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SessionError(f"{path}: expected a {what} file, which is text, but found other bytes.") from error
