@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 from _generation_subject import RealSets, Subject, real_motion
-from _generation_tasks import DRAWN, HARD_GAP, Gap
+from _generation_tasks import HARD_GAP, Gap
 from torch import Tensor
 
 from handpipe.generation.controls import Controls
@@ -15,6 +15,7 @@ from handpipe.generation.kinematics import Kinematics
 from handpipe.generation.mesh_overlap import Overlap
 from handpipe.generation.metrics import joint_error_m, keyframe_errors, missed, multimodality, seam_ratio
 from handpipe.generation.motion import Motion
+from handpipe.generation.sampling import SamplingOptions
 from handpipe.generation.scores import Hands, agreement_scores, jerk_scores, overlap_scores, set_scores
 from handpipe.generation.sources import hand_models
 
@@ -49,6 +50,10 @@ MEASURES: Mapping[str, str] = {
 """What the tables show, and in which words."""
 
 
+def drawn(subject: Subject) -> SamplingOptions:
+    return SamplingOptions(clearance=subject.scene.clearance)
+
+
 def overlaps(kinematics: Kinematics, motion: Motion) -> list[Overlap | None]:
     """The meshes of both hands in some frames of the motions."""
     numbers = {name: value.cpu().numpy() for name, value in kinematics.to_mano(motion).items()}
@@ -69,7 +74,7 @@ def of_sets(features: Tensor, real: Tensor, others: Tensor | None = None) -> dic
 def free(subject: Subject, seed: int) -> dict[str, float]:
     real = RealSets.load(subject.scene.real)
     kinematics = subject.loaded.model.kinematics
-    motion = subject.freely(real.betas, DRAWN, seed)
+    motion = subject.freely(real.betas, drawn(subject), seed)
     joints_m, truth_m = subject.joints(motion), real.joints_m["learnt"]
     features, truth, others = (real.evaluator.features(part) for part in (joints_m, truth_m, real.joints_m["again"]))
     recorded = real_motion(kinematics, subject.scene.learnt, subject.loaded.fps, subject.loaded.window, APART)
@@ -103,7 +108,7 @@ def steered(
     """Motions drawn through controls: whole windows as sets; joints, contact and penetration where `judged` says."""
     real, kinematics = RealSets.load(subject.scene.real), subject.loaded.model.kinematics
     window, fps = subject.loaded.window, subject.loaded.fps
-    motions = [subject.draw(given, DRAWN, seed * DRAWS + number) for number in range(DRAWS)]
+    motions = [subject.draw(given, drawn(subject), seed * DRAWS + number) for number in range(DRAWS)]
     joints_m = torch.stack([subject.joints(motion) for motion in motions])
     true_m = subject.joints(truth)
     codes = torch.stack([real.evaluator.features(each[:, :window]) for each in joints_m])

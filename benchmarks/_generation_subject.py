@@ -41,6 +41,8 @@ class Scene:
     """Frames from one test window to the next."""
     samples: int = 400
     """Windows in every set that is compared as a set."""
+    clearance: float = 0.0
+    """Strength of the guidance against penetration, in what benchmarks/evaluate.py draws."""
     chain_samples: int = 128
     """The same for the samplers: the full chain takes some six seconds for each."""
 

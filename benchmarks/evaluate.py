@@ -1,7 +1,8 @@
 """The ablation: representations, Interaction Loss and baselines, in three tasks, by what `handpipe evaluate` measures.
 
     python benchmarks/evaluate.py [--folder DIR] [--checkpoints DIR] [--steps N] [--seeds N] [--models NAME ...]
-        [--given CHECKPOINT ...] [--tasks TASK ...] [--test NAME] [--processes N] [--quick] [--json FILE]
+        [--given CHECKPOINT ...] [--tasks TASK ...] [--test NAME] [--clearance X] [--processes N] [--quick]
+        [--json FILE]
 
 HandDiffuse in the global and the local representation, each with and without the Interaction Loss, and the baselines
 MDM and InterGen, trained on five sequences of ManipNet's real motion with the same data, steps and batch, and judged
@@ -54,8 +55,8 @@ def measure(options: argparse.Namespace, temporary: Path) -> list[tuple[str, dic
     if options.test not in names:
         sys.exit(f"--test: expected one of {', '.join(names)}, but got {options.test}.")
     learnt = tuple(str(sessions / name) for name in names if name != options.test)
-    few = {"stride": 30, "samples": 80} if options.quick else {"stride": 10}
-    scene = Scene(learnt, str(sessions / options.test), temporary / "real.pt", **few)
+    few: dict[str, int] = {"stride": 30, "samples": 80} if options.quick else {"stride": 10}
+    scene = Scene(learnt, str(sessions / options.test), temporary / "real.pt", clearance=options.clearance, **few)
     if options.given:
         runs = [Run.given(folder) for folder in options.given]
     else:
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200, help="of every training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of every model")
     parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), help="tasks to measure")
+    parser.add_argument("--clearance", type=float, default=0.0, help="guidance against penetration; 0 judges the model")
     parser.add_argument("--processes", type=int, default=PROCESSES, help="to train and judge with, one thread each")
     parser.add_argument("--quick", action="store_true", help="one seed, few windows: to try")
     parser.add_argument("--json", type=Path, help="write the figures there")

@@ -86,8 +86,8 @@ class SamplingSettings:
     """The mean of all that the model would draw, in one step, in place of a drawn motion: the best single guess."""
     context: Annotated[int, Field(ge=1, le=64)] = 10
     """Frames that a window of a long motion shares with the one before it."""
-    clearance: NotNegative = 0.0
-    """Strength of the guidance that keeps the hands from sinking into each other; 0 is off, 1 is usual."""
+    clearance: NotNegative = 1.0
+    """Strength of the guidance that keeps the hands from sinking into each other; 0 is off."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 32
     """Motions denoised at once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -506,7 +506,7 @@ def test_other_files_are_refused(fixture, tmp_path, capsys, monkeypatch):
     assert "cannot be read" in run(capsys, "import", "interhand26m", nested, tmp_path / "out")[1]
     monkeypatch.setattr("handpipe.generation.formats.json_files.MAX_BYTES", 1000)
     status, said = run(capsys, "import", "interhand26m", fixture, tmp_path / "out")
-    assert (status, "expected at most" in said) == (2, True)
+    assert (status, "a JSON file of at most" in said) == (2, True)
 
 
 def test_frames_without_a_grid_are_left_out_with_a_warning(broken, tmp_path, capsys):
