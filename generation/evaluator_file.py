@@ -17,6 +17,7 @@ from .. import __version__
 from ..core.appearing import appearing
 from ..core.engine import Progress
 from ..core.errors import GenerationError
+from ..core.keypoints import RATES
 from .data import SAME_RATE, WindowBatch, Windows, open_sources
 from .evaluator import Evaluator, train_evaluator
 from .kinematics import Kinematics
@@ -127,7 +128,11 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
             record = json.loads(header)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
         known = KnownEvaluator(Evaluator.of_state(tensors), record)
-        complete = known.evaluator.model.frames == known.window and known.fps > 0
+        complete = known.evaluator.model.frames == known.window and RATES[0] <= known.fps <= RATES[1]
+        named = isinstance(record["sources"], list) and all(isinstance(each, str) for each in record["sources"])
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        if not named or not finite or type(record["windows"]) is not int:
+            raise ValueError("no sources in its record" if finite else "numbers that are NaN or infinite")
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise GenerationError(f"{path}: expected an evaluator, but it cannot be read ({reason}). {todo}") from error
