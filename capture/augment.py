@@ -127,7 +127,7 @@ def _clips(motion: Store, options: AugmentSettings, hand_model: str | None) -> t
         )
     valid = hands_shown(motion)
     sampled = valid.ndim == 3
-    valid = (valid if sampled else valid[None]).all(axis=-1)
+    valid = np.asarray((valid if sampled else valid[None]).all(axis=-1))
     length = options.motion_frames
     starts = [
         (sample, start)

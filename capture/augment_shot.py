@@ -95,7 +95,8 @@ def hands_shown(motion: Store) -> ndarray:
             )
         if shape:
             valid = valid & (np.abs(part) < LARGE).all(axis=-1)
-    return valid & (np.abs(motion.read("mano", "betas")) < LARGE).all(axis=-1)[..., None, :]
+    known = np.asarray((np.abs(motion.read("mano", "betas")) < LARGE).all(axis=-1))
+    return np.asarray(valid & known[..., None, :])
 
 
 @dataclass(frozen=True, eq=False)
