@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 MAX_FRAMES = 250_000
-"""Of all sequences that are read: two hours at 30 frames per second, whose judging takes two gigabytes of memory."""
+"""Of all sequences that are read: two hours at 30 frames per second, whose judging takes three gigabytes of memory."""
 
 MAX_ROWS = 100_000
 """Of the other tables."""

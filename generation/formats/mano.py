@@ -35,7 +35,7 @@ BENT_BACK = -1.0
 """Of `finger_flexion` toward the palm: eight joints bent back by 7 degrees each, which no hand keeps up."""
 
 MAX_FRAMES = 250_000
-"""Of a file: two hours at 30 frames per second, which take a gigabyte of memory while they are judged."""
+"""Of a file: two hours at 30 frames per second, which take two gigabytes of memory while they are judged."""
 
 _REMEDY = "`handpipe export mano` writes such a file"
 
