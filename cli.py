@@ -63,6 +63,16 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return WRONG
+    except MemoryError as error:
+        if "--debug" in argv:
+            raise
+        # A damaged file can say that it is of any size; so can one that is only too long.
+        print(
+            f"handpipe: expected data that fits into the memory, but it does not ({error or 'none is left'}). "
+            "Check that the files are what you mean, and cut them into shorter parts.",
+            file=sys.stderr,
+        )
+        return WRONG
     except KeyboardInterrupt:
         print("handpipe: interrupted; what is done is kept, the same command continues", file=sys.stderr)
         return FAILED

@@ -25,7 +25,7 @@ from ..core.schema import AUGMENTED, Columns, group_spec
 from ..core.store import Store, disk_errors
 from .arm import arm_at_rest, arm_skin
 from .augment_pictures import backdrop, light_of, take_picture, things_at
-from .augment_shot import PER_SEQUENCE, AugmentSettings, Shot, Source, hand_model_of, read_shot
+from .augment_shot import PER_SEQUENCE, AugmentSettings, Shot, Source, hand_model_of, hands_shown, read_shot
 from .render import FAR_M, Light, LitHands, light_hands
 from .scenes import ARM, Film, visibility
 from .skin import HandSkin, hand_skin
@@ -125,9 +125,9 @@ def _clips(motion: Store, options: AugmentSettings, hand_model: str | None) -> t
             f"{motion.url}: expected motion of the hand model in use ({', '.join(wanted)}), but it is of {found}. "
             "Name the folder with its model with --hand-model."
         )
-    valid = motion.read("mano", "valid").astype(bool)
+    valid = hands_shown(motion)
     sampled = valid.ndim == 3
-    valid = valid.all(axis=-1).reshape(-1, valid.shape[-2])
+    valid = np.asarray((valid if sampled else valid[None]).all(axis=-1))
     length = options.motion_frames
     starts = [
         (sample, start)

@@ -14,8 +14,10 @@ from pydantic.dataclasses import dataclass as settings
 
 from ..core.cameras import Cameras
 from ..core.config import STRICT
+from ..core.errors import SessionError
+from ..core.files import LARGE
 from ..core.hand_model import HandModel
-from ..core.hands import HANDS
+from ..core.hands import HANDS, NUM_POSE
 from ..core.schema import AUGMENTED_CAMERAS, AUGMENTED_MANO, SCENES
 from ..core.store import Store
 from .scenes import Film, Scene, draw_cameras, draw_film, draw_scene, palm_frames
@@ -78,6 +80,23 @@ def hand_model_of(folder: str | None, hand: int) -> HandModel:
     if folder is None:
         return HandModel.procedural(side)
     return HandModel.load(Path(folder).expanduser() / f"MANO_{side.upper()}.npz", side)
+
+
+def hands_shown(motion: Store) -> ndarray:
+    """(..., frame, hand) bool: the hand is valid and can be drawn, since all its numbers are those of a hand."""
+    valid = motion.read("mano", "valid")
+    shapes = {"global_orient": (3,), "hand_pose": (NUM_POSE,), "transl": (3,), "valid": ()}
+    for name, shape in shapes.items():
+        part = motion.read("mano", name)
+        if part.shape != (*valid.shape, *shape) or part.dtype.kind != ("b" if name == "valid" else "f"):
+            raise SessionError(
+                f"{motion.url}: mano/{name}: expected an array of shape {(*valid.shape, *shape)}, but found "
+                f"{part.dtype} of shape {part.shape}. Fit or generate the motion again."
+            )
+        if shape:
+            valid = valid & (np.abs(part) < LARGE).all(axis=-1)
+    known = np.asarray((np.abs(motion.read("mano", "betas")) < LARGE).all(axis=-1))
+    return np.asarray(valid & known[..., None, :])
 
 
 @dataclass(frozen=True, eq=False)

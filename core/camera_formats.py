@@ -13,6 +13,7 @@ from typing import Literal, assert_never, get_args
 
 import numpy as np
 
+from .appearing import appearing
 from .camera_colmap import FILES, MODELS, format_colmap, lens_model, read_colmap
 from .camera_files import (
     caliscope_numbers,
@@ -114,9 +115,15 @@ def write_camera_file(path: Path, cameras: Cameras, format: Format) -> list[str]
         case _:
             assert_never(format)
     with disk_errors(str(path)):
-        for file, text in texts.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, text)
+        if path not in texts and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
+            with appearing(path) as place:
+                place.mkdir()
+                for file, text in texts.items():
+                    (place / file.name).write_text(text, encoding="utf-8")
+        else:
+            for file, text in texts.items():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(file, text)
     return losses(cameras, format)
 
 

@@ -259,7 +259,7 @@ class Engine:
                     threads_per_worker=1,
                     processes=True,
                     dashboard_address=self.options.dashboard,
-                    silence_logs=40,
+                    silence_logs=50,
                 )
         except (RuntimeError, ValueError) as error:
             reason = error.__cause__ or error

@@ -198,6 +198,10 @@ class Store:
         with disk_errors(self.url):
             root.require_group(group).update_attributes(attrs)
 
+    def groups(self) -> set[str]:
+        """Names of the groups that are there."""
+        return set(self._root("r").group_keys())
+
     def complete(self, group: str) -> bool:
         """Whether every unit of the group is written."""
         return bool(self.attrs(group).get("complete", False))

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..core.errors import GenerationError
+from ..core.keypoints import RATES
 from ..core.store import disk_errors
 
 SCHEMA_VERSION = 1
@@ -53,6 +54,9 @@ CONFIG: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "denoiser": (str, "a name"),
 }
 """What every config has, beside what it likes."""
+
+RANGES: Mapping[str, tuple[float, float]] = {"fps": RATES, "window": (1, 512)}
+"""What its numbers can be; the window is the longest that `handpipe train-diffusion` takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,8 +237,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     where = str(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(CONFIG_BYTES + 1)
+        with _opened(path) as file:
+            plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(CONFIG_BYTES + 1) if plain else b""
     except (FileNotFoundError, NotADirectoryError) as error:
         found = "no such folder" if not folder.exists() else "no config.json" if folder.is_dir() else "a file"
         raise GenerationError(
@@ -280,8 +285,9 @@ def _check_config(where: str, config: Mapping[str, Any]) -> None:
     for name, (kind, words) in CONFIG.items():
         value = config.get(name)
         pair = name != "hand_model" or (isinstance(value, list) and [type(each) for each in value] == [str, str])
-        positive = name not in ("fps", "window") or (isinstance(value, int | float) and 0 < value < inf)
-        if not isinstance(value, kind) or isinstance(value, bool) or not pair or not positive:
+        low, high = RANGES.get(name, (-inf, inf))
+        fits = name not in RANGES or (isinstance(value, int | float) and low <= value <= high)
+        if not isinstance(value, kind) or isinstance(value, bool) or not pair or not fits:
             raise GenerationError(f"{where}: '{name}': expected {words}, but found {_word(value)}. Train again.")
 
 
@@ -303,11 +309,16 @@ def _check_files(where: str, files: Any) -> None:
             )
 
 
+def _opened(path: Path) -> BinaryIO:
+    """A file; a pipe would keep us waiting."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+
+
 def _content(folder: Path, kind: str, entry: Mapping[str, Any]) -> bytes:
     """A file as it was written. Raises FileNotFoundError if it is not there."""
     path = folder / entry["name"]
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would keep us waiting
+        with _opened(path) as file:
             status = os.fstat(file.fileno())
             found = status.st_size if stat.S_ISREG(status.st_mode) else 0
             content = file.read() if found == entry["bytes"] else b""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .. import __version__
+from ..core.appearing import appearing
 from ..core.engine import Progress
 from ..core.errors import GenerationError
-from ..core.store import disk_errors
+from ..core.keypoints import RATES
 from .data import SAME_RATE, WindowBatch, Windows, open_sources
 from .evaluator import Evaluator, train_evaluator
 from .kinematics import Kinematics
@@ -76,13 +76,12 @@ def train_to_file(
     """
     if out.exists() and not force:
         raise GenerationError(f"{out}: expected nothing there yet, but found something. Use --force to replace it.")
+    if out.is_dir():
+        raise GenerationError(f"{out}: expected the name of a file for the evaluator, but found a folder. Name a file.")
     known = trained(names, settings, hand_model, progress)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in known.evaluator.state.items()}
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    with disk_errors(str(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
-        partial.replace(out)
+    with appearing(out) as place:
+        place.write_bytes(safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
     return known.record
 
 
@@ -129,7 +128,11 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
             record = json.loads(header)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
         known = KnownEvaluator(Evaluator.of_state(tensors), record)
-        complete = known.evaluator.model.frames == known.window and known.fps > 0
+        complete = known.evaluator.model.frames == known.window and RATES[0] <= known.fps <= RATES[1]
+        named = isinstance(record["sources"], list) and all(isinstance(each, str) for each in record["sources"])
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        if not named or not finite or type(record["windows"]) is not int:
+            raise ValueError("no sources in its record" if finite else "numbers that are NaN or infinite")
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise GenerationError(f"{path}: expected an evaluator, but it cannot be read ({reason}). {todo}") from error

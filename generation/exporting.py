@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,22 +19,27 @@ import numpy as np
 from numpy import ndarray
 
 from .. import __version__
+from ..core.appearing import appearing
 from ..core.cameras import Cameras
 from ..core.engine import Progress
 from ..core.errors import ExportError
 from ..core.hand_model import HandModel
-from ..core.hands import HANDS
+from ..core.hands import HANDS, NUM_JOINTS, NUM_POSE
 from ..core.keypoints import Keypoints
 from ..core.schema import read_cameras
-from ..core.store import Store, disk_errors
+from ..core.store import Store
 from .sources import hand_models
-from .stored_motion import motion_store, stored_motion
+from .stored_motion import check_part, motion_store, stored_motion
 
 REPORT = "export.json"
 """What every exported folder says of itself: the format, the version, the sequences, what is lost. By this file
 --force knows that it may replace the folder."""
 
 EVERYTHING = slice(None)
+
+MANO_SHAPES = {"global_orient": (3,), "hand_pose": (NUM_POSE,), "transl": (3,), "joints": (NUM_JOINTS, 3)}
+KEYPOINT_SHAPES = {"points": (NUM_JOINTS, 3), "sigma": (NUM_JOINTS,)}
+"""Of a hand in a frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +91,15 @@ class Recording:
     def motion(self, frames: slice = EVERYTHING) -> HandsMotion:
         """MANO of some frames."""
         sample = () if self.sample is None else (self.sample,)
-        parts = {
-            name: self.store.read("mano", name, (*sample, frames))
-            for name in ("global_orient", "hand_pose", "transl", "joints", "valid")
-        }
+        parts = {name: self._part("mano", name, frames, sample) for name in (*MANO_SHAPES, "valid")}
         return HandsMotion(betas=self.store.read("mano", "betas", (*sample, EVERYTHING)), **parts)
+
+    def _part(self, group: str, name: str, frames: slice, sample: tuple[int, ...] = ()) -> ndarray:
+        """Some frames of an array; raises GenerationError where it is of another shape."""
+        part = self.store.read(group, name, (*sample, frames))
+        shape = (len(range(self.frames)[frames]), len(HANDS), *(MANO_SHAPES | KEYPOINT_SHAPES).get(name, ()))
+        check_part(f"{self.source}: {group}/{name}", part, shape, "b" if name == "valid" else "f")
+        return part
 
     @cached_property
     def models(self) -> tuple[HandModel, HandModel]:
@@ -114,7 +121,7 @@ class Recording:
         """Triangulated or imported keypoints with sigma; None where there are none, as for generated motion."""
         if self.sample is not None or not self.store.complete("keypoints"):
             return None
-        points, sigma = (self.store.read("keypoints", name, (frames,)) for name in ("points", "sigma"))
+        points, sigma = (self._part("keypoints", name, frames) for name in KEYPOINT_SHAPES)
         return Keypoints(points, sigma, self.fps)
 
     def cameras(self) -> Cameras | None:
@@ -272,7 +279,7 @@ def export(
             for each in sequences
         ],
     }
-    with _appearing(out) as place:
+    with appearing(out, lambda: _check_free(out, force)) as place:
         figures["lost"] = exporter(sequences, place, progress)
         if place.is_dir():
             (place / REPORT).write_text(json.dumps({**figures, "handpipe": __version__}, indent=1) + "\n")
@@ -280,7 +287,7 @@ def export(
 
 
 def _check_free(out: Path, force: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return
     if not force:
         raise ExportError(
@@ -291,42 +298,6 @@ def _check_free(out: Path, force: bool) -> None:
             f"{out}: expected an earlier export, a folder with {REPORT}, but found another folder, which --force does "
             "not replace. Choose another place."
         )
-
-
-@contextmanager
-def _appearing(out: Path) -> Iterator[Path]:
-    """A place with the final name in a hidden folder beside it; moved there at the end, removed after an error."""
-    with disk_errors(str(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f".{_literal(out.name)}.*.partial"):
-            if not _alive(left.name.split(".")[-2]):
-                shutil.rmtree(left, ignore_errors=True)
-        hidden = out.with_name(f".{out.name}.{os.getpid()}.partial")
-        shutil.rmtree(hidden, ignore_errors=True)
-        hidden.mkdir()
-        try:
-            yield hidden / out.name
-            if out.exists():
-                out.rename(hidden / ".replaced")
-            (hidden / out.name).rename(out)
-        finally:
-            shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _literal(name: str) -> str:
-    """A name that `glob` takes at its word."""
-    return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _alive(pid: str) -> bool:
-    """Whether a process of this number is there; what a killed export left behind has one that is not."""
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def known(motion: HandsMotion) -> ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..core.engine import Progress
 from ..core.errors import ConfigError, GenerationError
-from ..core.hands import HANDS
+from ..core.hands import HANDS, NUM_BETAS
 from ..core.store import Store
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
@@ -38,6 +39,9 @@ STEPS = {"dpm": 15, "ddim": 50, "ddpm": 1000}
 
 SHAPE_DRAW = -1
 """The number by which the draw of a sample's hands is told from those of its windows' noise."""
+
+MAX_FRAMES = 1_000_000
+"""Of all samples of a store: nine hours at 30 frames per second."""
 
 CODE = 1
 """Raised when the same request would give other motion."""
@@ -76,7 +80,12 @@ def load_model(
     checkpoint.expect(hand_model=tuple(model.model_id for model in models))
     config, tensors = checkpoint.config, checkpoint.statistics
     preset, name = config["settings"].get("preset"), config["denoiser"]
-    if preset not in PRESETS or name not in PRESETS[preset] or config["representation"] not in REPRESENTATIONS:
+    if (
+        not isinstance(preset, str)
+        or preset not in PRESETS
+        or name not in PRESETS[preset]
+        or config["representation"] not in REPRESENTATIONS
+    ):
         raise GenerationError(
             f"{folder}: expected a preset, a denoiser and a representation that this handpipe knows, but found "
             f"{preset}, {name} and {config['representation']}. Update handpipe, or train again."
@@ -88,6 +97,7 @@ def load_model(
         network.load_state_dict(checkpoint.weights)
         statistics = Statistics(tensors["mean"], tensors["std"], tensors["correlation"], sizes)
         R_home, betas = tensors["R_home"], tensors["betas"]
+        _check_statistics(tensors, representation.channels, len(sizes))
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise GenerationError(
@@ -104,6 +114,23 @@ def load_model(
         in_bfloat16(precision, device),
     )
     return LoadedModel(model, R_home.to(device), betas.to(device), checkpoint)
+
+
+def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int) -> None:
+    """Raises RuntimeError where a tensor is of another shape or kind, which would broadcast to motion of no sense."""
+    shapes = {
+        "mean": (channels,),
+        "std": (channels,),
+        "correlation": (groups, *tensors["correlation"].shape[1:2]),
+        "R_home": (3, 3),
+        "betas": (*tensors["betas"].shape[:1], len(HANDS), NUM_BETAS),
+    }
+    for name, shape in shapes.items():
+        found = tensors[name]
+        if found.shape != shape or not found.is_floating_point() or not found.numel():
+            raise RuntimeError(f"{name}: {found.dtype} of shape {tuple(found.shape)}")
+    if not (tensors["std"] > 0).all():
+        raise RuntimeError("std: zero or less")
 
 
 @dataclass(frozen=True)
@@ -153,6 +180,11 @@ def generate(
             f"expected 2 or more frames and 1 or more samples, but got {length} and {request.count}. Correct --frames "
             "or --count."
         )
+    if request.count * length > MAX_FRAMES:
+        raise ConfigError(
+            f"expected at most {MAX_FRAMES} frames of all samples together, but got {request.count} of {length}. Make "
+            "several stores, with another --seed for each."
+        )
     keyframes = trajectory = None
     if request.keyframes is not None:
         keyframes = read_keyframes(request.keyframes, length, loaded.fps, loaded.checkpoint.config["hand_model"])
@@ -160,8 +192,14 @@ def generate(
         trajectory = read_trajectory(request.trajectory, length)
     fingerprint = _fingerprint(folder, request, settings, length, keyframes, trajectory)
     store = Store(str(out))
-    if store.exists() and store.complete("mano"):
-        if store.fingerprint("mano") == fingerprint and not force:
+    if store.exists():
+        others = store.groups() - {"mano", "controls"}
+        if others:
+            raise GenerationError(
+                f"{out}: expected nothing there yet, or generated motion, but found a session's store with "
+                f"{', '.join(sorted(others))}, which is never replaced. Choose another place."
+            )
+        if store.complete("mano") and store.fingerprint("mano") == fingerprint and not force:
             progress.say(f"{out}: up to date")
             return {"out": str(out), "samples": request.count, "frames": length, "computed": False}
         if not force:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from math import nan
 from pathlib import Path
@@ -14,8 +12,9 @@ import roma
 from numpy import ndarray
 from torch import Tensor
 
+from ..core.appearing import appearing
 from ..core.schema import CONTROLS, GENERATED, group_spec
-from ..core.store import Store, disk_errors
+from ..core.store import Store
 from .controls import Controls
 from .kinematics import Kinematics
 from .motion import Motion
@@ -57,10 +56,8 @@ def write_motions(
     """
     samples, frames = arrays["valid"].shape[:2]
     spec = group_spec("mano", GENERATED, {"sample": samples, "frame": frames}, {"sample": 1}, fingerprint, attrs)
-    partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("partial", "old"))
-    with disk_errors(str(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        store = Store(str(partial))
+    with appearing(out) as place:
+        store = Store(str(place))
         store.open()
         store.create(spec)
         for sample in range(samples):
@@ -70,7 +67,3 @@ def write_motions(
         store.write("controls", (0,), given)
         store.finish("controls")
         store.consolidate()
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)

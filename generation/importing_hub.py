@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,7 @@ def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress
     Raises:
         SessionError: a table is not what it should be, or its joints are not hands by their anatomy.
     """
-    sequences = [
-        each for each in read_hub(folder) if not only or any(fnmatchcase(each.name, pattern) for pattern in only)
-    ]
+    sequences = read_hub(folder, only)
     if not sequences:
         raise SessionError(
             f"{folder}: expected sequences that {' or '.join(only)} means, but found none. Correct --only."

@@ -49,7 +49,7 @@ class TrainingSettings:
     """Frames per second of a window; motion at another rate is resampled."""
     steps: Count | None = None
     """Optimizer steps."""
-    batch: Count | None = None
+    batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Windows in a step."""
     learning_rate: Positive | None = None
     """At its highest, after the warm-up."""
@@ -106,7 +106,7 @@ class EvaluatorSettings:
     """Frames per second of a window; motion at a higher rate is resampled."""
     steps: Count = 500
     """Optimizer steps."""
-    batch: Annotated[int, Field(ge=4)] = 64
+    batch: Annotated[int, Field(ge=4, le=4096)] = 64
     """Windows in a step."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the first weights and of the batches."""

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from ..core.errors import GenerationError
 from ..core.hands import HANDS, NUM_BETAS, NUM_POSE
+from ..core.keypoints import RATES
 from ..core.store import Store
 
 COLUMNS: Mapping[str, slice] = {
@@ -21,6 +22,8 @@ COLUMNS: Mapping[str, slice] = {
 """Where each of MANO's per-frame arrays lies in a source's numbers."""
 
 WIDTH = 6 + NUM_POSE
+
+KINDS = {"f": "numbers", "b": "yes or no"}
 
 
 def place(name: str) -> str:
@@ -86,15 +89,22 @@ class StoredMotion:
     def load(self, sample: int, start: int, stop: int) -> ndarray:
         """(frame, hand, WIDTH) float32; raises StoreError or GenerationError if it is damaged."""
         region = (sample, slice(start, stop)) if self.sampled else (slice(start, stop),)
-        parts = [self.store.read("mano", name, region) for name in COLUMNS]
-        for (name, columns), part in zip(COLUMNS.items(), parts, strict=True):
-            expected = (stop - start, len(HANDS), columns.stop - columns.start)
-            if part.shape != expected or part.dtype.kind != "f":
-                raise GenerationError(
-                    f"{self.name}: mano/{name}: expected numbers of shape {expected} in frames {start} to {stop - 1}, "
-                    f"but found {part.dtype} of shape {part.shape}. Fit or generate the motion again."
-                )
+        parts = []
+        for name, columns in COLUMNS.items():
+            part = self.store.read("mano", name, region)
+            check_part(f"{self.name}: mano/{name}", part, (stop - start, len(HANDS), columns.stop - columns.start))
+            parts.append(part)
         return np.concatenate(parts, axis=-1, dtype=np.float32)
+
+
+def check_part(where: str, part: ndarray, shape: tuple[int, ...], kind: str = "f") -> None:
+    """Raises GenerationError where some frames of an array are not what its group should have: a store's arrays may be
+    of different lengths."""
+    if part.shape != shape or part.dtype.kind != kind:
+        raise GenerationError(
+            f"{where}: expected {KINDS[kind]} of shape {shape}, but found {part.dtype} of shape {part.shape}. "
+            "Fit or generate the motion again."
+        )
 
 
 def stored_motion(name: str, store: Store) -> StoredMotion:
@@ -105,13 +115,17 @@ def stored_motion(name: str, store: Store) -> StoredMotion:
     """
     attrs = store.attrs("mano")
     fps, ids = attrs.get("fps"), attrs.get("hand_model")
-    if not isinstance(fps, int | float) or not 0 < fps < np.inf:
-        raise GenerationError(f"{name}: mano: expected frames per second in `fps`, but found {fps!r}. Fit it again.")
+    if not isinstance(fps, int | float) or not RATES[0] <= fps <= RATES[1]:
+        raise GenerationError(
+            f"{name}: mano: expected {RATES[0]:g} to {RATES[1]:g} frames per second in `fps`, but found {fps!r}. "
+            "Fit it again."
+        )
     if not isinstance(ids, list) or len(ids) != len(HANDS) or not all(isinstance(each, str) for each in ids):
         raise GenerationError(
             f"{name}: mano: expected the ids of two hand models in `hand_model`, but found {ids!r}. Fit it again."
         )
-    valid, betas = store.read("mano", "valid").astype(bool), store.read("mano", "betas")
+    valid, betas = store.read("mano", "valid"), store.read("mano", "betas")
+    check_part(f"{name}: mano/valid", valid, valid.shape, "b")
     sampled = valid.ndim == 3
     if not sampled:
         valid = valid[None]

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import zarr
 from toy_stage import Quiet
 
 from handpipe.capture import augment as module
@@ -283,3 +284,27 @@ def test_frames_without_both_hands_are_left_out(tmp_path):
     options = AugmentSettings(sequences=5, frames=6, views=1, width=32, height=32)
     starts = rendered(store, tmp_path / "out", options).read("scenes", "start")
     assert set(starts) == {0, 12, 18, 24}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("transl", np.nan, "none"),
+        ("hand_pose", np.inf, "none"),
+        ("global_orient", 1e30, "none"),
+        ("betas", np.nan, "none"),
+        ("transl", None, "mano/transl: expected an array of shape"),
+        ("valid", None, "mano/global_orient: expected an array of shape"),
+    ],
+)
+def test_hands_without_numbers_are_never_drawn(tmp_path, name, value, says):
+    """Also where a store calls them valid; None cuts the array off."""
+    store = motion_store(tmp_path / "motion.zarr", samples=1)
+    array = zarr.open_group(tmp_path / "motion.zarr", use_consolidated=False)[f"mano/{name}"]
+    if value is None:
+        array.resize((1, 0, *array.shape[2:]))
+    else:
+        array[...] = value
+    with pytest.raises(SessionError, match=says):
+        rendered(store, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

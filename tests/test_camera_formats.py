@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from dataclasses import replace
@@ -403,3 +404,19 @@ def test_places_without_cameras(tmp_path):
     (tmp_path / "cameras.txt").write_text("")
     with pytest.raises(CalibrationError, match=r"expected images\.txt beside cameras\.txt"):
         read_camera_file(str(tmp_path / "cameras.txt"))
+
+
+def test_a_folder_of_cameras_is_whole_or_not_there(tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        if self.name == "points3D.txt":
+            raise OSError(errno.ENOSPC, "No space left on device", str(self))
+        return write(self, *args, **kwargs)
+
+    write = Path.write_text
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(DiskError, match="expected room to write"):
+            write_camera_file(tmp_path / "model", ring(), "colmap")
+    assert not list(tmp_path.iterdir())
+    write_camera_file(tmp_path / "model", ring(), "colmap")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

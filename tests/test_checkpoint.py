@@ -260,6 +260,8 @@ def test_a_config_that_is_not_text(saved):
         ("fps", float("1e999")),
         ("window", 60.5),
         ("window", -1),
+        ("window", 10**9),
+        ("fps", 1e300),
         ("representation", 1),
         ("denoiser", None),
     ],
@@ -270,6 +272,13 @@ def test_config_entries_that_are_not_what_they_should_be(saved, name, value):
         path = saved / "config.json"
         path.write_text(path.read_text().replace("Infinity", "1e999"))
     with pytest.raises(GenerationError, match=f"config.json: '{name}': expected "):
+        load(saved)
+
+
+def test_a_pipe_for_a_config_keeps_nobody_waiting(saved):
+    (saved / "config.json").unlink()
+    os.mkfifo(saved / "config.json")
+    with pytest.raises(GenerationError, match="expected JSON"):
         load(saved)
 
 

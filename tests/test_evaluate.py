@@ -15,10 +15,12 @@ import zarr
 from untrained import clips, masked, some
 
 from handpipe.cli import main
+from handpipe.core.errors import GenerationError
 from handpipe.core.store import Store
 from handpipe.generation.controls import Controls
 from handpipe.generation.evaluate import Question, evaluate
-from handpipe.generation.evaluator_file import load_evaluator, train_to_file
+from handpipe.generation.evaluator import Evaluator
+from handpipe.generation.evaluator_file import KEY, load_evaluator, train_to_file
 from handpipe.generation.generated_store import given_arrays, mano_arrays, write_motions
 from handpipe.generation.kinematics import Kinematics
 from handpipe.generation.mesh_overlap import Overlap, Skin
@@ -215,6 +217,29 @@ def test_a_file_that_is_no_evaluator_is_refused(motion, evaluator, tmp_path, cap
     for path, says in ((junk, "cannot be read"), (other, "other tensors"), (damaged, "damaged"), (tmp_path, "no such")):
         assert main(["evaluate", store, "procedural:1", "--evaluator", str(path)]) == 2
         assert says in capsys.readouterr().err
+
+
+def test_an_evaluator_whose_record_or_numbers_are_none_is_refused(evaluator, tmp_path):
+    known = load_evaluator(evaluator, None)
+    tensors = {name: value.contiguous() for name, value in known.evaluator.state.items()}
+    nowhere = {**tensors, "code_std": tensors["code_std"] * float("nan")}
+    digest = Evaluator.of_state(nowhere).digest
+    for name, (state, record) in {
+        "sources": (tensors, {**known.record, "sources": 5}),
+        "windows": (tensors, {**known.record, "windows": "many"}),
+        "numbers": (nowhere, {**known.record, "digest": digest}),
+    }.items():
+        safetensors.torch.save_file(state, tmp_path / name, {KEY: json.dumps(record)})
+        with pytest.raises(GenerationError, match="expected an evaluator, but it cannot be read"):
+            load_evaluator(tmp_path / name, None)
+
+
+def test_an_evaluator_never_replaces_a_folder(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "kept").touch()
+    assert main(["train-evaluator", "procedural:1", "--out", str(tmp_path / "folder"), "--force"]) == 2
+    assert "found a folder" in capsys.readouterr().err
+    assert (tmp_path / "folder" / "kept").exists()
 
 
 # ---- motion that cannot be compared --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_motions import clip, fitted, generated
@@ -170,6 +171,41 @@ def test_what_cannot_be_exported(session, samples, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other"]
 
 
+def test_arrays_that_do_not_belong_together_are_refused(tmp_path, capsys):
+    """A store that was cut off, or written by something else, has arrays of other lengths and kinds."""
+    arrays = clip()
+    short = fitted(tmp_path / "short", arrays)
+    zarr.open_group(short / "session.zarr", use_consolidated=False)["mano/transl"].resize((3, 2, 3))
+    for kind in ("mano", "gltf", "bvh", "trc", "csv", "hub"):
+        said = wrong(capsys, "export", kind, short, "--out", tmp_path / "out")
+        assert "mano/transl: expected numbers of shape (24, 2, 3), but found float32 of shape (3, 2, 3)" in said
+    text = fitted(tmp_path / "kind", arrays)
+    group = zarr.open_group(text / "session.zarr", use_consolidated=False)["mano"]
+    del group["valid"]
+    group.create_array("valid", data=np.full(arrays["valid"].shape, np.nan))
+    assert "mano/valid: expected yes or no" in wrong(capsys, "export", "csv", text, "--out", tmp_path / "out")
+    slow = fitted(tmp_path / "slow", arrays, fps=1e-300)
+    assert "frames per second" in wrong(capsys, "export", "gltf", slow, "--out", tmp_path / "out")
+
+
+def test_what_does_not_fit_into_the_memory_is_no_traceback(tmp_path, capsys):
+    """As a store says whose metadata was altered."""
+    session = fitted(tmp_path / "absurd", clip())
+    path = session / "session.zarr" / "mano" / "valid" / "zarr.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shape": [10**13, 2]}))
+    said = wrong(capsys, "export", "csv", session, "--out", tmp_path / "out")
+    assert "expected data that fits into the memory" in said
+
+
+def test_a_link_to_nothing_is_in_the_way(session, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.symlink_to(tmp_path / "nowhere")
+    assert "expected nothing there yet" in wrong(capsys, "export", "csv", session, "--out", out)
+    assert run(capsys, "export", "csv", session, "--out", out, "--force")[0] == 0
+    assert out.is_dir()
+    assert not out.is_symlink()
+
+
 # ---- interruptions ---------------------------------------------------------------------------------------------
 
 
@@ -196,6 +232,19 @@ def test_an_interrupted_export_leaves_what_was_there(session, samples, tmp_path)
 
 def _to(session, out):
     return [str(session)], out, None, Quiet()
+
+
+def test_what_appeared_in_the_meantime_is_not_replaced(session, tmp_path):
+    """Two exports to the same place, started at the same time: the second one finds the first one's."""
+    out = tmp_path / "out"
+
+    def slow(recording, path):
+        export("csv", EXPORTERS["csv"], *_to(session, out))
+        return []
+
+    with pytest.raises(ExportError, match="expected nothing there yet"):
+        export("x", one_file_each(".x", slow), *_to(session, out))
+    assert sorted(tree(out)) == [REPORT, "hands.csv"]
 
 
 KILLED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -214,4 +215,78 @@ def test_too_many_rows_are_refused(exported, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("handpipe.generation.formats.hub_reading.MAX_FRAMES", 8)
     status, said = run(capsys, "import", "hub", exported[1], tmp_path / "back")
     assert status == 2
-    assert "expected at most 8 rows" in said
+    assert "expected at most 8 frames" in said
+
+
+def test_too_many_frames_together_are_refused_and_fewer_are_not(exported, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("handpipe.generation.formats.hub_reading.MAX_FRAMES", 14)
+    status, said = run(capsys, "import", "hub", exported[1], tmp_path / "back")
+    assert status == 2
+    assert "expected at most 14 frames to import at once, but found 15" in said
+    assert run(capsys, "import", "hub", exported[1], tmp_path / "back", "--only", "touching")[0] == 0
+
+
+def test_a_text_that_many_rows_repeat_is_there_once(exported, tmp_path, capsys):
+    """As a dictionary it takes few bytes in the file; row by row it would fill the memory."""
+    _, folder = exported
+    path = folder / "sequences.parquet"
+    row = pq.read_table(path).slice(0, 1)
+    text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(20_000, np.int32)), pa.array(["x" * 10_000]))
+    many = replaced(pa.concat_tables([row] * len(text)).combine_chunks(), "left_hand_model", text)
+    pq.write_table(many, path)
+    before = pa.default_memory_pool().max_memory()
+    status, said = run(capsys, "import", "hub", folder, tmp_path / "back")
+    assert status == 2
+    assert "left_hand_model: expected at most 200 letters, but found 10000" in said
+    assert pa.default_memory_pool().max_memory() - before < 50e6
+
+
+def test_names_of_many_sequences_are_compared_in_no_time(exported, tmp_path, capsys):
+    _, folder = exported
+    path = folder / "sequences.parquet"
+    row = pq.read_table(path).slice(0, 1)
+    names = pa.array([f"n{i}" for i in range(90_000)])
+    pq.write_table(replaced(pa.concat_tables([row] * len(names)), "sequence", names), path)
+    start = time.process_time()
+    assert "frames to import at once" in run(capsys, "import", "hub", folder, tmp_path / "back")[1]
+    assert time.process_time() - start < 10
+
+
+def test_altered_bytes_are_noticed(exported, tmp_path, capsys):
+    _, folder = exported
+    path = folder / "data" / "touching.parquet"
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    names = [group.column(i).path_in_schema.split(".")[0] for i in range(group.num_columns)]
+    column = group.column(names.index("left_transl"))
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    status, said = run(capsys, "import", "hub", folder, tmp_path / "back")
+    assert status == 2
+    assert "cannot be read" in said
+
+
+def infinite(table):
+    return replaced(table, "left_transl", pa.array([[np.inf] * 3] * len(table), pa.list_(pa.float32(), 3)))
+
+
+def test_infinity_is_refused(exported, tmp_path, capsys):
+    rewrite(exported[1] / "data" / "touching.parquet", infinite)
+    status, said = run(capsys, "import", "hub", exported[1], tmp_path / "back")
+    assert status == 2
+    assert "transl: expected numbers of hands" in said
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("T_cam_world", [[2.0] * 4] * 4), ("K", [[0.0] * 3] * 3), ("width", -5), ("distortion", [np.inf] * 5)],
+)
+def test_what_is_no_camera_is_refused(exported, tmp_path, capsys, column, value):
+    def change(table):
+        values = [value, *table[column].to_pylist()[1:]]
+        return replaced(table, column, pa.array(values, table.schema.field(column).type))
+
+    rewrite(exported[1] / "cameras.parquet", change)
+    status, said = run(capsys, "import", "hub", exported[1], tmp_path / "back")
+    assert status == 2
+    assert "expected a rotation in T_cam_world" in said

@@ -160,6 +160,8 @@ def changed(name, change):
         (changed("right_joints", lambda v: v[:, ::-1]), "order of the joints"),
         (changed("right_valid", lambda v: v.astype(int)), "24 booleans"),
         (changed("right_transl", lambda v: np.where(v > 0, np.inf, v)), "infinity"),
+        (changed("right_transl", lambda v: v.astype(float) + 1e300), "infinity or numbers beyond 1e\\+12"),
+        (changed("flat_hand_mean", lambda v: np.array("no")), "flat_hand_mean=True, but found no"),
         (
             lambda a: {k: 1000 * v if "transl" in k else v for k, v in a.items() if "joints" not in k},
             "It may be in millimetres",
@@ -183,6 +185,11 @@ def test_an_archive_that_expands_without_bound_is_not_unpacked(tmp_path, capsys,
     monkeypatch.setattr(npz, "MAX_BYTES", 20 << 20)
     for what in ("mano-motion", "keypoints"):
         assert "unpacks to" in refused(capsys, tmp_path, what, tmp_path / "bomb.npz")
+
+
+def test_more_frames_than_can_be_judged_are_refused(exported, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("handpipe.generation.formats.mano.MAX_FRAMES", 23)
+    assert "at most 23 frames, but found 24" in refused(capsys, tmp_path, "mano-motion", exported / "mano.npz")
 
 
 def test_a_header_that_claims_more_than_memory_is_refused(tmp_path, capsys):

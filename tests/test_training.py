@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stored_motions import clip as clip_of
+from stored_motions import fitted
 
 from handpipe.cli import main
-from handpipe.core.errors import GenerationError
+from handpipe.core.errors import ConfigError, GenerationError
 from handpipe.core.motion import two_hand_motion
 from handpipe.core.schema import MANO, group_spec
 from handpipe.core.store import Store
@@ -25,9 +28,9 @@ from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.canonical import canonical_frame
 from handpipe.generation.controls import Controls
 from handpipe.generation.data import Windows, open_sources
-from handpipe.generation.generate import load_model
+from handpipe.generation.generate import Request, generate, load_model
 from handpipe.generation.sampling import SamplingOptions, sample_motion
-from handpipe.generation.settings import TrainingSettings
+from handpipe.generation.settings import SamplingSettings, TrainingSettings
 from handpipe.generation.sources import hand_models
 from handpipe.generation.training import train
 
@@ -312,3 +315,39 @@ def test_a_checkpoint_of_another_representation_does_not_load(whole, tmp_path):
     (folder / "config.json").write_text(json.dumps({**config, "representation": "local"}))
     with pytest.raises(GenerationError, match="do not fit"):
         load_model(folder, None, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["mean", "std", "correlation", "R_home", "betas"])
+@pytest.mark.parametrize(
+    "change", [lambda v: v[:1, ..., :1].clone() if v.ndim > 1 else v[:1], lambda v: v[:0], torch.sum, torch.Tensor.int]
+)
+def test_statistics_of_another_shape_do_not_load(whole, tmp_path, name, change):
+    """They would broadcast to motion of no sense."""
+    checkpoint = checkpoints.load(whole)
+    statistics = {**checkpoint.statistics, name: change(checkpoint.statistics[name])}
+    checkpoints.save(tmp_path / "bad", replace(checkpoint, statistics=statistics), None)
+    with pytest.raises(GenerationError, match=rf"do not fit \({name}: "):
+        load_model(tmp_path / "bad", None, torch.device("cpu"))
+
+
+def test_a_preset_that_is_no_name_does_not_load(whole, tmp_path):
+    checkpoint = checkpoints.load(whole)
+    config = {**checkpoint.config, "settings": {**checkpoint.config["settings"], "preset": ["small"]}}
+    checkpoints.save(tmp_path / "bad", replace(checkpoint, config=config), None)
+    with pytest.raises(GenerationError, match="expected a preset"):
+        load_model(tmp_path / "bad", None, torch.device("cpu"))
+
+
+def test_motion_is_never_generated_over_a_session(whole, tmp_path):
+    session = fitted(tmp_path / "hands", clip_of()) / "session.zarr"
+    Store(str(session)).remove("mano")
+    before = sorted(session.rglob("*"))
+    for force in (False, True):
+        with pytest.raises(GenerationError, match="a session's store with keypoints, which is never replaced"):
+            generate(whole, session, Request(), SamplingSettings(steps=1), None, Silent(), force=force)
+    assert sorted(session.rglob("*")) == before
+
+
+def test_more_frames_than_fit_are_refused(whole, tmp_path):
+    with pytest.raises(ConfigError, match="at most 1000000 frames of all samples together"):
+        generate(whole, tmp_path / "out.zarr", Request(count=10**9), SamplingSettings(), None, Silent())

@@ -49,7 +49,8 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
     progress.start("export", sum(each.frames for each in recordings), 0, "frames")
     try:
         for each in recordings:
-            with pq.ParquetWriter(out / DATA / f"{each.name}.parquet", frames_schema()) as writer:
+            path = out / DATA / f"{each.name}.parquet"
+            with pq.ParquetWriter(path, frames_schema(), write_page_checksum=True) as writer:
                 for start in range(0, each.frames, ROWS):
                     part = slice(start, min(start + ROWS, each.frames))
                     writer.write_table(_frames(each, part))
@@ -57,10 +58,10 @@ def write(recordings: Sequence[Recording], out: Path, progress: Progress) -> lis
     finally:
         progress.stop()
     rows = [_sequence(each) for each in recordings]
-    pq.write_table(_table(rows, sequences_schema()), out / SEQUENCES)
+    pq.write_table(_table(rows, sequences_schema()), out / SEQUENCES, write_page_checksum=True)
     views = [view for each in recordings for view in _cameras(each)]
     if views:
-        pq.write_table(_table(views, cameras_schema()), out / CAMERAS)
+        pq.write_table(_table(views, cameras_schema()), out / CAMERAS, write_page_checksum=True)
     (out / CARD).write_text(card(rows, with_cameras=bool(views)), encoding="utf-8")
     return [
         "The clips, the detections, which views saw each joint, and what else the store holds of the stages between.",

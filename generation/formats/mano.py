@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from ...core.anatomy import finger_flexion
 from ...core.errors import SessionError
+from ...core.files import LARGE
 from ...core.hand_model import HandModel
 from ...core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
 from ...core.npz import read_npz
@@ -32,6 +33,9 @@ JOINTS_TOLERANCE_M = 1e-4
 
 BENT_BACK = -1.0
 """Of `finger_flexion` toward the palm: eight joints bent back by 7 degrees each, which no hand keeps up."""
+
+MAX_FRAMES = 250_000
+"""Of a file: two hours at 30 frames per second, which take two gigabytes of memory while they are judged."""
 
 _REMEDY = "`handpipe export mano` writes such a file"
 
@@ -78,6 +82,11 @@ def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> 
         )
     _check_model(path, arrays, models)
     frames = len(np.atleast_1d(arrays[f"{there[0]}_hand_pose"]))
+    if frames > MAX_FRAMES:
+        raise SessionError(
+            f"{path}: expected at most {MAX_FRAMES} frames, but found {frames}. Check where it is from, or cut it into "
+            "parts."
+        )
     parts = {name: np.full((frames, len(HANDS), width), np.nan, np.float32) for name, width in WIDTHS.items()}
     betas = np.full((len(HANDS), NUM_BETAS), np.nan, np.float32)
     joints = np.full((frames, len(HANDS), NUM_JOINTS, 3), np.nan, np.float32)
@@ -111,8 +120,11 @@ def _numbers(path: Path, arrays: Mapping[str, ndarray], name: str, shape: tuple[
     if array is None or array.shape != shape or array.dtype.kind != "f" or 0 in shape:
         found = "no such array" if array is None else f"{array.dtype} of shape {array.shape}"
         raise SessionError(f"{path}: {name}: expected floats of shape {shape}, but found {found}. {_REMEDY}.")
-    if np.isinf(array).any():
-        raise SessionError(f"{path}: {name}: expected NaN where a hand is missing, but found infinity. Write NaN.")
+    if (np.abs(array) > LARGE).any():
+        raise SessionError(
+            f"{path}: {name}: expected numbers of hands, and NaN where one is missing, but found infinity or numbers "
+            f"beyond {LARGE:g}. Write NaN."
+        )
     return array
 
 
@@ -142,9 +154,10 @@ def _check_model(path: Path, arrays: Mapping[str, ndarray], models: tuple[HandMo
             f"{path}: expected motion of the hand model in use ({', '.join(in_use)}), but it is for "
             f"{', '.join(stored)}. Name the folder with that model with --hand-model."
         )
-    if "flat_hand_mean" in arrays and not np.all(arrays["flat_hand_mean"]):
+    flat = arrays.get("flat_hand_mean", np.array(True))
+    if flat.dtype.kind not in "biu" or not flat.all():
         raise SessionError(
-            f"{path}: expected flat_hand_mean=True, but found False. Add the model's `hands_mean` to hand_pose."
+            f"{path}: expected flat_hand_mean=True, but found {flat}. Add the model's `hands_mean` to hand_pose."
         )
 
 
