@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import CRITICAL
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -259,7 +260,8 @@ class Engine:
                     threads_per_worker=1,
                     processes=True,
                     dashboard_address=self.options.dashboard,
-                    silence_logs=50,
+                    # A task's error reaches us; its traceback would stand beside our sentence.
+                    silence_logs=CRITICAL,
                 )
         except (RuntimeError, ValueError) as error:
             reason = error.__cause__ or error

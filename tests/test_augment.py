@@ -300,7 +300,7 @@ def test_frames_without_both_hands_are_left_out(tmp_path):
 def test_hands_without_numbers_are_never_drawn(tmp_path, name, value, says):
     """Also where a store calls them valid; None cuts the array off."""
     store = motion_store(tmp_path / "motion.zarr", samples=1)
-    array = zarr.open_group(tmp_path / "motion.zarr", use_consolidated=False)[f"mano/{name}"]
+    array = zarr.open_array(tmp_path / "motion.zarr" / "mano" / name)
     if value is None:
         array.resize((1, 0, *array.shape[2:]))
     else:

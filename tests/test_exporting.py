@@ -175,12 +175,12 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path, capsys):
     """A store that was cut off, or written by something else, has arrays of other lengths and kinds."""
     arrays = clip()
     short = fitted(tmp_path / "short", arrays)
-    zarr.open_group(short / "session.zarr", use_consolidated=False)["mano/transl"].resize((3, 2, 3))
+    zarr.open_array(short / "session.zarr" / "mano" / "transl").resize((3, 2, 3))
     for kind in ("mano", "gltf", "bvh", "trc", "csv", "hub"):
         said = wrong(capsys, "export", kind, short, "--out", tmp_path / "out")
         assert "mano/transl: expected numbers of shape (24, 2, 3), but found float32 of shape (3, 2, 3)" in said
     text = fitted(tmp_path / "kind", arrays)
-    group = zarr.open_group(text / "session.zarr", use_consolidated=False)["mano"]
+    group = zarr.open_group(text / "session.zarr" / "mano", use_consolidated=False)
     del group["valid"]
     group.create_array("valid", data=np.full(arrays["valid"].shape, np.nan))
     assert "mano/valid: expected yes or no" in wrong(capsys, "export", "csv", text, "--out", tmp_path / "out")
