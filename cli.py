@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> None:
     config, _ = load_config(None, None)
     command = _parse(argv, config)
-    file, session = command.over()
+    file, session = command.config_sources()
     if file is not None or session is not None:
         # The flags stand over these files: parse again, now with their values as the defaults.
         config, _ = load_config(file, session)

@@ -15,29 +15,29 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from .calibration import stage as calibration_stage
-from .calibration.gate import CalibrationSettings
+from .calibration.settings import CalibrationSettings
 from .capture import detect as detect_stage
-from .capture import import2d, second_look
-from .capture import synthesize as synthesize_stage
-from .capture.augment_shot import AugmentSettings
-from .capture.detector import DetectionSettings, find_detector
-from .capture.second_look import SecondLookSettings
-from .capture.session import CaptureSettings, Session, content_hashes, read_session
-from .capture.synthesize import SynthesisSettings
+from .capture.detector import find_detector
+from .capture.session import Session, content_hashes, read_session
+from .capture.settings import CaptureSettings, DetectionSettings
 from .capture.timeline import regular
 from .core.board import Board
-from .core.config import STRICT, Layer, build, read_yaml
-from .core.engine import Engine, EngineSettings, Progress
+from .core.config import Layer, build, read_yaml
+from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
-from .core.imported_session import imported
-from .core.schema import detections_group
+from .core.schema import detections_group, imported
+from .core.settings import STRICT, EngineSettings
 from .core.store import Store
+from .exchange.keypoints2d import session as import2d
 from .fitting import stage as fitting_stage
 from .fitting.stage import FittingSettings
 from .generation.settings import SamplingSettings, TrainingSettings
+from .rendering import synthesize as synthesize_stage
+from .rendering.settings import AugmentSettings, SynthesisSettings
+from .triangulation import second_look
 from .triangulation import stage as triangulation_stage
-from .triangulation.clock_stage import ClockSettings, aligned_plan, clock_plan
-from .triangulation.stage import TriangulationSettings
+from .triangulation.settings import ClockSettings, SecondLookSettings, TriangulationSettings
+from .triangulation.time_sync_stage import aligned_plan, clock_plan
 
 Stage = Literal["calibrate", "detect", "triangulate", "fit"]
 

@@ -10,14 +10,14 @@ from _generation_subject import RealSets, Subject, real_motion
 from _generation_tasks import HARD_GAP, Gap
 from torch import Tensor
 
-from handpipe.generation.controls import Controls
-from handpipe.generation.kinematics import Kinematics
-from handpipe.generation.mesh_overlap import Overlap
-from handpipe.generation.metrics import joint_error_m, keyframe_errors, missed, multimodality, seam_ratio
-from handpipe.generation.motion import Motion
-from handpipe.generation.sampling import SamplingOptions
-from handpipe.generation.scores import Hands, agreement_scores, jerk_scores, overlap_scores, set_scores
-from handpipe.generation.sources import hand_models
+from handpipe.generation.evaluation.mesh_overlap import Overlap
+from handpipe.generation.evaluation.metrics import joint_error_m, keyframe_errors, missed, multimodality, seam_ratio
+from handpipe.generation.evaluation.scores import HandPair, agreement_scores, jerk_scores, overlap_scores, set_scores
+from handpipe.generation.model.controls import Controls
+from handpipe.generation.model.kinematics import Kinematics
+from handpipe.generation.model.motion import Motion
+from handpipe.generation.sampling.windows import SamplingOptions
+from handpipe.hand.loading import hand_models
 
 DRAWS = 2
 """Motions for the same controls."""
@@ -58,7 +58,7 @@ def overlaps(kinematics: Kinematics, motion: Motion) -> list[Overlap | None]:
     """The meshes of both hands in some frames of the motions."""
     numbers = {name: value.cpu().numpy() for name, value in kinematics.to_mano(motion).items()}
     betas, orient, pose, transl = (numbers[name] for name in ("betas", "global_orient", "hand_pose", "transl"))
-    return list(Hands.of(hand_models(None)).overlaps(betas, orient, pose, transl, MESH_FRAMES))
+    return list(HandPair.of(hand_models(None)).overlaps(betas, orient, pose, transl, MESH_FRAMES))
 
 
 def named_real(figures: Mapping[str, float]) -> dict[str, float]:

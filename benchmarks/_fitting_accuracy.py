@@ -11,16 +11,17 @@ import numpy as np
 from _fitting_points import error_mm, fit, noisy, truth_motion
 from _report import Figure
 
-from handpipe.core.engine import Engine, EngineSettings
+from handpipe.core.engine import Engine
 from handpipe.core.geometry import align_rigid, transform
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS
-from handpipe.core.procedural_hand import random_pose
 from handpipe.core.schema import read_cameras
+from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.fitting import stage as fitting_stage
 from handpipe.fitting.kinematics import anatomical_frames
 from handpipe.fitting.solver import FittingSettings, fit_hand
+from handpipe.hand.model import HandModel
+from handpipe.hand.procedural import random_pose
 
 
 def exact() -> list[Figure]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS
-from handpipe.core.motion import two_hand_motion
 from handpipe.fitting.solver import FittingSettings, HandFit, fit_hand
+from handpipe.hand.model import HandModel
+from handpipe.hand.procedural_motion import two_hand_motion
 
 NOISE_M = 0.001
 MISSING = 0.1

@@ -15,8 +15,8 @@ from _report import Figure
 from numpy import ndarray
 
 from handpipe.core.engine import limit_threads
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS
+from handpipe.hand.model import HandModel
 
 PEERS: tuple[tuple[str, Literal["lbfgs", "adam"], int, int], ...] = (
     ("L-BFGS, 60 evaluations", "lbfgs", 60, 2),

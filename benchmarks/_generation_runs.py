@@ -19,7 +19,7 @@ from manipnet import fit_sequence, unpacked
 from handpipe.core.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.settings import LossWeights, TrainingSettings
-from handpipe.generation.training import train
+from handpipe.generation.training.run import train
 from handpipe.screen import Screen
 
 PROCESSES = 2

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from handpipe.generation.controls import Controls
-from handpipe.generation.data import Windows, open_sources
-from handpipe.generation.evaluator import Evaluator, train_evaluator
-from handpipe.generation.generate import LoadedModel, load_model
-from handpipe.generation.kinematics import Kinematics
-from handpipe.generation.motion import Motion
-from handpipe.generation.sampling import SamplingOptions, sample_motion
+from handpipe.generation.evaluation.evaluator import Evaluator, train_evaluator
+from handpipe.generation.model.controls import Controls
+from handpipe.generation.model.kinematics import Kinematics
+from handpipe.generation.model.motion import Motion
+from handpipe.generation.sampling.run import LoadedModel, load_model
+from handpipe.generation.sampling.windows import SamplingOptions, sample_motion
 from handpipe.generation.settings import TrainingSettings
-from handpipe.generation.sources import hand_models
+from handpipe.generation.training.windows import Windows, open_sources
+from handpipe.hand.loading import hand_models
 
 CONTEXT = 10
 """Frames before a gap, as in LaFAN1's protocol (Harvey et al. 2020); after it there is one."""

@@ -10,11 +10,7 @@ import torch
 from _generation_subject import CONTEXT, GAPS, RealSets, Subject
 from torch import Tensor
 
-from handpipe.generation.controls import Controls, draw_controls
-from handpipe.generation.diffusion import SamplerSettings
-from handpipe.generation.generate import STEPS
-from handpipe.generation.interpolation import interpolate
-from handpipe.generation.metrics import (
+from handpipe.generation.evaluation.metrics import (
     contact_pairs,
     detection,
     diversity,
@@ -24,8 +20,12 @@ from handpipe.generation.metrics import (
     penetration,
     seam_ratio,
 )
-from handpipe.generation.motion import Motion
-from handpipe.generation.sampling import SamplingOptions
+from handpipe.generation.model.controls import Controls, draw_controls
+from handpipe.generation.model.diffusion import SamplerSettings
+from handpipe.generation.model.interpolation import interpolate
+from handpipe.generation.model.motion import Motion
+from handpipe.generation.sampling.run import STEPS
+from handpipe.generation.sampling.windows import SamplingOptions
 
 HARD_GAP = 30
 """Also measured with a single keyframe on either side, drawn, and judged by its contacts."""

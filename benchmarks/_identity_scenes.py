@@ -8,9 +8,9 @@ import numpy as np
 from numpy import ndarray
 
 from handpipe.core.cameras import Cameras
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS, LEFT, NUM_JOINTS, RIGHT
-from handpipe.core.motion import two_hand_motion
+from handpipe.hand.model import HandModel
+from handpipe.hand.procedural_motion import two_hand_motion
 
 FINGER = np.array([0, *np.repeat([1, 2, 3, 4, 5], 4)])
 """(21,) the part of the hand each joint belongs to: wrist, thumb, ..., little finger."""

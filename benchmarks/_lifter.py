@@ -15,9 +15,9 @@ from numpy import ndarray
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS
 from handpipe.core.store import Store
+from handpipe.hand.model import HandModel
 
 SHAPES = 4
 """Hand shapes in which a clip is shown in training, beside its own: as `handpipe augment` draws them."""

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from handpipe.core.store import Store
 from handpipe.generation import checkpoint as checkpoints
-from handpipe.generation.stored_motion import motion_store, stored_motion
+from handpipe.hand.stored_motion import motion_store, stored_motion
 
 FPS = 30.0
 

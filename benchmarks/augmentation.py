@@ -38,14 +38,16 @@ import torch
 from _lifter_arms import Experiment, Generated
 from _report import Figure, report, write
 
-from handpipe.capture.augment import augment, picture_path
-from handpipe.capture.augment_shot import AugmentSettings
-from handpipe.capture.detector import DetectionSettings, make_detector
-from handpipe.core.engine import Engine, EngineSettings
+from handpipe.capture.detector import make_detector
+from handpipe.capture.settings import DetectionSettings
+from handpipe.core.engine import Engine
+from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
-from handpipe.generation.generate import Request, generate
+from handpipe.generation.sampling.run import Request, generate
 from handpipe.generation.settings import SamplingSettings
-from handpipe.generation.stored_motion import motion_store
+from handpipe.hand.stored_motion import motion_store
+from handpipe.rendering.augment import augment, picture_path
+from handpipe.rendering.settings import AugmentSettings
 from handpipe.screen import Screen
 
 

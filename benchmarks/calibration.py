@@ -38,13 +38,13 @@ from handpipe.calibration.board import corner_positions, detect_board
 from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.joint import adjust_rig
 from handpipe.calibration.quality import board_distance_errors
-from handpipe.calibration.simultaneous import at_common_instants
-from handpipe.capture.rig import dome_rig
+from handpipe.calibration.time_alignment import at_common_instants
 from handpipe.core.board import Board
-from handpipe.core.camera_files import read_caliscope_cameras
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import limit_threads
 from handpipe.core.geometry import align_rigid, transform
+from handpipe.exchange.cameras.caliscope import read_caliscope_cameras
+from handpipe.rendering.rig import dome_rig
 
 RECORDING = Path(__file__).resolve().parents[2] / "shared" / "data" / "caliscope_charuco_4cam_hands"
 BOARD = Board()
@@ -58,7 +58,7 @@ FACING = np.cos(np.deg2rad(65.0))
 
 
 @dataclass(frozen=True)
-class Scene:
+class RigEstimate:
     """A simulated rig and what it saw."""
 
     truth: Cameras
@@ -68,7 +68,7 @@ class Scene:
     """(view, frame, corner, 2), to judge by; no wrong corners."""
 
 
-def scene(views: int) -> Scene:
+def scene(views: int) -> RigEstimate:
     rng = np.random.default_rng(views)
     rig = dome_rig(views, SIZE_PX)
     K = rig.K.copy()
@@ -78,7 +78,7 @@ def scene(views: int) -> Scene:
     wrong = rng.uniform(size=found_px.shape[:3]) < WRONG
     angle = rng.uniform(0, 2 * np.pi, wrong.shape)
     off_px = WRONG_PX * np.stack([np.cos(angle), np.sin(angle)], -1)
-    return Scene(rig, found_px + wrong[..., None] * off_px, _sightings(rig, HELD_OUT_FRAMES, rng))
+    return RigEstimate(rig, found_px + wrong[..., None] * off_px, _sightings(rig, HELD_OUT_FRAMES, rng))
 
 
 def _sightings(rig: Cameras, frames: int, rng: np.random.Generator) -> ndarray:
@@ -112,7 +112,7 @@ class Errors:
     """RMSE of all distances between the triangulated held-out corners of a frame."""
 
     @classmethod
-    def of(cls, found: Cameras, scene: Scene) -> Errors:
+    def of(cls, found: Cameras, scene: RigEstimate) -> Errors:
         T = align_rigid(found.centers_m, scene.truth.centers_m)
         off_m = transform(T, found.centers_m) - scene.truth.centers_m
         turned = found.T_cam_world[:, :3, :3] @ T[:3, :3].T @ scene.truth.T_cam_world[:, :3, :3].transpose(0, 2, 1)
@@ -153,7 +153,7 @@ class Ours:
     """Of the bundle adjustments within it: with frames held out, then with all, and the standard errors."""
 
 
-def _ours(part: Scene) -> Ours:
+def _ours(part: RigEstimate) -> Ours:
     spent = []
 
     def timed(*args: Any) -> Any:

@@ -21,12 +21,14 @@ import numpy as np
 from _report import Figure, report
 
 from handpipe.capture import detect
-from handpipe.capture.detector import DetectionSettings
 from handpipe.capture.mediapipe_model import resolve
-from handpipe.capture.session import CaptureSettings, content_hashes, read_session
-from handpipe.capture.synthesize import SynthesisSettings, synthesize
-from handpipe.core.engine import Engine, EngineSettings
+from handpipe.capture.session import content_hashes, read_session
+from handpipe.capture.settings import CaptureSettings, DetectionSettings
+from handpipe.core.engine import Engine
+from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
+from handpipe.rendering.settings import SynthesisSettings
+from handpipe.rendering.synthesize import synthesize
 from handpipe.screen import Screen
 
 

@@ -23,11 +23,11 @@ from numpy import ndarray
 from rich.console import Console
 from rich.table import Table
 
-from handpipe.capture.rig import dome_rig
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import HANDS
+from handpipe.rendering.rig import dome_rig
 from handpipe.triangulation.assignment import assign, triangulate_assigned
-from handpipe.triangulation.stage import TriangulationSettings
+from handpipe.triangulation.settings import TriangulationSettings
 
 FRAMES = 150
 SHORT_FILMS = 8

@@ -4,7 +4,7 @@
 
 Everything as `handpipe import bvh` and `handpipe fit` do it, in one process. The residual is the distance of a fitted
 joint from its keypoint. 15 of the 21 joints are captured: no fingertips, and no thumb_cmc as the model means it
-(core/keypoint_bvh.py). A hand is lost in a frame that the fit marks as not valid.
+(exchange/motion/bvh/keypoints.py). A hand is lost in a frame that the fit marks as not valid.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy as np
 from _report import Figure, report
 from numpy import ndarray
 
-from handpipe.core.engine import EngineSettings
-from handpipe.core.importing import import_bvh
+from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
+from handpipe.exchange.importing import import_bvh
 from handpipe.pipeline import Job, load_config, run
 from handpipe.screen import Screen
 

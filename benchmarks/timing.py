@@ -25,14 +25,16 @@ from numpy import ndarray
 from real_footage import DATA, lay_out
 from rich.console import Console
 
-from handpipe.capture.rig import dome_rig
 from handpipe.core.cameras import Cameras
-from handpipe.core.engine import Engine, EngineSettings
+from handpipe.core.engine import Engine
 from handpipe.core.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, detections_group, group_spec
+from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
+from handpipe.rendering.rig import dome_rig
 from handpipe.screen import Screen
-from handpipe.triangulation.clock_stage import ClockSettings, aligned_plan, clock_plan
-from handpipe.triangulation.stage import IDENTITY_PLANS, TriangulationSettings, keypoints_plan
+from handpipe.triangulation.settings import ClockSettings, TriangulationSettings
+from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
+from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan
 
 FPS = 30.0
 FINE = 10

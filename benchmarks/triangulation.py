@@ -23,11 +23,11 @@ from numpy import ndarray
 from rich.console import Console
 from rich.table import Table
 
-from handpipe.capture.rig import GOLDEN_ANGLE, look_at
 from handpipe.core.engine import limit_threads
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS
-from handpipe.core.motion import two_hand_motion
+from handpipe.hand.model import HandModel
+from handpipe.hand.procedural_motion import two_hand_motion
+from handpipe.rendering.rig import GOLDEN_ANGLE, look_at
 from handpipe.triangulation.dlt import triangulate_dlt
 from handpipe.triangulation.robust import triangulate_robust
 

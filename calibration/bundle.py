@@ -25,7 +25,7 @@ MIN_DEPTH_M = 1e-3
 
 
 @dataclass(frozen=True)
-class Scene:
+class RigEstimate:
     """What the adjustment estimates."""
 
     lens: ndarray
@@ -72,7 +72,7 @@ class LensPrior:
     """Noise of one image coordinate: what one standard deviation costs next to the reprojection errors."""
 
 
-def project(scene: Scene, sightings: Sightings, corners_m: ndarray) -> ndarray:
+def project(scene: RigEstimate, sightings: Sightings, corners_m: ndarray) -> ndarray:
     """(pair, corner, 2) pixels at which the scene puts the board's corners (corner, 3); NaN behind a camera."""
     v, f = sightings.view, sightings.frame
     T_cam_board = scene.T_cam_world[v] @ scene.T_world_board[f]
@@ -84,7 +84,7 @@ def project(scene: Scene, sightings: Sightings, corners_m: ndarray) -> ndarray:
 
 
 def adjust(
-    scene: Scene,
+    scene: RigEstimate,
     sightings: Sightings,
     corners_m: ndarray,
     prior: LensPrior,
@@ -92,7 +92,7 @@ def adjust(
     huber_px: float,
     iterations: int = 50,
     tolerance: float = 1e-9,
-) -> Scene:
+) -> RigEstimate:
     """Minimise the Huber cost of the reprojection errors over the free camera parameters and all board poses.
 
     Args:
@@ -138,7 +138,7 @@ class RigSigma:
 
 
 def rig_sigma(
-    scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, free: ndarray, noise_px: float
+    scene: RigEstimate, sightings: Sightings, corners_m: ndarray, prior: LensPrior, free: ndarray, noise_px: float
 ) -> RigSigma:
     """How well each camera is known.
 
@@ -183,13 +183,13 @@ class _System:
     coupling: ndarray
 
 
-def _errors(scene: Scene, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
+def _errors(scene: RigEstimate, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
     """Residuals (pair, corner, 2) and their lengths (pair, corner); both 0 where not seen."""
     residual = np.where(sightings.seen[..., None], sightings.uv_px - project(scene, sightings, corners_m), 0.0)
     return residual, np.linalg.norm(residual, axis=-1)
 
 
-def _cost(scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float) -> float:
+def _cost(scene: RigEstimate, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float) -> float:
     _, length = _errors(scene, sightings, corners_m)
     if not np.isfinite(length).all():
         return np.inf  # a corner went behind a camera: never accept such a step
@@ -199,12 +199,14 @@ def _cost(scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPri
     return float(robust.sum() + (_prior_residual(scene, prior) ** 2).sum())
 
 
-def _prior_residual(scene: Scene, prior: LensPrior) -> ndarray:
+def _prior_residual(scene: RigEstimate, prior: LensPrior) -> ndarray:
     """(view, row), pixels like the reprojection errors."""
     return prior.noise_px * (prior.values - np.einsum("vrl,vl->vr", prior.rows, scene.lens))
 
 
-def _linearise(scene: Scene, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float) -> _System:
+def _linearise(
+    scene: RigEstimate, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float
+) -> _System:
     residual, length = _errors(scene, sightings, corners_m)
     root = np.sqrt(sightings.seen * np.minimum(1.0, huber_px / np.maximum(length, 1e-12)))[..., None]
     pairs = len(sightings.view)
@@ -232,7 +234,7 @@ def _linearise(scene: Scene, sightings: Sightings, corners_m: ndarray, prior: Le
     return _System(camera, camera_rhs, board, board_rhs, coupling.reshape(views * NUM_CAMERA, frames, NUM_BOARD))
 
 
-def _jacobian(scene: Scene, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
+def _jacobian(scene: RigEstimate, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
     """Derivatives of the pixels: (pair, corner, 2, 15) to the camera, (pair, corner, 2, 6) to the board pose."""
     v, f = sightings.view, sightings.frame
     R_cam_world = scene.T_cam_world[v, :3, :3]
@@ -306,7 +308,7 @@ def _damped(blocks: ndarray, damping: float) -> ndarray:
     return blocks + (damping * diagonal + 1e-12)[:, None, :] * np.eye(blocks.shape[-1])
 
 
-def _moved(scene: Scene, camera_step: ndarray, board_step: ndarray) -> Scene:
+def _moved(scene: RigEstimate, camera_step: ndarray, board_step: ndarray) -> RigEstimate:
     return replace(
         scene,
         lens=scene.lens + camera_step[:, 6:],

@@ -14,12 +14,12 @@ from ..core.cameras import Cameras
 from ..core.errors import CalibrationError
 from . import bundle
 from .board import corner_positions, is_usable
-from .bundle import RigSigma, Scene
+from .bundle import RigEstimate, RigSigma
 from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
 from .quality import board_distance_errors
-from .simultaneous import at_common_instants
+from .time_alignment import at_common_instants
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _record(
         full[index] = values
         return full
 
-    def cameras(scene: Scene) -> Cameras:
+    def cameras(scene: RigEstimate) -> Cameras:
         K = np.zeros((len(index), 3, 3))
         K[:, [0, 1], [0, 1]], K[:, :2, 2], K[:, 2, 2] = scene.lens[:, :2], scene.lens[:, 2:4], 1.0
         full_K, distortion, T = (over_all_views(values) for values in (K, scene.lens[:, 4:], scene.T_cam_world))

@@ -151,7 +151,7 @@ def _refined_lens(
     lens: ndarray, corners_m: ndarray, corners_px: ndarray, T_cam_board: ndarray, fisheye: bool = False
 ) -> ndarray:
     """Adjust focal lengths, k1 and the board's poses to one view; the camera is the world."""
-    scene = bundle.Scene(lens[None], np.eye(4)[None], T_cam_board, fisheye)
+    scene = bundle.RigEstimate(lens[None], np.eye(4)[None], T_cam_board, fisheye)
     sightings = bundle.Sightings.from_grid(corners_px[None])
     aspect = np.zeros((1, 1, bundle.NUM_LENS))
     aspect[..., :2] = np.array([1, -1]) / (SQUARE_PIXELS * lens[0])

@@ -43,26 +43,26 @@ class Problem:
     prior: bundle.LensPrior
     fisheye: bool = False
 
-    def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.Scene:
+    def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.RigEstimate:
         """The cameras, and a first pose of the board in these frames."""
         quad_m = outer_corners(self.corners_m)
         poses = [place_board(T_cam_world, self.T_cam_board[:, f], quad_m) for f in frames]
-        return bundle.Scene(lens, T_cam_world, np.array(poses).reshape(-1, 4, 4), self.fisheye)
+        return bundle.RigEstimate(lens, T_cam_world, np.array(poses).reshape(-1, 4, 4), self.fisheye)
 
-    def residual_px(self, scene: bundle.Scene, frames: ndarray) -> ndarray:
+    def residual_px(self, scene: bundle.RigEstimate, frames: ndarray) -> ndarray:
         """(view, frame, corner, 2) seen minus put; infinite where a corner is behind the camera, NaN where not seen."""
         seen_px = self.corners_px[:, frames]
         everywhere = bundle.Sightings.from_grid(np.zeros_like(seen_px))
         put_px = bundle.project(scene, everywhere, self.corners_m).reshape(seen_px.shape)
         return np.where(np.isfinite(seen_px), np.nan_to_num(seen_px - put_px, nan=np.inf), np.nan)
 
-    def length_px(self, scene: bundle.Scene, frames: ndarray) -> ndarray:
+    def length_px(self, scene: bundle.RigEstimate, frames: ndarray) -> ndarray:
         """(view, frame, corner) lengths of the residuals."""
         return np.linalg.norm(self.residual_px(scene, frames), axis=-1)
 
     def adjust(
-        self, scene: bundle.Scene, frames: ndarray, good: ndarray, free: ndarray, huber_px: float
-    ) -> bundle.Scene:
+        self, scene: bundle.RigEstimate, frames: ndarray, good: ndarray, free: ndarray, huber_px: float
+    ) -> bundle.RigEstimate:
         """Adjust to the corners of these frames marked good (view, frame, corner)."""
         sightings = bundle.Sightings.from_grid(np.where(good[..., None], self.corners_px[:, frames], np.nan))
         return bundle.adjust(scene, sightings, self.corners_m, self.prior, free, huber_px)
@@ -74,7 +74,7 @@ class Judged:
 
     frames: ndarray
     """(judged,) which frames."""
-    scene: bundle.Scene
+    scene: bundle.RigEstimate
     """The rig, and the board's poses in these frames."""
     length_px: ndarray
     """(view, judged, corner) lengths of the residuals, NaN where not seen."""
@@ -88,7 +88,7 @@ class Judged:
 class Solution:
     """The rig after the adjustment; `view` runs over the problem's views, `frame` over all its frames."""
 
-    scene: bundle.Scene
+    scene: bundle.RigEstimate
     """The first camera is the world; board poses are NaN where no board was seen."""
     length_px: ndarray
     """(view, frame, corner) lengths of the residuals, NaN where not seen."""
@@ -115,7 +115,7 @@ class Solution:
 class _Fit:
     """Cameras adjusted to some frames."""
 
-    scene: bundle.Scene
+    scene: bundle.RigEstimate
     reject_px: float
     problem: Problem
     """With the noise that was found."""
@@ -123,7 +123,7 @@ class _Fit:
     """(view, frame, corner) bool, corners that counted."""
 
 
-def _rough_fit(problem: Problem, scene: bundle.Scene, frames: ndarray) -> bundle.Scene:
+def _rough_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray) -> bundle.RigEstimate:
     """Cameras and boards from a first guess, all corners, errors counted ever more strictly."""
     for huber_px in HUBER_STEPS_PX:
         # A corner behind the camera has no useful derivative; it comes back once the poses are roughly right.
@@ -132,7 +132,7 @@ def _rough_fit(problem: Problem, scene: bundle.Scene, frames: ndarray) -> bundle
     return scene
 
 
-def _fine_fit(problem: Problem, scene: bundle.Scene, frames: ndarray) -> _Fit:
+def _fine_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray) -> _Fit:
     """Wrong corners left out, the priors weighed by the noise that is there."""
     length = problem.length_px(scene, frames)
     # The length of a two-dimensional Gaussian error has median 1.1774 sigma; the floor lets perfect data pass.
@@ -144,7 +144,7 @@ def _fine_fit(problem: Problem, scene: bundle.Scene, frames: ndarray) -> _Fit:
     return _Fit(scene, reject_px, problem, good)
 
 
-def _free(scene: bundle.Scene) -> ndarray:
+def _free(scene: bundle.RigEstimate) -> ndarray:
     """(view, 15) bool: everything but the first camera's pose, which is the world."""
     free = np.ones((len(scene.lens), bundle.NUM_CAMERA), bool)
     free[0, :6] = False
@@ -190,7 +190,7 @@ def _effective_noise_px(residual_px: ndarray) -> float:
     return max(float(np.sqrt(variance * max(together, 1.0))), 1e-6)
 
 
-def _adjust_boards(problem: Problem, scene: bundle.Scene, frames: ndarray, reject_px: float) -> ndarray:
+def _adjust_boards(problem: Problem, scene: bundle.RigEstimate, frames: ndarray, reject_px: float) -> ndarray:
     """(frame, 4, 4) poses of the board in more frames, the cameras held."""
     if len(frames) == 0:
         return np.empty((0, 4, 4))

@@ -15,15 +15,15 @@ from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
 from ..core.board import Board
-from ..core.camera_files import match_views
 from ..core.cameras import Cameras
+from ..core.cameras_file import match_views
 from ..core.errors import CalibrationError
 from ..core.hands import BONES
 from ..core.schema import read_cameras, read_taken_px
 from ..core.store import Store
+from .cameras_toml import replace_cameras
 from .quality import BoardDistances, board_distance_errors
 from .refine import Observations, distances_px, refine_poses, settle_points
-from .supply import replace_cameras
 
 BLOCKS, HELD_OUT = 20, 4
 """The frames are cut into so many blocks, and every fourth is held out: neighbouring frames say the same."""
@@ -37,7 +37,7 @@ CHUNK_FRAMES = 256
 
 
 @dataclass(frozen=True)
-class Hands:
+class HandSightings:
     """Every joint that two calibrated views or more have detected."""
 
     where: ndarray
@@ -95,20 +95,20 @@ def refine_from_hands(root: Path, store: Store, rig: Store, force: bool) -> tupl
     before, after = (measure(each, observations, hands, rig) for each in (cameras, refined))
     objections = _objections(before, after)
     accepted = not objections or force
-    said = _lines(cameras, refined, before, after)
-    said += [f"warning: {name}: not moved, too few joints" for name in _names(cameras, cameras.calibrated & ~free)]
-    said += [f"warning: {text}" for text in objections]
+    messages = _lines(cameras, refined, before, after)
+    messages += [f"warning: {name}: not moved, too few joints" for name in _names(cameras, cameras.calibrated & ~free)]
+    messages += [f"warning: {text}" for text in objections]
     if accepted:
         metadata = {"refined": "from hands", "held_out_px": [round(f.held_out_px, 4) for f in (before, after)]}
-        said += replace_cameras(root, refined, "refinement", metadata)
-        said.append(f"next: `handpipe run {root}` makes keypoints and motion anew with them")
+        messages += replace_cameras(root, refined, "refinement", metadata)
+        messages.append(f"next: `handpipe run {root}` makes keypoints and motion anew with them")
     else:
-        said.append("cameras.toml: left as it was; --force takes the refined cameras all the same")
+        messages.append("cameras.toml: left as it was; --force takes the refined cameras all the same")
     figures = {"before": _numbers(before), "after": _numbers(after), "accepted": accepted, "objections": objections}
-    return figures | {"moved": _moved(cameras, refined)}, said
+    return figures | {"moved": _moved(cameras, refined)}, messages
 
 
-def gather_hands(store: Store, cameras: Cameras) -> Hands:
+def gather_hands(store: Store, cameras: Cameras) -> HandSightings:
     """The joints of a session, and which of them are held out."""
     frames = store.read("keypoints", "points").shape[0]
     parts = []
@@ -121,12 +121,12 @@ def gather_hands(store: Store, cameras: Cameras) -> Hands:
         parts.append((np.argwhere(usable) + [start, 0, 0], points[usable], taken[:, usable]))
     where = np.concatenate([p[0] for p in parts])
     block = where[:, 0] * BLOCKS // max(frames, 1)
-    return Hands(
+    return HandSightings(
         where, np.concatenate([p[1] for p in parts]), np.concatenate([p[2] for p in parts], axis=1), block % 4 == 3
     )
 
 
-def measure(cameras: Cameras, observations: Observations, hands: Hands, rig: Store) -> Figures:
+def measure(cameras: Cameras, observations: Observations, hands: HandSightings, rig: Store) -> Figures:
     """The figures of a rig; the joints are placed anew for it, by the same detections."""
     points = settle_points(cameras.T_cam_world, observations, hands.points_m)
     length = distances_px(cameras.T_cam_world, observations, points)
@@ -164,32 +164,32 @@ def _board(cameras: Cameras, rig: Store) -> BoardDistances | None:
 
 def _objections(before: Figures, after: Figures) -> list[str]:
     """Why the refined rig is not to be taken; empty when it is."""
-    said = []
+    messages = []
     if not after.held_out_px < before.held_out_px:
-        said.append("the held-out joints do not meet their detections more closely than before")
+        messages.append("the held-out joints do not meet their detections more closely than before")
     old, new = before.board, after.board
     if old is not None and new is not None and new.all_rmse_mm > BOARD_WORSE * old.all_rmse_mm:
-        said.append(
+        messages.append(
             f"the board in this session's clips objects: its distances were off by {old.all_rmse_mm:.2f} mm and would "
             f"be by {new.all_rmse_mm:.2f} mm; if a camera was moved after the board was filmed, believe the hands"
         )
-    return said
+    return messages
 
 
 def _lines(cameras: Cameras, refined: Cameras, before: Figures, after: Figures) -> list[str]:
     moved = _moved(cameras, refined)
-    said = [
+    messages = [
         f"reprojection, held out: {before.held_out_px:.3f} px before, {after.held_out_px:.3f} px after "
         f"(median; adjusted to: {before.adjusted_px:.3f}, {after.adjusted_px:.3f})",
         f"bone lengths vary by: {before.bones_mm:.2f} mm before, {after.bones_mm:.2f} mm after",
     ]
     if before.board is not None and after.board is not None:
-        said.append(
+        messages.append(
             f"board distances, RMSE: {before.board.all_rmse_mm:.2f} mm before, {after.board.all_rmse_mm:.2f} mm after; "
             f"its size: {before.board.scale:.4f}, {after.board.scale:.4f} of the true one"
         )
     return [
-        *said,
+        *messages,
         f"cameras moved by {moved['median_mm']:.1f} mm and {moved['median_deg']:.2f} degrees (median), "
         f"{moved['max_mm']:.1f} mm and {moved['max_deg']:.2f} degrees at most",
     ]

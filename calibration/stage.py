@@ -16,8 +16,7 @@ from ..capture.frames import ViewFrames, view_frames
 from ..capture.session import Session
 from ..capture.video import Clip, read_frames
 from ..core.board import Board
-from ..core.camera_files import format_cameras, match_views, read_cameras
-from ..core.camera_formats import check_metres
+from ..core.cameras_file import check_metres, format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
@@ -27,8 +26,9 @@ from .board import detect_board, is_usable, num_corners
 from .calibrate import calibrate
 from .checks import weak_views
 from .diagnose import IMAGES, diagnose
-from .gate import CalibrationSettings, Judge, over_views, uncalibrated
 from .quality import board_distance_errors
+from .quality_gate import Judge, over_views, uncalibrated
+from .settings import CalibrationSettings
 from .world import rig_in_world
 
 BOARD_GROUP, CAMERAS_GROUP = "board", "cameras"

@@ -6,15 +6,14 @@ A change of frame moves the rig as a whole: distances, angles and reprojections 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 from numpy import ndarray
 
 from ..core.cameras import Cameras
 from ..core.errors import CalibrationError
-
-World = Literal["first-camera", "board", "gravity"]
+from .settings import World
 
 UP = np.diag([1.0, -1.0, -1.0, 1.0])
 """T_board_table: same origin and x. A board's z points into it, away from who looks; on a table that is down."""

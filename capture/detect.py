@@ -15,9 +15,10 @@ from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
 from ..core.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.store import Store
-from .detector import Candidates, DetectionSettings, find_detector, make_detector
+from .detector import Candidates, find_detector, make_detector
 from .frames import ViewFrames, view_frames
 from .session import Session
+from .settings import DetectionSettings
 
 GROUP = "detections"
 CODE = 1

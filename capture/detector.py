@@ -12,38 +12,18 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import ndarray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
 
-from ..core.config import STRICT
 from ..core.errors import ConfigError, ModelError
 from ..core.hands import NUM_JOINTS
 from .mediapipe_model import resolve
+from .settings import DetectionSettings
 
 ENTRY_POINTS = "handpipe.detectors"
 """The group in which a package announces its detectors: `name = "module:Class"`."""
-
-Confidence = Annotated[float, Field(ge=0, le=1)]
-
-
-@settings(frozen=True, config=STRICT)
-class DetectionSettings:
-    """How hands are found in an image."""
-
-    detector: str = "mediapipe"
-    """Which detector finds them: a name that an installed package registers in the group `handpipe.detectors`."""
-    model: str | None = None
-    """Path of the detector's model; for MediaPipe a .task bundle. None is its standard model."""
-    candidates: Annotated[int, Field(ge=1, le=8)] = 2
-    """Hands looked for in each image."""
-    min_detection: Confidence = 0.3
-    """Confidence below which the palm detector's finding is dropped. Low, for geometry sorts out what is no hand."""
-    min_presence: Confidence = 0.5
-    """Confidence below which the landmark network's finding is dropped."""
 
 
 @dataclass(frozen=True)

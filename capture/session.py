@@ -9,14 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
-
-from ..core.config import STRICT
 from ..core.errors import SessionError, VideoError
 from ..core.store import Store
+from .settings import CaptureSettings
 from .timeline import Timeline, read_timestamps, regular
 from .video import Clip, find_clips, probe
 
@@ -24,16 +21,6 @@ TIMESTAMPS = "timestamps.csv"
 
 CONTENT = "_content"
 """Group whose attributes remember the hashes of files, so that an unchanged file is not read again."""
-
-
-@settings(frozen=True, config=STRICT)
-class CaptureSettings:
-    """What makes a set of clips a session."""
-
-    dead_views: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the views that may be unusable: they are left out with a warning. More than that is an error."""
-    mixed_sizes: bool = False
-    """Whether the rig mixes cameras of different resolution."""
 
 
 @dataclass(frozen=True)

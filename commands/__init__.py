@@ -39,7 +39,7 @@ class Command:
         """The command where no flag is given; `tyro.MISSING` for what has to be."""
         return tyro.MISSING_NONPROP
 
-    def over(self) -> tuple[Path | None, str | None]:
+    def config_sources(self) -> tuple[Path | None, str | None]:
         """The file and the session whose settings stand between pipeline.yaml and the flags."""
         return self.config, None
 

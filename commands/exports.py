@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..core.camera_formats import Format as CameraFormat
 from ..core.store import Store
+from ..exchange.cameras.formats import Format as CameraFormat
 from ..pipeline import Config, session_folder
 from ..screen import Screen
 from . import AsJson, Command, ConfigFile, Debug, Group, HandModelFolder
@@ -38,8 +38,8 @@ class _Motion(Command):
         return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.exporting import export
-        from ..generation.formats import EXPORTERS, KEYPOINTS_DO
+        from ..exchange.exporting import export
+        from ..exchange.registry import EXPORTERS, KEYPOINTS_DO
 
         # A URL is no path.
         names = [str(session_folder(config, name)) if name in config.sessions else name for name in self.sessions]
@@ -141,7 +141,7 @@ class ExportCameras(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..calibration.supply import export_cameras
+        from ..exchange.cameras.camera_import import export_cameras
 
         root = session_folder(config, self.session)
         store = Store((self.store or str(root / "session.zarr")).rstrip("/"))

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..capture.augment_shot import AugmentSettings
-from ..core.engine import Engine, EngineSettings
+from ..core.engine import Engine
+from ..core.settings import EngineSettings
 from ..generation.settings import EvaluationSettings, EvaluatorSettings, SamplingSettings, TrainingSettings
 from ..pipeline import STAGES, Config, Job, run, session_folder
+from ..rendering.settings import AugmentSettings
 from ..screen import Screen
 from . import AsJson, Command, ConfigFile, Debug, HandModelFolder
 
@@ -39,7 +40,7 @@ class TrainDiffusion(Command):
         return cls(config.training, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.training import train
+        from ..generation.training.run import train
 
         for name in self.sources:
             if name in config.sessions:
@@ -81,7 +82,7 @@ class Generate(Command):
         return cls(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.generate import Request, generate
+        from ..generation.sampling.run import Request, generate
 
         request = Request(self.count, self.seed, self.frames, self.keyframes, self.trajectory)
         settings, model = self.settings, self.hand_model
@@ -112,7 +113,7 @@ class TrainEvaluator(Command):
         return cls(EvaluatorSettings(), tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.evaluator_file import train_to_file
+        from ..generation.evaluation.evaluator_file import train_to_file
 
         names = _motion(self.sources, config)
         record = train_to_file(names, self.settings, self.hand_model, self.out, screen, force=self.force)
@@ -144,8 +145,8 @@ class Evaluate(Command):
         return cls(tyro.MISSING, tyro.MISSING, EvaluationSettings(), hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.evaluate import Question, evaluate
-        from ..generation.evaluation_table import table
+        from ..generation.evaluation.run import Question, evaluate
+        from ..generation.evaluation.table import table
 
         generated, *reference = _motion((self.generated, *self.reference), config)
         question = Question(generated, tuple(reference), self.evaluator, self.truth_start)
@@ -179,15 +180,15 @@ class Augment(Command):
         return cls(tyro.MISSING, tyro.MISSING, *settings, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..capture.augment import augment, is_checkpoint
-        from ..generation.stored_motion import motion_store
+        from ..hand.stored_motion import motion_store
+        from ..rendering.augment import augment, is_checkpoint
 
         options, name = self.settings, self.source
         if name in config.sessions:
             run(Job(name, config, STAGES), screen)
             name = str(session_folder(config, name))
         if is_checkpoint(name):
-            from ..generation.generate import Request, generate
+            from ..generation.sampling.run import Request, generate
 
             motion = self.out / "motion.zarr"
             request = Request(options.sequences, options.seed, options.motion_frames)

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..capture.import2d import Reading, import_keypoints2d
-from ..capture.import_coco import import_coco
-from ..core.importing import data_folder, import_bvh, import_keypoints, import_mano
-from ..core.keypoint_bvh import Mirror
 from ..core.store import Store
-from ..generation.importing import import_mano_motion
+from ..exchange.datasets.coco.importer import import_coco
+from ..exchange.importing import data_folder, import_bvh, import_keypoints, import_mano
+from ..exchange.keypoints2d.session import Reading, import_keypoints2d
+from ..exchange.motion.bvh.keypoints import Mirror
+from ..exchange.motion.mano_import import import_mano_motion
 from ..pipeline import Config, session_folder
 from ..screen import Screen
 from . import AsJson, Command, ConfigFile, Debug, Group
@@ -36,8 +36,8 @@ class ImportMano(Command):
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         files = [path for path in (self.one, self.other) if path is not None]
-        figures, said = import_mano(files, self.out or data_folder() / "mano")
-        return _told(figures, said, screen)
+        figures, messages = import_mano(files, self.out or data_folder() / "mano")
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class ImportMotion(Command):
         return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        figures, said = import_mano_motion(self.file, self.out, self.fps, self.hand_model)
-        return _told(figures, said, screen)
+        figures, messages = import_mano_motion(self.file, self.out, self.fps, self.hand_model)
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class ImportBvh(Command):
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         files = (self.left, self.right)
-        figures, said = import_bvh(files, self.out, self.fps, self.unit_m, self.mirror, self.sigma_m)
-        return _told(figures, said, screen)
+        figures, messages = import_bvh(files, self.out, self.fps, self.unit_m, self.mirror, self.sigma_m)
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class ImportKeypoints(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.formats import KEYPOINT_READERS
+        from ..exchange.registry import KEYPOINT_READERS
 
         read = KEYPOINT_READERS.get(self.file.suffix.lower(), KEYPOINT_READERS[".npz"])
-        figures, said = import_keypoints(
+        figures, messages = import_keypoints(
             self.file, self.out, self.fps, self.unit_m, self.swap_hands, self.mirror, self.sigma_m, read
         )
-        return _told(figures, said, screen)
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,15 @@ class ImportKeypoints2d(Command):
     json: AsJson = False
     debug: Debug = False
 
-    def over(self) -> tuple[Path | None, str | None]:
+    def config_sources(self) -> tuple[Path | None, str | None]:
         return self.config, self.session
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         root = session_folder(config, self.session)
         store = Store((self.store or str(root / "session.zarr")).rstrip("/"))
         fps = self.fps or config.fps
-        figures, said = import_keypoints2d(root, self.paths, self.reading, config.capture, fps, store)
-        return _told(figures, said, screen)
+        figures, messages = import_keypoints2d(root, self.paths, self.reading, config.capture, fps, store)
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,9 @@ class ImportInterHand26M(Command):
         return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.importing_interhand26m import import_interhand26m
+        from ..exchange.datasets.interhand26m.importer import import_interhand26m
 
-        figures, said = import_interhand26m(
+        figures, messages = import_interhand26m(
             self.folder,
             self.out,
             self.only,
@@ -193,7 +193,7 @@ class ImportInterHand26M(Command):
             screen,
             self.images,
         )
-        return _told(figures, said, screen)
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,8 @@ class ImportCoco(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        figures, said = import_coco(self.folder, self.out, self.fps)
-        return _told(figures, said, screen)
+        figures, messages = import_coco(self.folder, self.out, self.fps)
+        return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
@@ -228,14 +228,14 @@ class ImportHub(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..generation.importing_hub import import_hub
+        from ..exchange.datasets.hub.importer import import_hub
 
-        figures, said = import_hub(self.folder, self.out, self.only, screen)
-        return _told(figures, said, screen)
+        figures, messages = import_hub(self.folder, self.out, self.only, screen)
+        return _told(figures, messages, screen)
 
 
-def _told(figures: dict[str, Any], said: Sequence[str], screen: Screen) -> dict[str, Any]:
-    for line in said:
+def _told(figures: dict[str, Any], messages: Sequence[str], screen: Screen) -> dict[str, Any]:
+    for line in messages:
         screen.say(line)
     return figures
 

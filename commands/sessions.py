@@ -9,11 +9,13 @@ from typing import Annotated, Any, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..calibration.supply import supply_cameras
-from ..capture.synthesize import SynthesisSettings, synthesize
-from ..core.engine import Engine, EngineSettings
+from ..core.engine import Engine
 from ..core.errors import ConfigError
+from ..core.settings import EngineSettings
+from ..exchange.cameras.camera_import import supply_cameras
 from ..pipeline import STAGES, Config, Job, Stage, run, session_folder
+from ..rendering.settings import SynthesisSettings
+from ..rendering.synthesize import synthesize
 from ..screen import Screen
 from ..summary import rows, summarize
 from . import AsJson, Command, ConfigFile, Debug
@@ -40,7 +42,7 @@ class _Common(Command):
     def default(cls, config: Config) -> Self:
         return cls(tyro.MISSING, config)
 
-    def over(self) -> tuple[Path | None, str | None]:
+    def config_sources(self) -> tuple[Path | None, str | None]:
         return self.config, self.session or None
 
     def stages(self) -> tuple[Stage, ...]:
@@ -94,7 +96,7 @@ class Calibrate(_Common):
 
     def prepare(self, screen: Screen) -> dict[str, Any]:
         """A new cameras.toml, from another tool's file or from the hands, if that is asked for."""
-        settings, said = self.settings, []
+        settings, messages = self.settings, []
         found: dict[str, Any] = {}
         root = session_folder(settings, self.session)
         if self.source is None and self.unit_m is not None:
@@ -103,15 +105,15 @@ class Calibrate(_Common):
             )
         if self.source is not None:
             capture, calibration = settings.capture, settings.calibration
-            said += supply_cameras(root, self.source, self.unit_m, capture, calibration, settings.fps)
+            messages += supply_cameras(root, self.source, self.unit_m, capture, calibration, settings.fps)
             found["supplied"] = self.source
         if self.refine_from_hands:
             from ..calibration.refine_stage import refine_from_hands
 
             done = run(Job(self.session, settings, ("triangulate",), frozenset(), self.prune, self.store), screen)
             found["refinement"], lines = refine_from_hands(root, done.store, done.rig, self.force)
-            said += lines
-        for line in said:
+            messages += lines
+        for line in messages:
             screen.say(line)
         return found
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from .config import STRICT
+from .settings import STRICT
 
 Dictionary = Literal[
     "DICT_4X4_50",

@@ -14,12 +14,9 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import ConfigError
-
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-"""What every settings class asks of pydantic."""
 
 T = TypeVar("T")
 

@@ -12,15 +12,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import CRITICAL
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import ndarray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
 
-from .config import STRICT
 from .errors import ConfigError, SessionError
+from .settings import EngineSettings
 from .store import GroupSpec, Store, disk_errors
 
 Unit = tuple[int, ...]
@@ -29,20 +27,6 @@ PROGRESS_TOPIC = "handpipe-progress"
 
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
 """Dask makes its workers give freed memory back at once. Here every image would be page faults anew."""
-
-
-@settings(frozen=True, config=STRICT)
-class EngineSettings:
-    """Where the work runs. None of this changes a result."""
-
-    workers: Annotated[int | None, Field(ge=0, le=1024)] = None
-    """Worker processes; None is one per core, 0 runs everything in this process without Dask."""
-    scheduler: str | None = None
-    """Address of a running Dask scheduler (tcp://host:port); None starts a local cluster."""
-    chunk_frames: Annotated[int, Field(ge=1)] = 64
-    """Frames per chunk: what is computed, written and kept at once."""
-    dashboard: str = "127.0.0.1:0"
-    """Address of the local cluster's dashboard; `:0` takes a free port."""
 
 
 class Task(Protocol):

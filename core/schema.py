@@ -299,3 +299,8 @@ def read_taken_px(store: Store, frames: slice) -> ndarray:
         detected = read_candidates(store, frames, second_look=True)["points"]
     taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
     return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)
+
+
+def imported(store: Store, group: str = "keypoints") -> bool:
+    """Whether a group of the store came from `handpipe import`."""
+    return store.complete(group) and "imported" in store.attrs(group)

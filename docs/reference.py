@@ -13,10 +13,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from handpipe.capture.synthesize import SynthesisSettings
 from handpipe.core import schema
 from handpipe.core.schema import Columns
 from handpipe.pipeline import Config, NamedSession
+from handpipe.rendering.settings import SynthesisSettings
 
 DOCS = Path(__file__).parent
 

@@ -19,14 +19,14 @@ import torch
 from numpy import ndarray
 from scipy.interpolate import CubicSpline
 
-from handpipe.capture.render import STUDIO, light_hands, render_hands
-from handpipe.capture.skin import HandSkin, hand_skin
 from handpipe.capture.video import clip_writer
 from handpipe.core.cameras import Cameras
-from handpipe.core.hand_model import HandModel
 from handpipe.core.hands import HANDS, TIPS
-from handpipe.generation.evaluator import two_hand_frame
-from handpipe.generation.stored_motion import COLUMNS, motion_store, stored_motion
+from handpipe.generation.evaluation.evaluator import two_hand_frame
+from handpipe.hand.model import HandModel
+from handpipe.hand.stored_motion import COLUMNS, motion_store, stored_motion
+from handpipe.rendering.render import STUDIO, light_hands, render_hands
+from handpipe.rendering.skin import HandSkin, hand_skin
 
 FINE = 2
 """Pixels rendered for each pixel shown, in both directions."""

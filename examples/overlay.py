@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from handpipe.capture.session import CaptureSettings, read_session
+from handpipe.capture.session import read_session
+from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.video import read_frames
 from handpipe.core.hands import BONES, HANDS
 from handpipe.core.schema import read_cameras

@@ -14,7 +14,7 @@ from numpy import ndarray
 from scipy.linalg import get_lapack_funcs
 
 from ..core.hands import NUM_BETAS, NUM_JOINTS
-from .kinematics import NUM_PARAMETERS, Landmarks, Posed, pose_jacobian, pose_landmarks, shape_jacobian
+from .kinematics import NUM_PARAMETERS, Landmarks, PosedLandmarks, pose_jacobian, pose_landmarks, shape_jacobian
 from .residuals import HandState, PosePrior, Smoothness, geman_mcclure
 from .settings import FittingSettings
 
@@ -48,11 +48,11 @@ class Evidence:
             sigma_m=np.where(covered, np.nan, self.sigma_m),
         )
 
-    def cost(self, posed: Posed) -> ndarray:
+    def cost(self, posed: PosedLandmarks) -> ndarray:
         """(frame,)"""
         return geman_mcclure(posed.points_m - self.points_m, self.sigma_m, self.robust_scale)[0].sum(axis=1)
 
-    def weighted(self, posed: Posed) -> tuple[ndarray, ndarray]:
+    def weighted(self, posed: PosedLandmarks) -> tuple[ndarray, ndarray]:
         """Errors (frame, 63), 0 where unobserved, and their weights (frame, 63) in 1/m^2."""
         error = posed.points_m - self.points_m
         weight = geman_mcclure(error, self.sigma_m, self.robust_scale)[1]
@@ -61,7 +61,7 @@ class Evidence:
 
 
 def _linearise(
-    hand: Landmarks, state: HandState, posed: Posed, evidence: Evidence, prior: PosePrior
+    hand: Landmarks, state: HandState, posed: PosedLandmarks, evidence: Evidence, prior: PosePrior
 ) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """One Gauss-Newton model of points and prior, per frame.
 
@@ -123,13 +123,13 @@ def _term_cost(hand: Landmarks, state: HandState, terms: Sequence[PointTerm]) ->
     return total
 
 
-def _add_term(H: ndarray, g: ndarray, hand: Landmarks, posed: Posed, term: PointTerm) -> None:
+def _add_term(H: ndarray, g: ndarray, hand: Landmarks, posed: PosedLandmarks, term: PointTerm) -> None:
     """Adds a term to the normal matrices (frame, 51, 51) and gradients (frame, 51) of a block, in place."""
     slope, curve = term.normal(posed.points_m)
     felt = np.flatnonzero(slope.any(axis=(1, 2)) | curve.reshape(len(curve), -1).any(axis=1))
     if len(felt) == 0:
         return
-    posed = Posed(*(getattr(posed, field.name)[felt] for field in fields(posed)))
+    posed = PosedLandmarks(*(getattr(posed, field.name)[felt] for field in fields(posed)))
     J = pose_jacobian(hand, posed)
     slope, curve = slope[felt].reshape(len(felt), 1, -1), curve[felt]
     if curve.ndim == 4:
@@ -166,7 +166,7 @@ def _damp(H: ndarray, damping: ndarray | float) -> None:
     H[:, diagonal, diagonal] *= 1 + np.asarray(damping)[..., None]
 
 
-def _frame_costs(posed: Posed, state: HandState, evidence: Evidence, prior: PosePrior) -> ndarray:
+def _frame_costs(posed: PosedLandmarks, state: HandState, evidence: Evidence, prior: PosePrior) -> ndarray:
     return evidence.cost(posed) + prior.cost(state.angles)
 
 
@@ -186,7 +186,7 @@ def fit_shape(
     precision[NUM_BETAS:] = settings.landmark_offset_sd_m**-2
     precision *= max(1.0, len(state.transl) / settings.shape_evidence_frames)
 
-    def cost(h: Landmarks, s: HandState, p: Posed) -> float:
+    def cost(h: Landmarks, s: HandState, p: PosedLandmarks) -> float:
         shared = np.concatenate([h.betas, h.offsets_m.ravel()])
         return float(_frame_costs(p, s, evidence, prior).sum() + 0.5 * precision @ shared**2)
 

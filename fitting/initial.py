@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from ..core.hand_model import rotation_from_axis_angle
+from ..hand.model import rotation_from_axis_angle
 from .kinematics import Landmarks, axis_angle_from_rotation
 from .residuals import HandState, PosePrior
 

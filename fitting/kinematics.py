@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy import ndarray
 
-from ..core.hand_model import HandModel, forward_kinematics, rotation_from_axis_angle
 from ..core.hands import MANO_JOINT, MANO_TIP_VERTEX, NUM_JOINTS, NUM_MANO_JOINTS, TIPS
+from ..hand.model import HandModel, forward_kinematics, rotation_from_axis_angle
 
 NUM_PARAMETERS = 51
 
@@ -116,7 +116,7 @@ class Landmarks:
 
 
 @dataclass(frozen=True, eq=False)
-class Posed:
+class PosedLandmarks:
     """Landmarks in some frames, with what their derivatives need."""
 
     points_m: ndarray
@@ -133,7 +133,7 @@ class Posed:
     """(frame, pair, 3) each landmark as each of its joints carries it, without `transl`."""
 
 
-def pose_landmarks(hand: Landmarks, R_root: ndarray, angles: ndarray, transl: ndarray) -> Posed:
+def pose_landmarks(hand: Landmarks, R_root: ndarray, angles: ndarray, transl: ndarray) -> PosedLandmarks:
     """Landmarks of (frame, 3, 3) root rotations, (frame, 15, 3) anatomical angles, (frame, 3) translations."""
     frames = len(R_root)
     axis_angle = (angles[:, :, None] @ hand.frames)[:, :, 0]
@@ -148,10 +148,10 @@ def pose_landmarks(hand: Landmarks, R_root: ndarray, angles: ndarray, transl: nd
     arm = rest[:, landmark] - hand.rest_joints[joint]
     skinned = (R_world[:, joint] @ arm[..., None])[..., 0] + centers[:, joint]
     points = gather @ skinned + transl[:, None]
-    return Posed(points, axis_angle, R_local, R_world, centers, skinned)
+    return PosedLandmarks(points, axis_angle, R_local, R_world, centers, skinned)
 
 
-def pose_jacobian(hand: Landmarks, posed: Posed) -> ndarray:
+def pose_jacobian(hand: Landmarks, posed: PosedLandmarks) -> ndarray:
     """(frame, 63, 51) derivative of the landmarks by a step (transl, root turn, angles)."""
     frames = len(posed.points_m)
     landmark, joint, share = hand.levers
@@ -173,7 +173,7 @@ def pose_jacobian(hand: Landmarks, posed: Posed) -> ndarray:
     return out.reshape(frames, 3 * NUM_JOINTS, NUM_PARAMETERS)
 
 
-def _corrective_jacobian(hand: Landmarks, posed: Posed, turn: ndarray) -> ndarray:
+def _corrective_jacobian(hand: Landmarks, posed: PosedLandmarks, turn: ndarray) -> ndarray:
     """(frame, 5, 3, 45) how the fingertips' pose correctives change with the angles."""
     frames = len(turn)
     # dR = R [turn]x, one slice for each angle: (joint, frame, angle, 3, 3)
@@ -185,7 +185,7 @@ def _corrective_jacobian(hand: Landmarks, posed: Posed, turn: ndarray) -> ndarra
     return blended @ d_rest
 
 
-def shape_jacobian(hand: Landmarks, posed: Posed) -> ndarray:
+def shape_jacobian(hand: Landmarks, posed: PosedLandmarks) -> ndarray:
     """(frame, 63, 73) derivative of the landmarks by (betas 10, offsets 63)."""
     frames = len(posed.points_m)
     dirs = hand.model.rest_joint_dirs

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
-from ..core.hand_model import rotation_from_axis_angle
+from ..hand.model import rotation_from_axis_angle
 from .kinematics import NUM_PARAMETERS, axis_angle_from_rotation, right_jacobian_inverse
 
 LIMIT_SD_RAD = 0.1

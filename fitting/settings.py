@@ -7,11 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from ..core.config import STRICT
 from ..core.hands import NUM_JOINTS
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+from ..core.settings import STRICT, Count, Positive
 
 
 @dataclass(frozen=True, config=STRICT)

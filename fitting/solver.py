@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
-from ..core.hand_model import HandModel
 from ..core.hands import NUM_BETAS, NUM_JOINTS, NUM_POSE
+from ..hand.model import HandModel
 from .contact import fill, planes
 from .gauss_newton import Evidence, PointTerm, best_seen, fit_frames, fit_sequence, fit_shape
 from .initial import carry, initial_state

@@ -12,11 +12,10 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.engine import Plan, Unit
-from ..core.hand_model import HandModel
 from ..core.hands import HANDS
-from ..core.imported_session import imported
-from ..core.schema import MANO, SHAPE, group_spec, read_cameras, read_taken_px
+from ..core.schema import MANO, SHAPE, group_spec, imported, read_cameras, read_taken_px
 from ..core.store import Store
+from ..hand.model import HandModel
 from .gauss_newton import PointTerm, best_seen
 from .reprojection import reprojection_term, view_sigma_px
 from .settings import FittingSettings

@@ -32,8 +32,8 @@ from torch import Tensor
 
 from .. import __version__
 from ..core.errors import GenerationError
-from ..core.keypoints import RATES
 from ..core.store import disk_errors
+from ..hand.keypoints import RATES
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the previous schema would misread the checkpoint."""

@@ -7,12 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
-from ..core.config import STRICT
+from ..core.settings import STRICT, Count, NotNegative, Positive
 
-Positive = Annotated[float, Field(gt=0)]
 Precision = Literal["auto", "float32", "bfloat16"]
-NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 @settings(frozen=True, config=STRICT)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import WEBCAMS
 from toy_stage import Quiet
 
-from handpipe.capture.synthesize import SynthesisSettings, synthesize
-from handpipe.core.engine import Engine, EngineSettings
+from handpipe.core.engine import Engine
+from handpipe.core.settings import EngineSettings
+from handpipe.rendering.settings import SynthesisSettings
+from handpipe.rendering.synthesize import synthesize
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real recordings, where they are at hand."""
 
 TINY = SynthesisSettings(views=8, frames=8, fps=5.0, board_frames=60, width=480, height=384)
@@ -41,7 +43,7 @@ def tiny(_filmed, tmp_path):
 @pytest.fixture(scope="session")
 def four_cameras():
     """The real four-camera recording, or a skip."""
-    folder = SHARED_DATA / "caliscope_charuco_4cam_hands"
+    folder = WEBCAMS
     if not folder.is_dir():
         pytest.skip(f"the real recording is not at {folder}")
     return folder

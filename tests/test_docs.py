@@ -10,10 +10,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+from paths import ROOT
 
 from handpipe.cli import main
-
-ROOT = Path(__file__).parents[1]
 
 
 def load(path: Path):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from paths import ROOT
 
 FOLDERS = ("commands", "core", "capture", "calibration", "triangulation", "fitting", "generation")
 

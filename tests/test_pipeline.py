@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from test_video import write
+from clips import write
 
 from handpipe.cli import main
 from handpipe.core.store import SCHEMA_VERSION, Store
@@ -86,8 +86,8 @@ def test_mano_reproduces_through_smplx(done):
     """The parameters, given to smplx as a user would, give the joints that the store says."""
     import torch
 
-    from handpipe.core.hand_model import HandModel
     from handpipe.core.hands import HANDS, MANO_JOINT, MANO_TIP_VERTEX, TIPS
+    from handpipe.hand.model import HandModel
 
     data = xr.open_zarr(done / "session.zarr", group="mano")
     for hand in HANDS:

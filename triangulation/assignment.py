@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from ..core.anatomy import chirality_log_odds
 from ..core.cameras import Cameras
 from ..core.hands import HANDS, NUM_JOINTS, RIGHT
+from ..hand.anatomy import chirality_log_odds
 from .candidates import (
     MEMBER_SHARE,
     FrameCandidates,

@@ -8,9 +8,9 @@ from itertools import product
 import numpy as np
 from numpy import ndarray
 
-from ..core.anatomy import plausible_hand
 from ..core.cameras import Cameras
 from ..core.hands import NUM_JOINTS
+from ..hand.anatomy import plausible_hand
 from .robust import triangulate_robust
 
 TOLERANCE_M = 0.018

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from ..core.anatomy import plausible_hand
 from ..core.cameras import Cameras
 from ..core.hands import NUM_JOINTS
+from ..hand.anatomy import plausible_hand
 from .candidates import (
     MEMBER_SHARE,
     TOLERANCE_M,

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
 
-from ..core.config import STRICT
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
 from ..core.schema import (
@@ -29,18 +26,11 @@ from ..core.schema import (
 from ..core.store import Store
 from .assignment import add_second_look, labelled_members, predict_hands, recover_hands, triangulate_assigned
 from .grouping import SLOTS, HandGroups, group_hands
+from .settings import TriangulationSettings
 from .tracking import track_hands
 
 CODE = 4
 """Raised when the same input would give other numbers."""
-
-
-@settings(frozen=True, config=STRICT)
-class TriangulationSettings:
-    """How points are made of detections."""
-
-    max_sigma_m: Annotated[float, Field(gt=0)] = 0.05
-    """A point that is less certain than this is dropped, metres."""
 
 
 @dataclass(frozen=True)

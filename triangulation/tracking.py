@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from ..core.anatomy import chirality_log_odds
 from ..core.hands import HANDS, LEFT, RIGHT
+from ..hand.anatomy import chirality_log_odds
 from .grouping import HandGroups
 from .linking import hand_distance, link_slots, predict_hand
 

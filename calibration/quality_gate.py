@@ -1,0 +1,129 @@
+"""The gate: a rig that is not good enough does not pass into the later stages unless it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.cameras import Cameras
+from ..core.errors import CalibrationError
+from .calibrate import HeldOut
+from .checks import listed, same_pose
+from .settings import CalibrationSettings, KnownDistance
+
+LENS_POINT_M, TAPE = 0.02, 0.01
+"""A tape goes from somewhere on one lens to somewhere on the other, and not perfectly: metres, and a share."""
+
+
+def outside(held_out: HeldOut, names: Sequence[str], options: CalibrationSettings) -> list[str]:
+    """What is outside the limits, each with what was expected and found; empty for a good rig."""
+    complaints = []
+    over = np.nan_to_num(held_out.view_px) > options.max_reprojection_px
+    if over.any():
+        worst = [i for i in np.argsort(-np.nan_to_num(held_out.view_px)) if over[i]]
+        found = listed([f"{names[i]} {held_out.view_px[i]:.2f} px" for i in worst])
+        complaints.append(
+            f"expected held-out corners of the board within {options.max_reprojection_px:g} px RMS in every view "
+            f"(calibration.max_reprojection_px), but found {found}"
+        )
+    if held_out.distance_m * 1e3 > options.max_distance_mm:
+        complaints.append(
+            f"expected distances between held-out corners within {options.max_distance_mm:g} mm RMSE "
+            f"(calibration.max_distance_mm), but found {held_out.distance_m * 1e3:.2f} mm over {held_out.frames} frames"
+        )
+    return complaints
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Whether a rig is good enough to go on with."""
+
+    where: str
+    """The clips or the file it comes from."""
+    dead_views: float
+    """Share of the views that may stay without a calibration."""
+    advice: str
+    options: CalibrationSettings
+    square_m: float | None = None
+    """What was printed, where the rig comes from a board."""
+
+    def check(self, cameras: Cameras, reasons: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Raise CalibrationError when too many views have no calibration, or the rig cannot be.
+
+        Args:
+            cameras: the rig.
+            reasons: why views have no calibration, as far as known.
+        """
+        without = uncalibrated(cameras)
+        if len(cameras) < 2:
+            raise CalibrationError(
+                f"{self.where}: expected two views or more, for one cannot see depth, but found {len(cameras)}. "
+                "Add the clips of another camera."
+            )
+        if len(without) > int(self.dead_views * len(cameras)) or len(cameras) - len(without) < 2:
+            missing = ", ".join(without[:8]) + (", ..." if len(without) > 8 else "")
+            known = [f"{name}: {reasons[name]}" for name in without if name in reasons]
+            why = f" ({'; '.join(known[:3])})" if known else f" ({missing})"
+            raise CalibrationError(
+                f"{self.where}: expected a calibration for every view, but {len(without)} of {len(cameras)} have none"
+                f"{why}. {self.advice}, or take their clips away."
+            )
+        same = same_pose(cameras)
+        if same is not None:
+            raise CalibrationError(
+                f"{self.where}: expected cameras in different places, but {same[0]} and {same[1]} have the same pose. "
+                "Probably one clip, or one entry, stands there under two names: replace or remove one of them."
+            )
+        for known_distance in self.options.known_distances:
+            self._compare(cameras, known_distance)
+
+    def pass_or_stop(self, held_out: HeldOut, names: Sequence[str]) -> list[str]:
+        """Warnings about a rig outside the limits; CalibrationError where such a rig is to be stopped."""
+        complaints = outside(held_out, names, self.options)
+        if complaints and self.options.outside_limits == "stop":
+            raise CalibrationError(
+                f"{self.where}: {'; '.join(complaints)}. Measure `board` in session.yaml again, film the board slower "
+                "and in more of the volume, check that the clips are synchronized; or raise the limit, or set "
+                "`outside_limits: warn` under `calibration` to go on with it."
+            )
+        if held_out.frames == 0:
+            complaints.append("too few frames of the board are shared to hold some out: nothing judged the cameras")
+        return complaints
+
+    def _compare(self, cameras: Cameras, known: KnownDistance) -> None:
+        unknown = [name for name in (known.first, known.second) if name not in cameras.names]
+        if unknown:
+            raise CalibrationError(
+                f"calibration.known_distances: expected names of views, but there is no {unknown[0]} among "
+                f"{listed(cameras.names)}. Correct the name."
+            )
+        a, b = (cameras.centers_m[cameras.names.index(name)] for name in (known.first, known.second))
+        found_m = float(np.linalg.norm(a - b))
+        if np.isfinite(found_m) and abs(found_m - known.distance_m) > LENS_POINT_M + TAPE * known.distance_m:
+            ratio = known.distance_m / found_m
+            advice = "Measure again, or correct the file's units."
+            if self.square_m is not None:
+                advice = (
+                    f"If the tape is right, the board's squares are {1e3 * self.square_m * ratio:.1f} mm and not "
+                    f"{1e3 * self.square_m:.1f} mm: measure the print and correct `board`."
+                )
+            raise CalibrationError(
+                f"{self.where}: expected {known.first} and {known.second} to be {known.distance_m:g} m apart "
+                f"(calibration.known_distances), but they come out {found_m:.3f} m apart. {advice}"
+            )
+
+
+def uncalibrated(cameras: Cameras) -> list[str]:
+    """Names of the views without a calibration."""
+    return [name for name, ok in zip(cameras.names, cameras.calibrated, strict=True) if not ok]
+
+
+def over_views(values: ndarray, seen_by: Sequence[str], views: Sequence[str]) -> ndarray:
+    """(view,) values of some views at their place among all; NaN elsewhere."""
+    full = np.full(len(views), np.nan)
+    full[[list(views).index(view) for view in seen_by]] = values
+    return full

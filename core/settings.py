@@ -1,0 +1,32 @@
+"""What every settings class asks of pydantic, and the settings of the engine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as settings
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""What every settings class asks of pydantic."""
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Confidence = Annotated[float, Field(ge=0, le=1)]
+"""As a detector reports it."""
+
+
+@settings(frozen=True, config=STRICT)
+class EngineSettings:
+    """Where the work runs. None of this changes a result."""
+
+    workers: Annotated[int | None, Field(ge=0, le=1024)] = None
+    """Worker processes; None is one per core, 0 runs everything in this process without Dask."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler (tcp://host:port); None starts a local cluster."""
+    chunk_frames: Annotated[int, Field(ge=1)] = 64
+    """Frames per chunk: what is computed, written and kept at once."""
+    dashboard: str = "127.0.0.1:0"
+    """Address of the local cluster's dashboard; `:0` takes a free port."""

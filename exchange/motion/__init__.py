@@ -1,0 +1,1 @@
+"""Motion of hands: files of other programs."""

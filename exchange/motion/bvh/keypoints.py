@@ -1,0 +1,176 @@
+"""Keypoints in BVH motion: which of its joints are ours, in which unit, left- or right-handed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy import ndarray
+
+from ....core.errors import SessionError
+from ....core.files import read_text
+from ....core.hands import FINGERS, HANDS, JOINTS, NUM_JOINTS
+from ....hand.keypoints import MIRROR_X, Keypoints, guess_unit, other_hand, where_seen
+from .parser import Bvh, parse_bvh
+
+Mirror = Literal["auto", "yes", "no"]
+
+WORLD = "handpipe_world"
+"""Root of our own files. It stands still; its turn makes y up, which animation programs expect."""
+
+_THUMB, _FINGER = ("cmc", "mcp", "ip", "tip"), ("mcp", "pip", "dip", "tip")
+
+
+def bvh_joint(name: str, hand: str) -> str | None:
+    """Our name of a BVH joint of one hand, None for a joint that is none of the 21.
+
+    Understood are our own names, numbered ones (LeftHandIndex1 to 4, Thumb1 from the metacarpal's root) and ManipNet's
+    (INDEX_PIP_FE). ManipNet splits the thumb's saddle joint into two axes 28 mm apart, THUMB_CMC_FE and THUMB_CMC_AA;
+    neither is where the models have thumb_cmc (the nearer is 19 mm off), so neither is taken.
+    """
+    joint, _, end = name.partition("/")
+    word = re.sub("[^a-z0-9]", "", joint.lower())
+    if not word:
+        return None
+    word = word.replace("little", "pinky").removeprefix(hand).removeprefix("hand")
+    if word in ("", "wrist"):
+        return None if end else "wrist"
+    for finger in FINGERS:
+        places = _THUMB if finger == "thumb" else _FINGER
+        for number, place in enumerate(places):
+            flexion = () if place == "cmc" else (f"{finger}{place}fe",)
+            if word in (f"{finger}{place}", f"{finger}{number + 1}", *flexion):
+                # The end of the outermost joint is the fingertip, other ends are nothing we know.
+                last = {"": place, "end": "tip" if number == 2 else None}[end]
+                return None if last is None else f"{finger}_{last}"
+    return None
+
+
+def points_by_name(names: Sequence[str], tracks: ndarray, where: str) -> ndarray:
+    """Both hands' joints among named tracks.
+
+    Args:
+        names: as `bvh_joint` understands them; others, and empty ones, are passed over.
+        tracks: (frame, name, 3), NaN where missing.
+        where: the file, for messages.
+
+    Returns:
+        (frame, hand, 21, 3), NaN where missing.
+
+    Raises:
+        SessionError: two different tracks are called the same joint.
+    """
+    points = np.full((len(tracks), len(HANDS), NUM_JOINTS, 3), np.nan)
+    called: dict[tuple[str, str], int] = {}
+    for number, name in enumerate(names):
+        for index, hand in enumerate(HANDS):
+            joint = bvh_joint(name, hand)
+            if joint is None:
+                continue
+            first = called.setdefault((hand, joint), number)
+            if not np.array_equal(tracks[:, first], tracks[:, number], equal_nan=True):
+                raise SessionError(
+                    f"{where}: expected every joint once, but {names[first]} and {name} are both the {hand} {joint}. "
+                    "Rename or remove one of them."
+                )
+            points[:, index, JOINTS.index(joint)] = tracks[:, number]
+    return points
+
+
+def read_bvh(
+    paths: Sequence[Path],
+    sigma_m: float,
+    fps: float | None = None,
+    unit_m: float | None = None,
+    mirror: Mirror = "auto",
+) -> tuple[Keypoints, list[str]]:
+    """Keypoints of two BVH files with the same frames, left and right.
+
+    Args:
+        paths: left and right; the same file twice when it has both hands.
+        sigma_m: standard error of every joint.
+        fps: keep only this many frames per second; None keeps all.
+        unit_m: metres in one unit of the files; None finds it from the length of the bones.
+        mirror: negate x. "auto" does where both hands have the shape of the other: left-handed coordinates.
+
+    Returns:
+        The keypoints, and what there is to say about them.
+
+    Raises:
+        SessionError: not BVH, no hand, or the files do not belong together.
+    """
+    motions = [_parse(path) for path in paths]
+    frames, times = [len(m.values) for m in motions], [m.frame_time_s for m in motions]
+    if frames[0] != frames[1] or not np.isclose(times[0], times[1], rtol=1e-3):
+        raise SessionError(
+            f"{paths[1]}: expected {frames[0]} frames, one every {times[0]:g} s, as in {paths[0].name}, but found "
+            f"{frames[1]}, one every {times[1]:g} s. Give the two files of one recording."
+        )
+    step, rate = _thin(paths[0], 1 / times[0], fps)
+    points = np.stack(
+        [_bvh_points(path, m, hand, step) for path, m, hand in zip(paths, motions, HANDS, strict=True)], axis=1
+    )
+    messages = []
+    if unit_m is None:
+        name, unit_m = guess_unit(points)
+        messages.append(f"unit: {name}, by the length of the bones (--unit-m says otherwise)")
+    if max(motion.largest_turn() for motion in motions) < 2 * np.pi:
+        messages.append(
+            "warning: no joint ever turns by more than 6 degrees: if the angles are radians, convert them to degrees, "
+            "BVH's unit"
+        )
+    points = points * unit_m
+    wrong = other_hand(points)
+    if mirror == "yes" or (mirror == "auto" and set(wrong) == set(HANDS)):
+        points = points * MIRROR_X
+        if mirror == "auto":
+            messages.append(
+                "mirrored in x: both hands have the shape of the other, as in left-handed coordinates (Unity's). If "
+                "the two files are swapped instead, give them in the other order"
+            )
+    return where_seen(points, np.full(points.shape[:3], sigma_m), rate), messages
+
+
+def _parse(path: Path) -> Bvh:
+    motion = parse_bvh(read_text(path, "a BVH file"), str(path))
+    if motion.names[:1] != (WORLD,):
+        return motion
+    # Without its root's turn it is in the session's own axes again.
+    values = motion.values.copy()
+    values[:, : len(motion.channels[0])] = 0
+    return replace(motion, values=values)
+
+
+def _thin(path: Path, recorded_fps: float, fps: float | None) -> tuple[int, float]:
+    """Keep every how many frames, and how many a second that makes."""
+    # Frame times are rounded: 0.008333 s is 120 a second.
+    recorded = round(recorded_fps) if abs(recorded_fps - round(recorded_fps)) < 0.01 else recorded_fps
+    step = 1 if fps is None else round(recorded / fps)
+    if fps is not None and (step < 1 or not np.isclose(recorded / step, fps, rtol=1e-3)):
+        raise SessionError(
+            f"{path}: expected --fps to divide the recorded {recorded:g} frames per second, but got {fps:g}. "
+            f"Use {recorded / 2:g} or {recorded / 4:g}, or leave it out."
+        )
+    return step, recorded / step
+
+
+def _bvh_points(path: Path, motion: Bvh, hand: str, step: int) -> ndarray:
+    """(frame, 21, 3) in the file's unit."""
+    positions = motion.positions()[::step]
+    points = np.full((len(positions), NUM_JOINTS, 3), np.nan)
+    for joint, name in enumerate(motion.names):
+        ours = bvh_joint(name, hand)
+        # An end site without an offset says nothing about the fingertip.
+        if ours is not None and (motion.offset[joint].any() or not name.endswith("/end")):
+            points[:, JOINTS.index(ours)] = positions[:, joint]
+    if np.isfinite(points[0, :, 0]).sum() < 6:
+        names = ", ".join(name for name in motion.names[:12] if not name.endswith("/end"))
+        raise SessionError(
+            f"{path}: expected the joints of a {hand} hand, like WRIST, INDEX_MCP or {hand.title()}HandIndex1, but "
+            f"found {names}. Rename the joints."
+        )
+    return points

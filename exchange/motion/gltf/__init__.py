@@ -1,0 +1,1 @@
+"""Binary glTF 2.0 (.glb)."""

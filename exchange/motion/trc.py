@@ -1,0 +1,120 @@
+"""Track Row Column (TRC) text, the marker format of Motion Analysis that OpenSim reads: arrays to text and back.
+
+Six lines of header, tabs between columns: what the columns of the third line are, their values, the markers' names
+over three columns each, X1 Y1 Z1 X2 ..., an empty line. A marker that was not seen has three empty fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy import ndarray
+
+from ...core.errors import SessionError
+
+UNITS_M: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+
+KEYS = (
+    *("DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units"),
+    *("OrigDataRate", "OrigDataStartFrame", "OrigNumFrames"),
+)
+
+_REMEDY = "Export it again as TRC"
+
+
+@dataclass(frozen=True, eq=False)
+class Trc:
+    """One TRC file."""
+
+    names: tuple[str, ...]
+    points: ndarray
+    """(frame, marker, 3) in the file's unit, NaN where missing."""
+    units: str
+    """As the file states it: m, cm or mm."""
+    fps: float
+
+
+def trc_text(name: str, trc: Trc) -> str:
+    """The text of a file called `name`."""
+    frames, markers = trc.points.shape[:2]
+    rate = f"{trc.fps:.10g}"
+    numbers = "\t".join(f"{axis}{marker + 1}" for marker in range(markers) for axis in "XYZ")
+    lines = [
+        f"PathFileType\t4\t(X/Y/Z)\t{name}",
+        "\t".join(KEYS),
+        "\t".join((rate, rate, str(frames), str(markers), trc.units, rate, "1", str(frames))),
+        "Frame#\tTime\t" + "\t\t\t".join(trc.names) + "\t\t",
+        "\t\t" + numbers,
+        "",
+    ]
+    for frame, row in enumerate(trc.points):
+        values = (f"{value:.5f}" if np.isfinite(value) else "" for value in row.reshape(-1))
+        lines.append("\t".join((str(frame + 1), f"{frame / trc.fps:.6f}", *values)))
+    return "\n".join(lines) + "\n"
+
+
+def parse_trc(text: str, where: str = "TRC") -> Trc:
+    """The markers in a TRC file's text.
+
+    Raises:
+        SessionError: it is not TRC, truncated, or its numbers do not fit its header.
+    """
+    lines = text.lstrip("\ufeff").splitlines()
+    if not lines or not lines[0].startswith("PathFileType") or len(lines) < 6:
+        raise SessionError(
+            f"{where}: expected a TRC file, PathFileType and six lines of header, but found "
+            f"'{lines[0][:40] if lines else ''}'. {_REMEDY}."
+        )
+    header = _header(lines, where)
+    names = tuple(name.strip() for name in lines[3].split("\t")[2:] if name.strip())
+    if len(names) != header["NumMarkers"]:
+        raise SessionError(
+            f"{where}: expected the names of {header['NumMarkers']} markers, but found {len(names)}. {_REMEDY}."
+        )
+    rows = [(number, line) for number, line in enumerate(lines[5:], start=6) if line.strip()]
+    if len(rows) != header["NumFrames"] or not rows:
+        raise SessionError(
+            f"{where}: expected {header['NumFrames']} frames, but found {len(rows)}. It may be truncated: export it "
+            "again."
+        )
+    points = np.array([_row(line, len(names), f"{where}: line {number}") for number, line in rows])
+    return Trc(names, points.reshape(len(rows), len(names), 3), header["Units"], header["DataRate"])
+
+
+def _header(lines: Sequence[str], where: str) -> dict:
+    found = dict(zip(lines[1].split(), lines[2].split(), strict=False))
+    try:
+        header = {
+            "DataRate": float(found["DataRate"]),
+            "NumFrames": int(found["NumFrames"]),
+            "NumMarkers": int(found["NumMarkers"]),
+            "Units": found["Units"],
+        }
+    except (KeyError, ValueError) as error:
+        raise SessionError(
+            f"{where}: expected {', '.join(KEYS[:5])} in lines 2 and 3, but they cannot be read ({error}). {_REMEDY}."
+        ) from error
+    if header["Units"] not in UNITS_M or not 0 < header["DataRate"] < np.inf:
+        raise SessionError(
+            f"{where}: expected Units m, cm or mm and a DataRate above zero, but found {header['Units']} and "
+            f"{header['DataRate']:g}. Correct line 3."
+        )
+    return header
+
+
+def _row(line: str, markers: int, where: str) -> list[float]:
+    fields = line.split("\t")[2:]
+    extra = fields[3 * markers :]
+    try:
+        values = [float(field) if field.strip() else np.nan for field in fields[: 3 * markers]]
+    except ValueError as error:
+        raise SessionError(f"{where}: expected numbers, but {error}. {_REMEDY}.") from error
+    if len(values) != 3 * markers or any(field.strip() for field in extra):
+        raise SessionError(
+            f"{where}: expected {3 * markers} numbers after frame and time, but found {len(fields)}. {_REMEDY}."
+        )
+    if np.isinf(values).any():
+        raise SessionError(f"{where}: expected finite numbers or empty fields, but found infinity. {_REMEDY}.")
+    return values

@@ -1,0 +1,168 @@
+"""`handpipe train-evaluator`, and the file that it writes: the autoencoder, and all that its training was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ... import __version__
+from ...core.atomic import appearing
+from ...core.engine import Progress
+from ...core.errors import GenerationError
+from ...hand.keypoints import RATES
+from ...hand.loading import hand_models
+from ..model.kinematics import Kinematics
+from ..settings import EvaluatorSettings
+from ..training.motion_sources import MotionSource
+from ..training.windows import SAME_RATE, WindowBatch, Windows, open_sources
+from .evaluator import Evaluator, train_evaluator
+
+KEY = "handpipe_evaluator"
+"""Of the JSON in the file's header."""
+
+TRAINING_STRIDE = 3
+"""Frames from one window of the training to the next."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownEvaluator:
+    """An evaluator, and what reports say of it."""
+
+    evaluator: Evaluator
+    record: dict[str, Any]
+    """JSON: digest, settings, sources, windows, hand_model, handpipe_version."""
+
+    @property
+    def window(self) -> int:
+        return self.record["settings"]["window"]
+
+    @property
+    def fps(self) -> float:
+        return float(self.record["settings"]["fps"])
+
+
+def train_to_file(
+    names: Sequence[str],
+    settings: EvaluatorSettings,
+    hand_model: str | None,
+    out: Path,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Train an evaluator on sessions and leave it in a file; the same sessions and settings give the same one on the
+    same machine.
+
+    Args:
+        names: sources of motion, see `data.open_sources`.
+        settings: of the training.
+        hand_model: folder of the model in use; None for the procedural hand.
+        out: the file.
+        progress: where to show it.
+        force: replace a file that is there.
+
+    Returns:
+        The record that the file holds.
+
+    Raises:
+        GenerationError: no motion to learn from, motion at a lower rate, or a file is there already.
+    """
+    if out.exists() and not force:
+        raise GenerationError(f"{out}: expected nothing there yet, but found something. Use --force to replace it.")
+    if out.is_dir():
+        raise GenerationError(f"{out}: expected the name of a file for the evaluator, but found a folder. Name a file.")
+    known = trained(names, settings, hand_model, progress)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in known.evaluator.state.items()}
+    with appearing(out) as place:
+        place.write_bytes(safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
+    return known.record
+
+
+def trained(
+    names: Sequence[str], settings: EvaluatorSettings, hand_model: str | None, progress: Progress
+) -> KnownEvaluator:
+    """An evaluator of sessions; arguments and errors as for `train_to_file`."""
+    sources = open_sources(names, settings.fps, settings.window, hand_model)
+    check_rates(sources, settings.fps)
+    windows = Windows(sources, settings.window, settings.fps)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kinematics = Kinematics.of_models(hand_models(hand_model)).to(device)
+    joints_m = torch.cat([joints_of(kinematics, read) for read in windows.every(TRAINING_STRIDE)])
+    progress.start("evaluator", settings.steps, 0, "steps")
+    evaluator = train_evaluator(
+        joints_m, settings.seed, settings.steps, settings.batch, on_step=lambda: progress.advance(1)
+    )
+    progress.stop()
+    record = {
+        "digest": evaluator.digest,
+        "settings": asdict(settings),
+        "sources": list(names),
+        "windows": len(joints_m),
+        "hand_model": list(sources[0].hand_model),
+        "handpipe_version": __version__,
+    }
+    return KnownEvaluator(evaluator, record)
+
+
+def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
+    """The evaluator in a file of `train_to_file`; nothing in it is executed.
+
+    Raises:
+        GenerationError: not there, not such a file, damaged, or for other hand models.
+    """
+    todo = "Name a file that `handpipe train-evaluator` wrote."
+    if not path.is_file():
+        raise GenerationError(f"{path}: expected an evaluator, but there is no such file. {todo}")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get(KEY)
+            if header is None:
+                raise GenerationError(f"{path}: expected an evaluator, but the file holds other tensors. {todo}")
+            record = json.loads(header)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        known = KnownEvaluator(Evaluator.of_state(tensors), record)
+        complete = known.evaluator.model.frames == known.window and RATES[0] <= known.fps <= RATES[1]
+        named = isinstance(record["sources"], list) and all(isinstance(each, str) for each in record["sources"])
+        finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+        if not named or not finite or type(record["windows"]) is not int:
+            raise ValueError("no sources in its record" if finite else "numbers that are NaN or infinite")
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise GenerationError(f"{path}: expected an evaluator, but it cannot be read ({reason}). {todo}") from error
+    if not complete or record["digest"] != known.evaluator.digest:
+        raise GenerationError(
+            f"{path}: expected the evaluator {record.get('digest')}, but its numbers are of "
+            f"{known.evaluator.digest}: it is damaged. Copy it again, or train it again."
+        )
+    wanted = [model.model_id for model in hand_models(hand_model)]
+    if record.get("hand_model") != wanted:
+        raise GenerationError(
+            f"{path}: expected an evaluator trained with the hand model in use ({', '.join(wanted)}), but it was "
+            f"trained with {record.get('hand_model')}. Name that model with --hand-model, or train another."
+        )
+    return known
+
+
+def check_rates(sources: Sequence[MotionSource], fps: float) -> None:
+    """Raises GenerationError where motion was recorded at a lower rate: what lies between its frames is not known, and
+    interpolated frames would look smoother than any hand."""
+    for source in sources:
+        if source.fps < fps * (1 - SAME_RATE):
+            raise GenerationError(
+                f"{source.name}: expected motion at {fps:g} frames per second or more, but it has {source.fps:g}. "
+                f"Train an evaluator for it with `handpipe train-evaluator --fps {source.fps:g}`."
+            )
+
+
+def joints_of(kinematics: Kinematics, read: WindowBatch) -> Tensor:
+    """(window, frame, hand, 21, 3) metres."""
+    parts = (read.betas, read.global_orient, read.hand_pose, read.transl)
+    return kinematics.joints(kinematics.from_mano(*(torch.tensor(part, device=kinematics.device) for part in parts)))

@@ -1,0 +1,41 @@
+"""The denoisers: ours and two that others published, all given the same and of the same size."""
+
+from __future__ import annotations
+
+from ....core.errors import ConfigError
+from .conditioning import TIMESTEPS, Conditioning, Denoiser, DenoiserSettings
+from .handdiffuse import HandDiffuse
+from .intergen import InterGen
+from .mdm import MDM
+
+__all__ = ["DENOISERS", "PRESETS", "TIMESTEPS", "Conditioning", "Denoiser", "DenoiserSettings", "make_denoiser"]
+
+DENOISERS: dict[str, type[HandDiffuse] | type[MDM] | type[InterGen]] = {
+    "handdiffuse": HandDiffuse,
+    "mdm": MDM,
+    "intergen": InterGen,
+}
+
+PRESETS: dict[str, dict[str, DenoiserSettings]] = {
+    "small": {
+        "handdiffuse": DenoiserSettings(width=192, blocks=3, heads=3),
+        "mdm": DenoiserSettings(width=160, blocks=5, heads=5),
+        "intergen": DenoiserSettings(width=160, blocks=3, heads=5),
+    },
+    "base": {
+        "handdiffuse": DenoiserSettings(width=512, blocks=12, heads=8),
+        "mdm": DenoiserSettings(width=512, blocks=11, heads=8),
+        "intergen": DenoiserSettings(width=512, blocks=6, heads=8),
+    },
+}
+"""Preset, then denoiser: within a preset all have the same number of parameters, within 10 %."""
+
+
+def make_denoiser(name: str, settings: DenoiserSettings, channels: int, groups: int) -> Denoiser:
+    """An untrained denoiser for a representation; the weights follow from `torch.manual_seed`.
+
+    Raises ConfigError for an unknown name.
+    """
+    if name not in DENOISERS:
+        raise ConfigError(f"denoiser: expected one of {', '.join(DENOISERS)}, but found '{name}'. Choose one of them.")
+    return DENOISERS[name](settings, channels, groups)

@@ -1,0 +1,241 @@
+"""What is known of motion before any network: a Gaussian process over time, conditioned exactly on what is observed.
+
+Every channel of packed, normalised motion is taken as a stationary Gaussian process (Rasmussen & Williams 2006, chapter
+2) whose temporal correlation, one for each channel group, is that of the training data (statistics.py); the level and
+the variance of a recording are its own, told by what is observed of it. Conditioned on the observed entries it has a
+mean, `base`, that meets them, and a covariance that is zero there; from a noisy x_t = alpha x0 + sigma eps it gives the
+exact posterior of x0 (the Wiener filter).
+
+Shapes: packed motion x is (batch, frame, hand, channel). Smooth kernels are nearly singular, so whatever is factored is
+factored in float64; what is handed out is float32. Nothing here is differentiated, and autocast does not reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .normalization import Statistics, fitted_correlation
+from .precision import full_precision
+
+LEVEL_VARIANCE = 3.0
+"""How far, squared, the level of a recording may lie from that of the training data, beside the variance inside them.
+Once a frame is observed it tells the level (universal kriging, Cressie 1993, section 3.4): what is far from every
+observed frame then falls back to the observed ones' level and not to the training data's."""
+
+TYPICAL_FRAMES = 3.0
+"""How many observed frames it takes to believe as much in them as in the training data about how lively a motion is. A
+still hand and a fast one have the same kernel but not the same variance: with a gamma prior on its inverse the process
+is Student's t (Rasmussen and Williams 2006, section 9.9), of which we keep the mean and the scale."""
+
+NOISE_FLOOR = 1e-10
+"""Least variance of the noise in x_t, so that sigma = 0 is answered too."""
+
+_SYSTEMS_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The Gaussian process of normalised packed motion over a number of frames; its mean is 0."""
+
+    kernels: Tensor
+    """(group, frame, frame) positive definite with unit diagonal, float64; all channels of a group share it."""
+    sizes: tuple[int, ...]
+    """Channels in each group."""
+
+    @classmethod
+    def of(cls, statistics: Statistics, frames: int) -> Prior:
+        """The prior of motions of that many frames, also of more than the statistics saw."""
+        measured = statistics.correlation
+        fitted = np.stack([fitted_correlation(row, frames) for row in measured.double().cpu().numpy()])
+        frame = torch.arange(frames)
+        toeplitz = torch.from_numpy(fitted)[:, (frame[:, None] - frame).abs()]
+        return cls(toeplitz.to(measured.device), statistics.sizes)
+
+    def to(self, device: torch.device | str) -> Prior:
+        return Prior(self.kernels.to(device), self.sizes)
+
+    def group_mask(self, mask: Tensor) -> Tensor:
+        """(batch, frame, hand, group) of a mask (batch, frame, hand, channel) that is constant within each group."""
+        return torch.stack([part[..., 0] for part in mask.split(self.sizes, -1)], -1)
+
+    @torch.no_grad()
+    @full_precision
+    def condition(self, mask: Tensor, values: Tensor, mean: Tensor | None = None) -> Conditional:
+        """The process given `values` where `mask`, both (batch, frame, hand, channel); mask is bool.
+
+        `mask` is constant within each channel group; `values` are normalised and may be anything where unobserved.
+        `mean`, broadcastable to them, is what it has where nothing is observed: 0 by default. The level that the
+        observed values have relative to it moves all frames (`LEVEL_VARIANCE`), and how far they stray from it says how
+        large the covariance is (`TYPICAL_FRAMES`).
+        """
+        frames = self.kernels.shape[-1]
+        assert mask.shape == values.shape == (len(mask), frames, mask.shape[2], sum(self.sizes))
+        observed = self.group_mask(mask).permute(0, 2, 3, 1)  # (batch, hand, group, frame)
+        batch, hands, groups, _ = observed.shape
+        group = torch.arange(groups, device=mask.device, dtype=torch.uint8).expand(batch, hands, groups)[..., None]
+        known = observed.sum(-1, dtype=torch.uint8 if frames < 256 else torch.int32, keepdim=True)
+        systems, index = torch.cat([known, group, observed], -1).flatten(0, 2).unique(dim=0, return_inverse=True)
+        weights, covariances, roots = _kriging(self.kernels, systems[:, 1].long(), systems[:, 2:].bool())
+        index = index.view(batch, hands, groups)
+        seen = torch.where(mask, values if mean is None else values - mean, 0)
+        base = _apply(weights, index, seen, self.sizes)
+        if mean is not None:
+            base += mean
+        base = torch.where(mask, values, base)
+        spread = _apply(roots, index, seen, self.sizes).square_().sum(1).split(self.sizes, -1)
+        liveliness = torch.stack([part.mean(-1) for part in spread], -1)  # about one for each observed frame
+        variance = (TYPICAL_FRAMES + liveliness) / (TYPICAL_FRAMES + observed.sum(-1))
+        return Conditional(base, covariances, index, variance.double(), self.sizes)
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """A Gaussian over normalised packed motion: independent channels, correlated frames.
+
+    Batch entries, hands and groups with the same kernel and the same observed frames share one covariance.
+    """
+
+    base: Tensor
+    """(batch, frame, hand, channel) its mean; the observed values where there are any."""
+    covariances: Tensor
+    """(system, frame, frame) float64, the different ones; rows and columns of observed frames are 0."""
+    index: Tensor
+    """(batch, hand, group) which of them holds."""
+    variance: Tensor
+    """(batch, hand, group) float64, its factor: how lively the motion is, judged by what is observed."""
+    sizes: tuple[int, ...]
+    """Channels in each group."""
+
+    @property
+    def covariance(self) -> Tensor:
+        """(batch, hand, group, frame, frame), float64."""
+        return self.covariances[self.index] * self.variance[..., None, None]
+
+    @property
+    def std(self) -> Tensor:
+        """(batch, frame, hand, channel) before any noisy sample is seen; 0 where observed."""
+        shared = self.covariances.diagonal(dim1=-2, dim2=-1).clamp_min(0)[self.index]
+        return _per_channel((shared * self.variance[..., None]).sqrt().to(self.base.dtype), self.sizes)
+
+    @torch.no_grad()
+    @full_precision
+    def posterior(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of x0 given x_t = alpha x0 + sigma eps; all (batch, frame, hand, channel).
+
+        `alpha` and `sigma` are (batch,). Observed entries come out as the observed values with a deviation of 0,
+        whatever x_t holds there. With S = alpha^2 C + sigma^2 I and the Wiener filter W = S^-1 C, the mean is
+        base + alpha W (x_t - alpha base) and the covariance C - alpha^2 C S^-1 C = sigma^2 W.
+        """
+        assert x_t.shape == self.base.shape
+        assert alpha.shape == sigma.shape == x_t.shape[:1]
+        signal, noise = alpha.double().square(), sigma.double().square().clamp_min(NOISE_FLOOR)
+        # A covariance that is v times as large is, in other units, noise that is v times as small.
+        relative = noise[:, None, None] / self.variance
+        levels = torch.stack([self.index.double(), signal[:, None, None].expand_as(relative), relative], -1)
+        keys, index = levels.flatten(0, 2).unique(dim=0, return_inverse=True)
+        index = index.view(self.index.shape)
+        wiener, variance = _wiener(self.covariances, keys[:, 0].long(), keys[:, 1], keys[:, 2])
+        scale = alpha.to(self.base)[:, None, None, None]
+        residual = torch.addcmul(x_t.to(self.base), scale, self.base, value=-1)
+        mean = _apply(wiener, index, residual, self.sizes).mul_(scale).add_(self.base)
+        std = (variance[index] * self.variance[..., None]).sqrt().to(self.base)
+        return mean, _per_channel(std, self.sizes)
+
+    @torch.no_grad()
+    @full_precision
+    def smooth(self, gradient: Tensor) -> Tensor:
+        """C @ gradient (batch, frame, hand, channel): the step of steepest ascent in the metric of this Gaussian.
+
+        It is smooth over time, and 0 where observed.
+        """
+        step = _apply(self.covariances, self.index, gradient.to(self.base.dtype), self.sizes)
+        return step * _per_channel(self.variance[..., None].to(step.dtype), self.sizes)
+
+    def restrict(self, frames: slice) -> Conditional:
+        """The marginal over some of the frames; what was observed outside them still counts."""
+        covariances = self.covariances[:, frames, frames]
+        return Conditional(self.base[:, frames], covariances, self.index, self.variance, self.sizes)
+
+
+def _kriging(kernels: Tensor, group: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+    """Weights of the observed frames in each frame's mean, float32, covariances, float64, and whitening roots, float32.
+
+    All are (system, frame, frame); root @ values is, by the kernel, as many independent numbers of variance 1 as there
+    are observed frames, and then zeros.
+
+    `group` is (system,), `observed` (system, frame), with the systems of few observed frames first. The equations of a
+    block are as many as its fullest system's; an identity fills the others up.
+    """
+
+    def some(group: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        seen = observed.to(kernels.dtype)
+        kernel = kernels[group] + LEVEL_VARIANCE * seen.amax(dim=1)[:, None, None]
+        frames = kernel.shape[-1]
+        order = seen.argsort(dim=1, descending=True, stable=True)[:, : max(1, int(seen[-1].sum()))]
+        held = seen.gather(1, order)
+        rows = order[:, :, None].expand(-1, -1, frames)
+        across = kernel.gather(1, rows) * held[:, :, None]  # (observed frame, frame)
+        known = (across * seen[:, None]).gather(2, order[:, None].expand(-1, order.shape[1], -1))
+        known.diagonal(dim1=-2, dim2=-1).add_(1 - held)
+        factor = _factor(known)
+        half, weights = _solve(factor, across)
+        covariance = torch.baddbmm(kernel, half.mT, half, alpha=-1)
+        hidden = 1 - seen
+        covariance.mul_(hidden[:, :, None]).mul_(hidden[:, None])
+        spread = torch.zeros_like(kernel, dtype=torch.float32)
+        root = torch.linalg.solve_triangular(factor, torch.diag_embed(held), upper=False)
+        roots = spread.scatter(2, order[:, None].expand_as(root), root.float())
+        return spread.scatter(1, rows, weights.float()).mT, covariance, roots
+
+    return _in_blocks(some, group, observed)
+
+
+def _wiener(covariances: Tensor, system: Tensor, signal: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+    """S^-1 C (pair, frame, frame) with S = signal C + noise I, float32, and the posterior variance (pair, frame)."""
+
+    def some(system: Tensor, signal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        covariance = covariances[system]
+        S = covariance * signal[:, None, None]
+        S.diagonal(dim1=-2, dim2=-1).add_(noise[:, None])
+        _, wiener = _solve(_factor(S), covariance)
+        variance = noise[:, None] * wiener.diagonal(dim1=-2, dim2=-1).clamp_min(0)
+        return wiener.float(), variance
+
+    return _in_blocks(some, system, signal, noise)
+
+
+def _in_blocks(function: Callable[..., tuple[Tensor, ...]], *arguments: Tensor) -> tuple[Tensor, ...]:
+    """`function` of few systems at a time: intermediate results that stay in the cache halve the time on a CPU."""
+    blocks = zip(*(argument.split(_SYSTEMS_AT_ONCE) for argument in arguments), strict=True)
+    return tuple(torch.cat(parts) for parts in zip(*(function(*block) for block in blocks), strict=True))
+
+
+def _factor(A: Tensor) -> Tensor:
+    """Lower Cholesky factor, without waiting for the device to say whether there is one: the floors make it sure."""
+    return torch.linalg.cholesky_ex(A, check_errors=False).L
+
+
+def _solve(factor: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """L^-1 right and (L L^T)^-1 right; on CPUs two triangular solves are faster than `cholesky_solve`."""
+    half = torch.linalg.solve_triangular(factor, right, upper=False)
+    return half, torch.linalg.solve_triangular(factor.mT, half, upper=True)
+
+
+def _apply(matrices: Tensor, index: Tensor, x: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """matrices[index[batch, hand, group]] @ x over frames; x is (batch, frame, hand, channel)."""
+    matrices, x = matrices.to(x.dtype), x.transpose(1, 2)
+    out = torch.empty_like(x.transpose(1, 2), memory_format=torch.contiguous_format)
+    for group, (part, into) in enumerate(zip(x.split(sizes, -1), out.transpose(1, 2).split(sizes, -1), strict=True)):
+        into.copy_(matrices[index[:, :, group]] @ part)
+    return out
+
+
+def _per_channel(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """(batch, frame, hand, channel) of values (batch, hand, group, frame)."""
+    each = values.permute(0, 3, 1, 2)[..., None]  # (batch, frame, hand, group, 1)
+    return torch.cat([each[..., group, :].expand(*each.shape[:3], size) for group, size in enumerate(sizes)], -1)

@@ -1,0 +1,231 @@
+"""Two ways to write two-hand motion as numbers: absolute and relative (HandDiffuse, arXiv 2312.04867).
+
+THE mirror convention lives here, in `_Layout.mirror_left`: the numbers of the left hand are those of its mirror image
+(x -> -x: vectors v become M v, rotations R become M R M), so a network sees two right hands and shares its weights.
+Hence `pack(motion.mirrored(), ...) == pack(motion, ...).flip(-2)`.
+
+Rotations are written as their first two columns (Zhou et al. 2019), 6 numbers: x0 x1 x2 y0 y1 y2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ...core.hands import LEFT, NUM_JOINTS, NUM_MANO_JOINTS
+from .motion import MIRROR, Motion
+from .precision import full_precision
+
+if TYPE_CHECKING:
+    from .controls import Controls
+
+
+@dataclass(frozen=True)
+class Channels:
+    """A group of channels that is observed together, or not."""
+
+    name: str
+    start: int
+    stop: int
+
+    @property
+    def slice(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+_VECTOR = MIRROR
+"""Signs of a vector's numbers in the mirror."""
+_ROTATION = tuple(row * column for column in MIRROR[:2] for row in MIRROR)
+"""Signs of a rotation's six numbers in the mirror: M R M."""
+_FINGER_JOINTS = NUM_MANO_JOINTS - 1
+
+
+class _Layout:
+    """Groups of channels side by side, each known by the signs of its numbers in the mirror."""
+
+    def __init__(self, **signs: tuple[float, ...]) -> None:
+        stops = list(accumulate(map(len, signs.values())))
+        self.groups = tuple(map(Channels, signs, [0, *stops], stops))
+        self._signs = torch.tensor([*chain.from_iterable(signs.values())])
+
+    def mirror_left(self, x: Tensor) -> Tensor:
+        """(..., frame, hand, channel) numbers with the left hand's mirrored; doing it twice undoes it."""
+        signs = torch.stack([self._signs, torch.ones_like(self._signs)]).to(x)
+        return x * signs
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The groups of (..., frame, hand, channel) numbers, each hand as it is and in at least single precision."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        return self.mirror_left(x).split([group.stop - group.start for group in self.groups], dim=-1)
+
+
+class Representation(Protocol):
+    """How two-hand motion is written as numbers. All tensors have any leading batch axes."""
+
+    name: ClassVar[str]
+    groups: ClassVar[tuple[Channels, ...]]
+    """Its groups of channels, in order."""
+    channels: ClassVar[int]
+    """Their total number."""
+    absolute: ClassVar[bool]
+    """Whether a wrist's pose is among the numbers, so that observing it fixes them."""
+
+    def pack(self, motion: Motion, joints_m: Tensor) -> Tensor:
+        """(..., frame, hand, channel) numbers of a motion and its (..., frame, hand, 21, 3) joints, metres."""
+        ...
+
+    def unpack(self, x: Tensor, betas: Tensor) -> Motion:
+        """The motion that (..., frame, hand, channel) numbers mean, from their rotations; betas (..., hand, 10)."""
+        ...
+
+    def joints(self, x: Tensor) -> Tensor:
+        """(..., frame, hand, 21, 3) the channels that are joints, as points in metres."""
+        ...
+
+    def observed(self, controls: Controls) -> Tensor:
+        """(..., frame, hand, channel) bool: which numbers the controls determine."""
+        ...
+
+
+class GlobalRepresentation:
+    """Wrists, orientations and joints in the motion's own frame, and finger rotations."""
+
+    _layout: ClassVar = _Layout(
+        wrist=_VECTOR, orient=_ROTATION, pose=_FINGER_JOINTS * _ROTATION, joints=NUM_JOINTS * _VECTOR
+    )
+    name: ClassVar[str] = "global"
+    groups: ClassVar[tuple[Channels, ...]] = _layout.groups
+    channels: ClassVar[int] = groups[-1].stop
+    absolute: ClassVar[bool] = True
+
+    @full_precision
+    def pack(self, motion: Motion, joints_m: Tensor) -> Tensor:
+        orient, pose = to_6d(motion.R_world_wrist), to_6d(motion.R_pose).flatten(-2)
+        return self._layout.mirror_left(torch.cat([motion.wrist_m, orient, pose, joints_m.flatten(-2)], dim=-1))
+
+    @full_precision
+    def unpack(self, x: Tensor, betas: Tensor) -> Motion:
+        wrist, orient, pose, _ = self._layout.split(x)
+        return Motion(wrist, from_6d(orient), from_6d(pose.unflatten(-1, (-1, 6))), betas)
+
+    def joints(self, x: Tensor) -> Tensor:
+        """(..., frame, hand, 21, 3) metres, in the motion's frame."""
+        return self._layout.split(x)[-1].unflatten(-1, (-1, 3))
+
+    def observed(self, controls: Controls) -> Tensor:
+        wrist, orient, pose = controls.has_wrist, controls.has_orient, controls.has_pose
+        return _widened(self.groups, wrist, orient, pose, wrist & orient & pose)
+
+
+class LocalRepresentation:
+    """Each hand as seen from its own wrist: nothing changes when the whole motion is moved.
+
+    The step is the wrist's increment and the turn its rotation, both in the wrist's previous frame; frame 0 has none
+    and holds zero and the identity. `other` is the other hand's wrist, place and orientation, in this wrist's frame.
+    """
+
+    _layout: ClassVar = _Layout(
+        step=_VECTOR,
+        turn=_ROTATION,
+        other=_VECTOR + _ROTATION,
+        pose=_FINGER_JOINTS * _ROTATION,
+        joints=NUM_JOINTS * _VECTOR,
+    )
+    name: ClassVar[str] = "local"
+    groups: ClassVar[tuple[Channels, ...]] = _layout.groups
+    channels: ClassVar[int] = groups[-1].stop
+    absolute: ClassVar[bool] = False
+
+    @full_precision
+    def pack(self, motion: Motion, joints_m: Tensor) -> Tensor:
+        wrist, R = motion.wrist_m, motion.R_world_wrist
+        # Frame 0 is its own predecessor, which makes its step zero and its turn the identity.
+        R_before = torch.cat([R[..., :1, :, :, :], R[..., :-1, :, :, :]], dim=-4)
+        wrist_before = torch.cat([wrist[..., :1, :, :], wrist[..., :-1, :, :]], dim=-3)
+        numbers = [
+            _into(R_before, wrist - wrist_before),
+            to_6d(R_before.mT @ R),
+            _into(R, wrist.flip(-2) - wrist),
+            to_6d(R.mT @ R.flip(-3)),
+            to_6d(motion.R_pose).flatten(-2),
+            ((joints_m - wrist[..., None, :]) @ R).flatten(-2),
+        ]
+        return self._layout.mirror_left(torch.cat(numbers, dim=-1))
+
+    @full_precision
+    def unpack(self, x: Tensor, betas: Tensor) -> Motion:
+        """The motion in the frame of the left wrist at frame 0.
+
+        The left hand's increments are summed up and the right hand is placed by the left one's `other`; the right
+        hand's own step, turn and `other` say the same again and are not asked.
+        """
+        step, turn, other, pose, _ = self._layout.split(x)
+        R_turn = from_6d(turn[..., 1:, LEFT, :])
+        start = torch.eye(3, dtype=x.dtype, device=x.device).expand(*R_turn.shape[:-3], 1, 3, 3)
+        R_left = cumulative_rotation(torch.cat([start.to(R_turn), R_turn], dim=-3))
+        moved = (R_left[..., :-1, :, :] @ step[..., 1:, LEFT, :, None])[..., 0]
+        left = torch.cat([torch.zeros_like(step[..., :1, LEFT, :]), moved.cumsum(-2)], dim=-2)
+        right = left + (R_left @ other[..., LEFT, :3, None])[..., 0]
+        R_right = R_left @ from_6d(other[..., LEFT, 3:])
+        return Motion(
+            torch.stack([left, right], dim=-2),
+            torch.stack([R_left, R_right], dim=-3),
+            from_6d(pose.unflatten(-1, (-1, 6))),
+            betas,
+        )
+
+    def joints(self, x: Tensor) -> Tensor:
+        """(..., frame, hand, 21, 3) metres, in each hand's wrist frame."""
+        return self._layout.split(x)[-1].unflatten(-1, (-1, 3))
+
+    def observed(self, controls: Controls) -> Tensor:
+        placed = controls.has_wrist & controls.has_orient
+        step = placed.clone()
+        step[..., 1:, :] &= placed[..., :-1, :]
+        step[..., 0, :] = False
+        both = placed.all(dim=-1, keepdim=True).expand_as(placed)
+        return _widened(self.groups, step, step, both, controls.has_pose, controls.has_pose)
+
+
+REPRESENTATIONS: dict[str, Representation] = {
+    representation.name: representation for representation in (GlobalRepresentation(), LocalRepresentation())
+}
+
+
+def to_6d(R: Tensor) -> Tensor:
+    """(..., 6) first two columns of (..., 3, 3) rotations (Zhou et al. 2019)."""
+    return R[..., :2].mT.flatten(-2)
+
+
+@full_precision
+def from_6d(six: Tensor) -> Tensor:
+    """(..., 3, 3) rotations of (..., 6) numbers, which need not be orthonormal: Gram-Schmidt (Zhou et al. 2019)."""
+    x = normalize(six[..., :3], dim=-1)
+    y = six[..., 3:]
+    y = normalize(y - (x * y).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+
+
+def cumulative_rotation(R: Tensor) -> Tensor:
+    """(..., frame, 3, 3) the products R_0 R_1 ... R_f, in log2(frame) batched steps (Hillis and Steele 1986)."""
+    reach = 1
+    while reach < R.shape[-3]:
+        R = torch.cat([R[..., :reach, :, :], R[..., :-reach, :, :] @ R[..., reach:, :, :]], dim=-3)
+        reach *= 2
+    return R
+
+
+def _into(R: Tensor, v: Tensor) -> Tensor:
+    """(..., 3) vectors v in the frames whose axes are the columns of (..., 3, 3) R: R^T v."""
+    return (v[..., None, :] @ R)[..., 0, :]
+
+
+def _widened(groups: tuple[Channels, ...], *seen: Tensor) -> Tensor:
+    """(..., channel) bool from one (...) bool for each group."""
+    parts = [mask[..., None].expand(*mask.shape, g.stop - g.start) for g, mask in zip(groups, seen, strict=True)]
+    return torch.cat(parts, dim=-1)

@@ -1,0 +1,1 @@
+"""Drawing motion from a trained model."""

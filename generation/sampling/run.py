@@ -1,0 +1,338 @@
+"""`handpipe generate`: from a checkpoint and what is to be obeyed to a store of motions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from ...core.engine import Progress
+from ...core.errors import ConfigError, GenerationError
+from ...core.hands import HANDS, NUM_BETAS
+from ...core.store import Store
+from ...hand.loading import hand_models
+from .. import checkpoint as checkpoints
+from ..checkpoint import Checkpoint
+from ..model.controls import Controls
+from ..model.denoisers import PRESETS, make_denoiser
+from ..model.diffusion import SamplerSettings, Schedule
+from ..model.kinematics import Kinematics
+from ..model.motion import Motion
+from ..model.motion_model import MotionModel
+from ..model.normalization import Statistics
+from ..model.precision import in_bfloat16
+from ..model.representations import REPRESENTATIONS
+from ..settings import Precision, SamplingSettings
+from .control_files import Keyframes, Trajectory, contradictions, read_keyframes, read_trajectory
+from .output import given_arrays, mano_arrays, write_motions
+from .windows import SamplingOptions, noise_for, sample_motion, window_starts
+
+STEPS = {"dpm": 15, "ddim": 50, "ddpm": 1000}
+"""Denoising steps of a sampler where the settings do not say."""
+
+SHAPE_DRAW = -1
+"""The number by which the draw of a sample's hands is told from those of its windows' noise."""
+
+MAX_FRAMES = 1_000_000
+"""Of all samples of a store: nine hours at 30 frames per second."""
+
+CODE = 1
+"""Raised when the same request would give other motion."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint, ready to sample from."""
+
+    model: MotionModel
+    R_home: Tensor
+    """(3, 3) the turn from the training data's world to the canonical frame, on the whole."""
+    betas: Tensor
+    """(source, hand, 10) the hands that it was trained on."""
+    checkpoint: Checkpoint
+
+    @property
+    def window(self) -> int:
+        return self.checkpoint.config["window"]
+
+    @property
+    def fps(self) -> float:
+        return float(self.checkpoint.config["fps"])
+
+
+def load_model(
+    folder: Path, hand_model: str | None, device: torch.device, precision: Precision = "auto"
+) -> LoadedModel:
+    """The model in a checkpoint.
+
+    Raises:
+        GenerationError: there is none, it is damaged, or it was trained for other hand models.
+    """
+    checkpoint = checkpoints.load(folder)
+    models = hand_models(hand_model)
+    checkpoint.expect(hand_model=tuple(model.model_id for model in models))
+    config, tensors = checkpoint.config, checkpoint.statistics
+    preset, name = config["settings"].get("preset"), config["denoiser"]
+    if (
+        not isinstance(preset, str)
+        or preset not in PRESETS
+        or name not in PRESETS[preset]
+        or config["representation"] not in REPRESENTATIONS
+    ):
+        raise GenerationError(
+            f"{folder}: expected a preset, a denoiser and a representation that this handpipe knows, but found "
+            f"{preset}, {name} and {config['representation']}. Update handpipe, or train again."
+        )
+    representation = REPRESENTATIONS[config["representation"]]
+    sizes = tuple(group.stop - group.start for group in representation.groups)
+    network = make_denoiser(name, PRESETS[preset][name], representation.channels, len(sizes))
+    try:
+        network.load_state_dict(checkpoint.weights)
+        statistics = Statistics(tensors["mean"], tensors["std"], tensors["correlation"], sizes)
+        R_home, betas = tensors["R_home"], tensors["betas"]
+        _check_statistics(tensors, representation.channels, len(sizes))
+    except (KeyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise GenerationError(
+            f"{folder}: expected the weights of a {preset} {name} for {representation.name} motion, but they do not "
+            f"fit ({reason}). Train again."
+        ) from error
+    model = MotionModel(
+        network.to(device).eval(),
+        network.uses_prior,
+        representation,
+        statistics.to(device),
+        Kinematics.of_models(models).to(device),
+        Schedule(),
+        in_bfloat16(precision, device),
+    )
+    return LoadedModel(model, R_home.to(device), betas.to(device), checkpoint)
+
+
+def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int) -> None:
+    """Raises RuntimeError where a tensor is of another shape or kind, which would broadcast to motion of no sense."""
+    shapes = {
+        "mean": (channels,),
+        "std": (channels,),
+        "correlation": (groups, *tensors["correlation"].shape[1:2]),
+        "R_home": (3, 3),
+        "betas": (*tensors["betas"].shape[:1], len(HANDS), NUM_BETAS),
+    }
+    for name, shape in shapes.items():
+        found = tensors[name]
+        if found.shape != shape or not found.is_floating_point() or not found.numel():
+            raise RuntimeError(f"{name}: {found.dtype} of shape {tuple(found.shape)}")
+    if not (tensors["std"] > 0).all():
+        raise RuntimeError("std: zero or less")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be generated."""
+
+    count: int = 1
+    seed: int = 0
+    frames: int | None = None
+    """Length; None is the model's window."""
+    keyframes: str | None = None
+    trajectory: Path | None = None
+
+
+def generate(
+    folder: Path,
+    out: Path,
+    request: Request,
+    settings: SamplingSettings,
+    hand_model: str | None,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Draw motions and leave them in a store: group `mano`, with an axis `sample` in front.
+
+    Args:
+        folder: the checkpoint.
+        out: the store; it appears when it is complete.
+        request: what is asked for.
+        settings: how it is drawn.
+        hand_model: folder of the model in use; None for the procedural hand.
+        progress: where to show it.
+        force: replace another motion that is there.
+
+    Returns:
+        Figures of the run.
+
+    Raises:
+        GenerationError: checkpoint, keyframes or trajectory are not what they should be; another motion is there.
+    """
+    device = _device(settings)
+    loaded = load_model(folder, hand_model, device, settings.precision)
+    length = loaded.window if request.frames is None else request.frames
+    if length < 2 or request.count < 1:
+        raise ConfigError(
+            f"expected 2 or more frames and 1 or more samples, but got {length} and {request.count}. Correct --frames "
+            "or --count."
+        )
+    if request.count * length > MAX_FRAMES:
+        raise ConfigError(
+            f"expected at most {MAX_FRAMES} frames of all samples together, but got {request.count} of {length}. Make "
+            "several stores, with another --seed for each."
+        )
+    keyframes = trajectory = None
+    if request.keyframes is not None:
+        keyframes = read_keyframes(request.keyframes, length, loaded.fps, loaded.checkpoint.config["hand_model"])
+    if request.trajectory is not None:
+        trajectory = read_trajectory(request.trajectory, length)
+    fingerprint = _fingerprint(folder, request, settings, length, keyframes, trajectory)
+    store = Store(str(out))
+    if store.exists():
+        others = store.groups() - {"mano", "controls"}
+        if others:
+            raise GenerationError(
+                f"{out}: expected nothing there yet, or generated motion, but found a session's store with "
+                f"{', '.join(sorted(others))}, which is never replaced. Choose another place."
+            )
+        if store.complete("mano") and store.fingerprint("mano") == fingerprint and not force:
+            progress.say(f"{out}: up to date")
+            return {"out": str(out), "samples": request.count, "frames": length, "computed": False}
+        if not force:
+            raise GenerationError(
+                f"{out}: expected nothing there yet, but found other motion. Use --force to replace it."
+            )
+    controls = _controls(loaded, request, length, keyframes, trajectory)
+    options = _options(settings)
+    windows = len(window_starts(length, loaded.window, options.context))
+    batches = -(-request.count // settings.batch)
+    progress.start("generate", windows * options.sampler.steps * batches, 0, "steps")
+    parts = []
+    for first in range(0, request.count, settings.batch):
+        samples = range(first, min(first + settings.batch, request.count))
+        part = _rows(controls, slice(samples.start, samples.stop))
+        motion = sample_motion(
+            loaded.model,
+            part,
+            loaded.R_home,
+            loaded.window,
+            options,
+            request.seed,
+            samples,
+            on_step=lambda: progress.advance(1),
+        )
+        parts.append(mano_arrays(loaded.model.kinematics, motion))
+    progress.stop()
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    config = loaded.checkpoint.config
+    attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
+    attrs["keyframes"] = [] if keyframes is None else keyframes.frame.tolist()
+    write_motions(out, arrays, given_arrays(controls), fingerprint, attrs)
+    return {"out": str(out), "samples": request.count, "frames": length, "computed": True}
+
+
+def _options(settings: SamplingSettings) -> SamplingOptions:
+    if settings.expected:
+        return SamplingOptions.expected(settings.context, settings.clearance)
+    sampler = SamplerSettings(settings.sampler, settings.steps or STEPS[settings.sampler])
+    return SamplingOptions(sampler, settings.temperature, settings.context, settings.clearance)
+
+
+def _device(settings: SamplingSettings) -> torch.device:
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
+    return torch.device("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _fingerprint(
+    folder: Path,
+    request: Request,
+    settings: SamplingSettings,
+    length: int,
+    keyframes: Keyframes | None,
+    trajectory: Trajectory | None,
+) -> dict[str, Any]:
+    sampling = {name: value for name, value in asdict(settings).items() if name not in ("device", "batch")}
+    return {
+        "settings": {**sampling, "count": request.count, "seed": request.seed, "frames": length},
+        "inputs": {
+            "checkpoint": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
+            "keyframes": _digest(keyframes),
+            "trajectory": _digest(trajectory),
+        },
+        "code": CODE,
+    }
+
+
+def _digest(record: Any) -> str | None:
+    """SHA-256 of a record's arrays."""
+    if record is None:
+        return None
+    sha = hashlib.sha256()
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, ndarray):
+            sha.update(field.name.encode() + np.ascontiguousarray(value).tobytes())
+    return sha.hexdigest()
+
+
+def _controls(
+    loaded: LoadedModel, request: Request, length: int, keyframes: Keyframes | None, trajectory: Trajectory | None
+) -> Controls:
+    """(sample, frame, hand) what every motion has to go through, and whose hands it has."""
+    kinematics = loaded.model.kinematics
+    device = kinematics.device
+    if keyframes is None:
+        draw = noise_for(request.seed, range(request.count), SHAPE_DRAW, (len(loaded.betas),)).argmax(dim=-1)
+        betas = loaded.betas[draw.to(device)]
+    else:
+        betas = torch.tensor(keyframes.betas, dtype=torch.float32, device=device).expand(request.count, -1, -1)
+    shape = (request.count, length, len(HANDS))
+    rest = torch.zeros(*shape, 3, device=device)
+    motion = kinematics.from_mano(betas, rest, torch.zeros(*shape, 45, device=device), rest)
+    controls = Controls.none(motion)
+    if keyframes is not None:
+        parts = (keyframes.betas, keyframes.global_orient, keyframes.hand_pose, keyframes.transl)
+        posed = kinematics.from_mano(*(torch.tensor(part, dtype=torch.float32, device=device) for part in parts))
+        if trajectory is not None:
+            contradictions(keyframes, posed.wrist_m.double().cpu().numpy(), trajectory)
+        controls = controls.merged(_at_frames(motion, posed, keyframes))
+    if trajectory is not None:
+        frame, hand = torch.from_numpy(trajectory.frame), torch.from_numpy(trajectory.hand)
+        wrist, has_wrist = motion.wrist_m.clone(), controls.has_wrist & False
+        wrist[:, frame, hand] = torch.tensor(trajectory.wrist_m, dtype=wrist.dtype, device=device)
+        has_wrist[:, frame, hand] = True
+        path = Motion(wrist, motion.R_world_wrist, motion.R_pose, betas)
+        # Where both speak they agree to a millimetre: then the keyframe counts.
+        controls = Controls(path, has_wrist, has_wrist & False, has_wrist & False).merged(controls)
+    return controls
+
+
+def _at_frames(motion: Motion, posed: Motion, keyframes: Keyframes) -> Controls:
+    """Keyframes as controls of a whole clip."""
+    frame = torch.from_numpy(keyframes.frame)
+
+    def put(whole: Tensor, poses: Tensor) -> Tensor:
+        whole = whole.clone()
+        whole[:, frame] = poses
+        return whole
+
+    has = torch.zeros(motion.wrist_m.shape[:-1], dtype=torch.bool, device=motion.wrist_m.device)
+    has[:, frame] = torch.from_numpy(keyframes.has_hand).to(has.device)
+    placed = Motion(
+        put(motion.wrist_m, posed.wrist_m),
+        put(motion.R_world_wrist, posed.R_world_wrist),
+        put(motion.R_pose, posed.R_pose),
+        motion.betas,
+    )
+    return Controls(placed, has, has, has)
+
+
+def _rows(controls: Controls, rows: slice) -> Controls:
+    motion = controls.motion
+    part = Motion(motion.wrist_m[rows], motion.R_world_wrist[rows], motion.R_pose[rows], motion.betas[rows])
+    return Controls(part, controls.has_wrist[rows], controls.has_orient[rows], controls.has_pose[rows])

@@ -1,0 +1,179 @@
+"""Motion of any length from a model, its controls and a seed: window after window, each going on from the last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..model.canonical_frame import canonical_frame
+from ..model.controls import Controls
+from ..model.diffusion import SamplerSettings, make_scheduler, sample
+from ..model.interpolation import interpolate
+from ..model.motion import Motion
+from ..model.motion_model import MotionModel
+from ..model.penetration import guided
+
+GUIDED_SHARE = 0.1
+"""Last part of the denoising in which the hands are kept out of each other. Before it there are no hands yet; the last
+0.4 takes twice the time and leaves them as deep in each other."""
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How a motion is drawn."""
+
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    temperature: float = 1.0
+    """Scale of the noise at the start: 1 draws a motion, less one nearer to the typical."""
+    context: int = 10
+    """Frames that a window shares with the one before it."""
+    clearance: float = 0.0
+    """Strength of the guidance against penetration; 0 is off."""
+
+    @classmethod
+    def expected(cls, context: int = 10, clearance: float = 0.0) -> SamplingOptions:
+        """For the mean of all that the model would draw: what it predicts where nothing but noise is left."""
+        return cls(SamplerSettings("ddim", 1), 0.0, context, clearance)
+
+
+def window_starts(length: int, window: int, context: int) -> list[int]:
+    """First frames of windows that cover `length` frames, each sharing `context` frames or more with the one before."""
+    last = max(length - window, 0)
+    starts = list(range(0, last, max(window - context, 1)))
+    return [*starts, last]
+
+
+def noise_for(seed: int, samples: Sequence[int], window: int, shape: Sequence[int]) -> Tensor:
+    """(sample, *shape) standard normal numbers that depend on seed, sample and window, and on nothing else."""
+    return _noise(_generators(seed, samples, window), shape)
+
+
+def _generators(seed: int, samples: Sequence[int], window: int) -> list[torch.Generator]:
+    """One for each sample, on the CPU, so that a sample is the same on every device and in any batch."""
+    keys = (hashlib.sha256(f"{seed}/{number}/{window}".encode()).digest() for number in samples)
+    return [torch.Generator().manual_seed(int.from_bytes(key[:8], "little") % 2**63) for key in keys]
+
+
+def _noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
+
+
+@torch.no_grad()
+def sample_motion(
+    model: MotionModel,
+    controls: Controls,
+    R_home: Tensor,
+    window: int,
+    options: SamplingOptions,
+    seed: int,
+    samples: Sequence[int],
+    on_step: Callable[[], None] | None = None,
+) -> Motion:
+    """Draw motions that meet their controls exactly.
+
+    A window knows the frames it shares with the one before as if they were observed, and controls up to a window
+    beyond its end through the prior, so a long motion heads for a keyframe that is still far away.
+
+    Args:
+        model: on some device, controls on the same.
+        controls: (sample, frame, hand) in the world; the frames are how long the motions will be.
+        R_home: (3, 3) the turn to the canonical frame where no orientation is observed.
+        window: frames that the model was trained on.
+        options: sampler and so on.
+        seed, samples: of the noise; which samples these are, one number each.
+        on_step: called after every denoising step of a window.
+
+    Returns:
+        (sample, frame, hand, ...) in the world.
+    """
+    length = controls.motion.frames
+    motion = controls.over(interpolate(controls))
+    known = Controls(motion, controls.has_wrist, controls.has_orient, controls.has_pose)
+    for number, start in enumerate(window_starts(length, window, options.context)):
+        stop = min(start + window, length)
+        ahead = known.window(slice(start, start + 2 * window))
+        R, t_m = canonical_frame(ahead, R_home)
+        part = _window(model, ahead.moved(R, t_m), stop - start, options, (seed, number), samples, on_step)
+        part = part.moved(R.mT, -(R.mT @ t_m[..., None])[..., 0])
+        motion = _joined(motion, part, start)
+        known = Controls(
+            motion, *(_known_until(has, stop) for has in (known.has_wrist, known.has_orient, known.has_pose))
+        )
+    return controls.over(motion)
+
+
+def _window(
+    model: MotionModel,
+    controls: Controls,
+    frames: int,
+    options: SamplingOptions,
+    seed_window: tuple[int, int],
+    samples: Sequence[int],
+    on_step: Callable[[], None] | None,
+) -> Motion:
+    """One window in its canonical frame."""
+    seed, number = seed_window
+    conditioning = model.conditioning(controls, frames)
+    betas = controls.motion.betas
+    shape = (frames, *conditioning.values.shape[2:])
+    generators = _generators(seed, samples, number)
+    noise = options.temperature * _noise(generators, shape).to(conditioning.values)
+    placed = controls.any()[:, None, None, None] & (not model.representation.absolute)
+    any_placed = bool(placed.any())
+
+    def refine(x0: Tensor, progress: float) -> Tensor:
+        if any_placed:
+            x0 = torch.where(placed, model.pack(model.constrained(x0, controls)), x0)
+        if options.clearance > 0 and progress >= 1 - GUIDED_SHARE:
+            smooth = (
+                conditioning.conditional.smooth
+                if conditioning.conditional is not None
+                else _unobserved(conditioning.mask)
+            )
+            x0 = guided(x0, lambda x: model.kinematics.joints(model.unpack(x, betas)), smooth, options.clearance)
+        return x0
+
+    if conditioning.conditional is not None:
+        # What x_t is at the first step: mostly noise, but not only.
+        first = make_scheduler(options.sampler).timesteps[0]
+        noise = noise + model.schedule.alpha(first) * conditioning.conditional.base
+    x0 = sample(
+        lambda x_t, t: model.predict(x_t, t, conditioning)[0],
+        noise,
+        options.sampler,
+        generator=generators,
+        refine=refine,
+        on_step=None if on_step is None else lambda done, of: on_step(),
+    )
+    return model.constrained(x0, controls)
+
+
+def _unobserved(mask: Tensor) -> Callable[[Tensor], Tensor]:
+    """What is left of a gradient where nothing is observed."""
+    return lambda gradient: torch.where(mask, 0.0, gradient)
+
+
+def _joined(motion: Motion, part: Motion, start: int) -> Motion:
+    """The motion with a part of it replaced, from a frame on."""
+
+    def put(whole: Tensor, piece: Tensor) -> Tensor:
+        whole = whole.clone()
+        whole[:, start : start + piece.shape[1]] = piece
+        return whole
+
+    return Motion(
+        put(motion.wrist_m, part.wrist_m),
+        put(motion.R_world_wrist, part.R_world_wrist),
+        put(motion.R_pose, part.R_pose),
+        motion.betas,
+    )
+
+
+def _known_until(has: Tensor, stop: int) -> Tensor:
+    has = has.clone()
+    has[:, :stop] = True
+    return has

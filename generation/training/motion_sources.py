@@ -1,0 +1,218 @@
+"""Where motion to learn from comes from: fitted sessions, generated motion, procedural clips. Read piece by piece."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy import ndarray
+
+from ...core.errors import GenerationError
+from ...core.hands import HANDS
+from ...core.store import Store
+from ...hand.loading import hand_models
+from ...hand.procedural_motion import two_hand_motion
+from ...hand.stored_motion import COLUMNS, WIDTH, motion_store, place, stored_motion
+
+BLOCK_FRAMES = 1024
+"""Frames that are read at once, or more where a chunk of the store is longer."""
+
+CACHE_BYTES = 1 << 29
+"""Of blocks kept in memory by all sources opened together: 1.3 million frames."""
+
+PROCEDURAL = "procedural"
+PROCEDURAL_CLIPS = 256
+CLIP_S = 6.0
+"""Length of a procedural clip: two whole cycles of approach, touch, cross and part."""
+
+
+class BlockCache:
+    """The blocks used last, up to a number of bytes; safe to share between threads."""
+
+    def __init__(self, limit_bytes: int = CACHE_BYTES) -> None:
+        self.limit_bytes, self.bytes = limit_bytes, 0
+        self._blocks: OrderedDict[Hashable, ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], ndarray]) -> ndarray:
+        """The block of a key, loaded if it is not there; it may be larger than the limit."""
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                return self._blocks[key]
+            block = load()
+            block.flags.writeable = False
+            self._blocks[key] = block
+            self.bytes += block.nbytes
+            while self.bytes > self.limit_bytes and len(self._blocks) > 1:
+                self.bytes -= self._blocks.popitem(last=False)[1].nbytes
+            return block
+
+
+@dataclass(frozen=True, eq=False)
+class MotionSource:
+    """One continuous recording of both hands of one person. Nothing of it but `valid` stays in memory."""
+
+    name: str
+    """As in messages; the same for no two sources opened together."""
+    origin: str
+    """What is learnt from or held out together: the session or file it is from; a procedural clip stands alone."""
+    fps: float
+    """Of the recording."""
+    hand_model: tuple[str, str]
+    """Ids of the left and right model that its numbers are for."""
+    frames: int
+    valid: ndarray
+    """(frame,) bool: both hands supported by observations, and every number finite."""
+    block_frames: int
+    load: Callable[[int, int], ndarray]
+    """(start, stop) to (frame, hand, WIDTH) float32."""
+    load_betas: Callable[[], ndarray]
+    cache: BlockCache
+
+    @property
+    def betas(self) -> ndarray:
+        """(hand, 10) float32."""
+        return self.cache.get((self.name, "betas"), lambda: self.load_betas().astype(np.float32))
+
+    def take(self, frames: ndarray) -> ndarray:
+        """Some frames, in any order: (frame, hand, WIDTH) float32, columns as in COLUMNS."""
+        out = np.empty((len(frames), len(HANDS), WIDTH), np.float32)
+        blocks = frames // self.block_frames
+        for block in np.unique(blocks):
+            here = blocks == block
+            out[here] = self._block(int(block))[frames[here] - block * self.block_frames]
+        return out
+
+    def read(self, start: int, stop: int) -> dict[str, ndarray]:
+        """Frames start..stop-1 as they were recorded: global_orient (frame, hand, 3), hand_pose (frame, hand, 45) and
+        transl (frame, hand, 3), float32; NaN where a hand is not known."""
+        numbers = self.take(np.arange(start, min(stop, self.frames)))
+        return {name: numbers[..., columns] for name, columns in COLUMNS.items()}
+
+    def _block(self, index: int) -> ndarray:
+        start = index * self.block_frames
+        stop = min(start + self.block_frames, self.frames)
+        return self.cache.get((self.name, index), lambda: self.load(start, stop))
+
+
+def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache_bytes: int) -> list[MotionSource]:
+    """The sources of these names, checked but for their windows; arguments and errors as for `data.open_sources`."""
+    cache = BlockCache(cache_bytes)
+    sources: list[MotionSource] = []
+    clips = max((clip_count(name) for name in names), default=0)  # the clips of procedural:8 are among procedural:64's
+    if clips:
+        sources += _procedural(clips, fps, cache)
+    stored: dict[str, str] = {}
+    for name in names:
+        if not clip_count(name):
+            stored.setdefault(place(name), name)
+    for name in stored.values():
+        sources += _stored(name, motion_store(name), cache)
+    if not sources:
+        raise GenerationError("expected motion to learn from, but no source is named. Name a session, or `procedural`.")
+    _check_hand_models(sources, hand_model)
+    return sources
+
+
+def clip_count(name: str) -> int:
+    """How many procedural clips a name means; 0 for the name of anything else.
+
+    Raises:
+        GenerationError: what follows `procedural:` is not a number.
+    """
+    kind, colon, number = name.partition(":")
+    if kind != PROCEDURAL:
+        return 0
+    if not colon:
+        return PROCEDURAL_CLIPS
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", number):
+        raise GenerationError(
+            f"{name}: expected a number of clips after the colon, 1 to 9999999, but got '{number}'. "
+            "Write procedural:256, say."
+        )
+    return int(number)
+
+
+def _procedural(clips: int, fps: float, cache: BlockCache) -> list[MotionSource]:
+    frames = max(2, round(CLIP_S * fps))
+    left, right = hand_models(None)
+
+    return [
+        MotionSource(
+            name=f"{PROCEDURAL}/{seed}",
+            origin=f"{PROCEDURAL}/{seed}",
+            fps=fps,
+            hand_model=(left.model_id, right.model_id),
+            frames=frames,
+            valid=np.ones(frames, bool),
+            block_frames=frames,
+            load=lambda start, stop, seed=seed: _clip(frames, fps, seed)[0][start:stop].copy(),
+            load_betas=lambda seed=seed: _clip(frames, fps, seed)[1],
+            cache=cache,
+        )
+        for seed in range(clips)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _clip(frames: int, fps: float, seed: int) -> tuple[ndarray, ndarray]:
+    """A procedural clip's numbers and betas, made in 50 ms; kept only until both are in the block cache."""
+    clip = two_hand_motion(frames, fps, seed)
+    return np.concatenate([getattr(clip, name) for name in COLUMNS], axis=-1, dtype=np.float32), clip.betas
+
+
+def _stored(name: str, store: Store, cache: BlockCache) -> list[MotionSource]:
+    motion = stored_motion(name, store)
+    chunk = store.attrs("mano").get("chunk_frames") or BLOCK_FRAMES
+    block_frames = max(1, BLOCK_FRAMES // chunk) * chunk
+    samples, frames = motion.valid.shape[:2]
+    sources = []
+    for sample in range(samples):
+        valid = motion.valid[sample].all(axis=-1)
+        source = MotionSource(
+            name=f"{name}[{sample}]" if motion.sampled else name,
+            origin=name,
+            fps=motion.fps,
+            hand_model=motion.hand_model,
+            frames=frames,
+            valid=valid,
+            block_frames=block_frames,
+            load=lambda start, stop, sample=sample: motion.load(sample, start, stop),
+            load_betas=lambda sample=sample: motion.betas[sample],
+            cache=cache,
+        )
+        for start in range(0, frames, block_frames):
+            part = np.arange(start, min(start + block_frames, frames))
+            valid[part] &= np.isfinite(source.take(part)).all(axis=(1, 2))
+        sources.append(source)
+    return sources
+
+
+def _check_hand_models(sources: Sequence[MotionSource], folder: str | None) -> None:
+    found: dict[tuple[str, str], list[str]] = {}
+    for source in sources:
+        found.setdefault(source.hand_model, []).append(source.name)
+    wanted = tuple(model.model_id for model in hand_models(folder))
+    if set(found) == {wanted}:
+        return
+    held = "; ".join(f"{', '.join(ids)} in {few(names)}" for ids, names in found.items())
+    if len(found) > 1:
+        raise GenerationError(
+            f"expected sources that were all fitted with one hand model, but found {held}. "
+            "Fit them again with the same --hand-model, or leave some out."
+        )
+    raise GenerationError(
+        f"expected sources fitted with the hand model in use ({', '.join(wanted)} from {folder or 'the package'}), but "
+        f"found {held}. Name the folder with their model with --hand-model, or fit them again."
+    )
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

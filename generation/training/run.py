@@ -1,0 +1,337 @@
+"""`handpipe train-diffusion`: sources to a checkpoint, resumed where it was left."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import roma
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from ...core.engine import Progress
+from ...core.errors import GenerationError
+from ...hand.loading import hand_models
+from .. import checkpoint as checkpoints
+from ..checkpoint import Checkpoint, Training
+from ..model.canonical_frame import home_rotation
+from ..model.denoisers import PRESETS, Denoiser, make_denoiser
+from ..model.diffusion import Schedule
+from ..model.kinematics import Kinematics
+from ..model.motion import Motion
+from ..model.motion_model import MotionModel
+from ..model.normalization import Statistics, statistics
+from ..model.precision import in_bfloat16
+from ..model.representations import REPRESENTATIONS, Representation
+from ..settings import TrainingSettings
+from .motion_sources import COLUMNS, MotionSource
+from .step import (
+    Batch,
+    TrainingState,
+    canonical_windows,
+    ema_decay,
+    learning_rate,
+    loss_terms,
+    mean_of,
+    set_learning_rate,
+    step_seed,
+    train_step,
+)
+from .windows import WindowBatch, Windows, open_sources, split
+
+SCHEDULES: Mapping[str, Mapping[str, Any]] = {
+    "small": {"steps": 1200, "batch": 32, "learning_rate": 1e-3},
+    "base": {"steps": 100_000, "batch": 256, "learning_rate": 2e-4},
+}
+"""What a preset trains with, where the settings do not say."""
+
+STATISTICS_WINDOWS = 2048
+"""Windows that the statistics are taken from, at most."""
+
+HOME_FRAMES = 256
+"""Frames of a source that its home rotation is taken from, at most."""
+
+VALIDATION_BATCHES = 4
+
+NOT_RESULTS = ("device", "save_every", "log_every")
+"""Settings that may change between two runs of the same training."""
+
+
+def train(
+    names: Sequence[str],
+    settings: TrainingSettings,
+    hand_model: str | None,
+    folder: Path,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Train a model, or go on with one, and leave it in a folder.
+
+    Args:
+        names: sources of motion, see `data.open_sources`.
+        settings: of the training.
+        hand_model: folder of the model in use; None for the procedural hand.
+        folder: of the checkpoint; `logs` in it is for TensorBoard.
+        progress: where to show it.
+        force: start anew whatever is in the folder.
+
+    Returns:
+        Figures of the run.
+
+    Raises:
+        GenerationError: no motion to learn from, or the folder holds another training.
+    """
+    settings = replace(
+        settings, **{k: v for k, v in SCHEDULES[settings.preset].items() if getattr(settings, k) is None}
+    )
+    accelerator = Accelerator(cpu=settings.device == "cpu" or not torch.cuda.is_available())
+    if settings.device == "cuda" and accelerator.device.type != "cuda":
+        raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
+    sources = open_sources(names, settings.fps, settings.window, hand_model)
+    config = _config(names, settings, sources)
+    training = None if force else _to_resume(folder, config, settings)
+    if training is not None and training.step >= _known(settings.steps):
+        progress.say(f"{folder}: up to date: {training.step} steps")
+        return {"checkpoint": str(folder), "steps": training.step, "computed": False, **training.values}
+    run = _Run.prepare(sources, settings, hand_model, accelerator)
+    if training is not None:
+        run.state.restore(training.tensors)
+        progress.say(f"{folder}: goes on after step {training.step}")
+    figures = run.train(training.step if training else 0, folder, config, progress)
+    return {"checkpoint": str(folder), "steps": settings.steps, "computed": True, **figures}
+
+
+def _known(value: int | float | None) -> Any:
+    assert value is not None, "filled in from the preset"
+    return value
+
+
+def _config(names: Sequence[str], settings: TrainingSettings, sources: Sequence[MotionSource]) -> dict[str, Any]:
+    relevant = {key: value for key, value in asdict(settings).items() if key not in NOT_RESULTS}
+    return {
+        "settings": json.loads(json.dumps(relevant)),
+        "sources": list(names),
+        "frames": sum(source.frames for source in sources),
+        "hand_model": list(sources[0].hand_model),
+        "fps": settings.fps,
+        "window": settings.window,
+        "representation": settings.representation,
+        "denoiser": settings.denoiser,
+    }
+
+
+def _to_resume(folder: Path, config: Mapping[str, Any], settings: TrainingSettings) -> Training | None:
+    """The state to go on from; None where nothing was trained yet."""
+    if not (folder / "config.json").exists():
+        return None
+    there = checkpoints.load(folder).config
+    for name, value in config.items():
+        if there.get(name) != value:
+            before, now = _difference(there.get(name), value)
+            raise GenerationError(
+                f"{folder}: expected nothing, or the same training to go on with, but it holds one with other {name} "
+                f"({before}, now {now}). Choose another --out, or start anew with --force."
+            )
+    training = checkpoints.load_training(folder)
+    if training is None:
+        raise GenerationError(
+            f"{folder}: expected a training to go on with, but only its result is there. Use --force."
+        )
+    return training
+
+
+def _difference(before: Any, now: Any) -> tuple[str, str]:
+    """What differs, in short."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in now if before.get(key) != now[key]]
+        return tuple(", ".join(f"{key} {side.get(key)}" for key in keys) for side in (before, now))  # pyright: ignore
+    return str(before), str(now)
+
+
+def build_model(
+    settings: TrainingSettings, stats: Statistics, kinematics: Kinematics, device: torch.device
+) -> tuple[MotionModel, Denoiser]:
+    """An untrained model and its network, by the settings' seed."""
+    representation = REPRESENTATIONS[settings.representation]
+    torch.manual_seed(settings.seed)
+    size = PRESETS[settings.preset][settings.denoiser]
+    network = make_denoiser(settings.denoiser, size, representation.channels, len(representation.groups)).to(device)
+    bfloat16 = in_bfloat16(settings.precision, device)
+    model = MotionModel(network, network.uses_prior, representation, stats.to(device), kinematics, Schedule(), bfloat16)
+    return model, network
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Windows as the network takes them."""
+
+    windows: Windows
+    R_home: Tensor
+    """(source, 3, 3)"""
+    kinematics: Kinematics
+    device: torch.device
+    mirror: bool
+
+    @classmethod
+    def of(
+        cls, sources: Sequence[MotionSource], settings: TrainingSettings, kinematics: Kinematics, device: Any
+    ) -> _Data:
+        R_home = torch.stack([_home(source, kinematics) for source in sources])
+        windows = Windows(sources, settings.window, settings.fps)
+        return cls(windows, R_home.to(device), kinematics, device, settings.mirror)
+
+    def batch(self, read: WindowBatch) -> Batch:
+        motion = _motion(self.kinematics, read.betas, read.global_orient, read.hand_pose, read.transl)
+        mirror = torch.from_numpy(read.mirror & self.mirror)
+        return Batch(motion, self.R_home[torch.from_numpy(read.source)], mirror.to(self.device))
+
+    def batches(self, seed: int, steps: Sequence[int], size: int) -> Generator[Batch, None, None]:
+        """The batches of these steps; the next one is read while the last one is used."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = [reader.submit(self.windows.batch, seed, step, size) for step in steps[:1]]
+            for step in [*steps[1:], None]:
+                read = coming.pop().result()
+                if step is not None:
+                    coming.append(reader.submit(self.windows.batch, seed, step, size))
+                yield self.batch(read)
+
+
+def _motion(kinematics: Kinematics, *numbers: Any) -> Motion:
+    device = kinematics.device
+    return kinematics.from_mano(*(torch.tensor(part, device=device) for part in numbers))
+
+
+def _home(source: MotionSource, kinematics: Kinematics) -> Tensor:
+    frames = source.valid.nonzero()[0]
+    if not len(frames):
+        return torch.eye(3)
+    numbers = source.take(frames[:: max(1, len(frames) // HOME_FRAMES)])
+    parts = (np.ascontiguousarray(numbers[..., columns]) for columns in COLUMNS.values())
+    return home_rotation(_motion(kinematics, source.betas, *parts)).cpu()
+
+
+def _statistics(data: _Data, representation: Representation) -> Statistics:
+    """Of windows spread over all sources, in the frame in which a motion without controls is seen."""
+    stride = max(1, len(data.windows) // STATISTICS_WINDOWS)
+
+    def packed() -> Iterator[Tensor]:
+        for read in data.windows.every(stride):
+            motion = canonical_windows(data.batch(read))
+            yield representation.pack(motion, data.kinematics.joints(motion)).cpu()
+
+    return statistics(packed(), representation.groups, lags=2 * data.windows.frames)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training under way."""
+
+    settings: TrainingSettings
+    accelerator: Accelerator
+    data: _Data
+    held_out: _Data | None
+    model: MotionModel
+    """With the network as it is trained."""
+    network: nn.Module
+    """The network itself, as it is saved."""
+    state: TrainingState
+
+    @classmethod
+    def prepare(
+        cls,
+        sources: Sequence[MotionSource],
+        settings: TrainingSettings,
+        hand_model: str | None,
+        accelerator: Accelerator,
+    ) -> _Run:
+        device = accelerator.device
+        learnt, judged = split(sources, settings.held_out)
+        kinematics = Kinematics.of_models(hand_models(hand_model)).to(device)
+        data = _Data.of(learnt, settings, kinematics, device)
+        stats = _statistics(data, REPRESENTATIONS[settings.representation])
+        model, network = build_model(settings, stats, kinematics, device)
+        state = TrainingState.start(network, _known(settings.learning_rate))
+        trained: Any = torch.compile(network) if device.type == "cuda" else network
+        held_out = _Data.of(judged, settings, kinematics, device) if judged else None
+        return cls(
+            settings, accelerator, data, held_out, replace(model, denoiser=accelerator.prepare(trained)), network, state
+        )
+
+    def train(self, done: int, folder: Path, config: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """The steps that are left. Returns the figures of the last ones."""
+        settings, accelerator = self.settings, self.accelerator
+        steps, batch = _known(settings.steps), _known(settings.batch)
+        weights = asdict(settings.loss)
+        world, rank = accelerator.num_processes, accelerator.process_index
+        draws = range(done * world + rank, steps * world, world)
+        batches = self.data.batches(settings.seed, draws, batch)
+        recent: list[dict[str, Tensor]] = []
+        figures: dict[str, Any] = {}
+        progress.start("train", steps, done, "steps")
+        with closing(SummaryWriter(folder / "logs", purge_step=done)) as curves, closing(batches):
+            for step, draw, windows in zip(range(done, steps), draws, batches, strict=True):
+                set_learning_rate(self.state.optimizer, learning_rate(step, steps, _known(settings.learning_rate)))
+                seed = step_seed(settings.seed, draw)
+                terms = train_step(self.model, self.state, windows, weights, seed, accelerator.backward)
+                self.state.average(ema_decay(step, settings.ema_decay))
+                recent.append({name: term.detach() for name, term in terms.items()})
+                progress.advance(1)
+                last = step + 1 == steps
+                if accelerator.is_main_process and (last or (step + 1) % settings.log_every == 0):
+                    figures = self._log(curves, step + 1, recent)
+                    recent = []
+                if accelerator.is_main_process and (last or (step + 1) % settings.save_every == 0):
+                    figures |= self._validate(curves, step + 1, weights)
+                    self._save(folder, config, step + 1, figures)
+        progress.stop()
+        return figures
+
+    def _log(self, curves: SummaryWriter, step: int, recent: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+        means = mean_of(recent)
+        broken = [name for name, value in means.items() if not isfinite(value)]
+        if broken:
+            raise GenerationError(
+                f"training: expected finite losses, but `{broken[0]}` is not, by step {step}. Lower --learning-rate; "
+                "the last checkpoint is kept."
+            )
+        for name, value in means.items():
+            curves.add_scalar(f"train/{name}", value, step)
+        return {"loss": means}
+
+    def _validate(self, curves: SummaryWriter, step: int, weights: Mapping[str, float]) -> dict[str, Any]:
+        """The loss of the averaged weights on what is held out, always the same windows and noise."""
+        if self.held_out is None:
+            return {}
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.state.ema)
+        model = replace(self.model, denoiser=network)
+        batches = self.held_out.batches(0, range(VALIDATION_BATCHES), _known(self.settings.batch))
+        with torch.no_grad():
+            terms = [loss_terms(model, batch, weights, step_seed(1, i)) for i, batch in enumerate(batches)]
+        means = mean_of(terms)
+        for name, value in means.items():
+            curves.add_scalar(f"held out/{name}", value, step)
+        return {"held_out_loss": means}
+
+    def _save(self, folder: Path, config: Mapping[str, Any], step: int, figures: Mapping[str, Any]) -> None:
+        stats = self.model.statistics
+        tensors = {
+            "mean": stats.mean,
+            "std": stats.std,
+            "correlation": stats.correlation,
+            "R_home": roma.special_procrustes(self.data.R_home.mean(dim=0)),
+            "betas": torch.from_numpy(np.stack([source.betas for source in self.data.windows.sources])),
+        }
+        saved = Checkpoint(dict(config), self.state.ema, tensors)
+        checkpoints.save(folder, saved, Training(step, self.state.tensors(), dict(figures)))

@@ -1,0 +1,1 @@
+"""The hand: names of joints, anatomy, the hand model and the procedural hand."""

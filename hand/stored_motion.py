@@ -1,0 +1,140 @@
+"""Motion that lies in a store: the `mano` group of a fitted session, or of generated motion with its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.errors import GenerationError
+from ..core.hands import HANDS, NUM_BETAS, NUM_POSE
+from ..core.store import Store
+from .keypoints import RATES
+
+COLUMNS: Mapping[str, slice] = {
+    "global_orient": slice(0, 3),
+    "hand_pose": slice(3, 3 + NUM_POSE),
+    "transl": slice(3 + NUM_POSE, 6 + NUM_POSE),
+}
+"""Where each of MANO's per-frame arrays lies in a source's numbers."""
+
+WIDTH = 6 + NUM_POSE
+
+KINDS = {"f": "numbers", "b": "yes or no"}
+
+
+def place(name: str) -> str:
+    """The same for every way of writing where a source is."""
+    if "://" in name:
+        return name.rstrip("/")
+    path = Path(name).expanduser().resolve()
+    return str(path.parent if path.name == "session.zarr" else path)
+
+
+def motion_store(name: str, fitted: bool = True) -> Store:
+    """The store with fitted or generated motion that a user means by a session folder, a Zarr path or a URL.
+
+    Args:
+        name: what the user wrote.
+        fitted: whether the group `mano` must be there; else `keypoints` will do.
+
+    Raises:
+        GenerationError: there is none, or it holds no finished `mano` group.
+    """
+    path = Path(name).expanduser()
+    session = path / "session.zarr"
+    if "://" in name:
+        store = Store(name)
+    elif session.is_dir():
+        store = Store(str(session))
+    elif (path / "zarr.json").is_file():
+        store = Store(str(path))
+    elif path.is_dir():
+        raise GenerationError(
+            f"{name}: expected a session with fitted hands, or a Zarr store, but there is neither session.zarr nor "
+            f"zarr.json in the folder. If it is a session, run `handpipe fit {name}`."
+        )
+    else:
+        raise GenerationError(
+            f"{name}: expected a session folder, a Zarr store or `procedural`, but there is no such folder. "
+            "Check the path."
+        )
+    if not store.exists() or not (store.complete("mano") or (not fitted and store.complete("keypoints"))):
+        state = "is not finished" if store.exists() and store.attrs("mano") else "is not there"
+        raise GenerationError(
+            f"{name}: expected fitted hands, the group `mano` of {store.url}, but it {state}. "
+            f"Run `handpipe fit {name}`."
+        )
+    return store
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMotion:
+    """The `mano` group of a store; a fitted session is one sample."""
+
+    name: str
+    store: Store
+    fps: float
+    hand_model: tuple[str, str]
+    valid: ndarray
+    """(sample, frame, hand) bool: what the store says, and finite betas."""
+    betas: ndarray
+    """(sample, hand, 10)"""
+    sampled: bool
+    """Whether the arrays have a leading axis `sample`."""
+
+    def load(self, sample: int, start: int, stop: int) -> ndarray:
+        """(frame, hand, WIDTH) float32; raises StoreError or GenerationError if it is damaged."""
+        region = (sample, slice(start, stop)) if self.sampled else (slice(start, stop),)
+        parts = []
+        for name, columns in COLUMNS.items():
+            part = self.store.read("mano", name, region)
+            check_part(f"{self.name}: mano/{name}", part, (stop - start, len(HANDS), columns.stop - columns.start))
+            parts.append(part)
+        return np.concatenate(parts, axis=-1, dtype=np.float32)
+
+
+def check_part(where: str, part: ndarray, shape: tuple[int, ...], kind: str = "f") -> None:
+    """Raises GenerationError where some frames of an array are not what its group should have: a store's arrays may be
+    of different lengths."""
+    if part.shape != shape or part.dtype.kind != kind:
+        raise GenerationError(
+            f"{where}: expected {KINDS[kind]} of shape {shape}, but found {part.dtype} of shape {part.shape}. "
+            "Fit or generate the motion again."
+        )
+
+
+def stored_motion(name: str, store: Store) -> StoredMotion:
+    """What a store from `motion_store` holds.
+
+    Raises:
+        GenerationError: it lacks what every `mano` group has.
+    """
+    attrs = store.attrs("mano")
+    fps, ids = attrs.get("fps"), attrs.get("hand_model")
+    if not isinstance(fps, int | float) or not RATES[0] <= fps <= RATES[1]:
+        raise GenerationError(
+            f"{name}: mano: expected {RATES[0]:g} to {RATES[1]:g} frames per second in `fps`, but found {fps!r}. "
+            "Fit it again."
+        )
+    if not isinstance(ids, list) or len(ids) != len(HANDS) or not all(isinstance(each, str) for each in ids):
+        raise GenerationError(
+            f"{name}: mano: expected the ids of two hand models in `hand_model`, but found {ids!r}. Fit it again."
+        )
+    valid, betas = store.read("mano", "valid"), store.read("mano", "betas")
+    check_part(f"{name}: mano/valid", valid, valid.shape, "b")
+    sampled = valid.ndim == 3
+    if not sampled:
+        valid = valid[None]
+    alone = betas.shape == (len(HANDS), NUM_BETAS)
+    if valid.ndim != 3 or valid.shape[2] != len(HANDS) or not (alone or betas.shape == (len(valid), 2, NUM_BETAS)):
+        raise GenerationError(
+            f"{name}: mano: expected `valid` (frame, 2 hands) and `betas` (2 hands, 10), or both with samples in "
+            f"front, but found {valid.shape[1 - sampled :]} and {betas.shape}. Fit or generate the motion again."
+        )
+    betas = np.broadcast_to(betas, (len(valid), len(HANDS), NUM_BETAS))
+    valid = valid & np.all(np.isfinite(betas), axis=-1)[:, None]
+    return StoredMotion(name, store, float(fps), (ids[0], ids[1]), valid, betas, sampled)

@@ -1,0 +1,1 @@
+"""Rendered pictures: hands, boards, scenes, synthetic sessions and augmentation."""

@@ -1,0 +1,142 @@
+"""The engine: nothing twice, nothing half, the same bits wherever it runs."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from paths import SUPPORT
+from toy_stage import FRAMES, Quiet, execute, plan
+
+from handpipe.core.engine import Engine, differences
+from handpipe.core.errors import SessionError
+from handpipe.core.settings import EngineSettings
+from handpipe.core.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(str(tmp_path / "s.zarr"))
+    store.open()
+    return store
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+def test_twice_is_once(store, log):
+    assert execute(store, log)[0] is True
+    assert execute(store, log)[0] is False
+    assert sorted(map(int, log.read_text().split())) == list(range(6))
+    assert store.attrs("squares")["sum"] == 1.0
+
+
+@pytest.mark.parametrize(("workers", "chunk"), [(0, 1), (0, 5), (0, 24), (0, 100), (2, 5), (2, 24)])
+def test_the_numbers_do_not_depend_on_chunks_or_workers(store, log, workers, chunk):
+    """A wrong region of a chunk, a lost last chunk, or a result that depends on its worker would show here.
+
+    The chunk files themselves differ by design and are not compared.
+    """
+    execute(store, log, workers=workers, chunk=chunk)
+    expected = (np.arange(FRAMES) ** 2).astype(np.float32)
+    points = store.read("squares", "points")
+    assert (points == expected[:, None, None, None]).all()
+
+
+def test_a_changed_setting_computes_again_and_says_why(store, log):
+    execute(store, log)
+    computed, progress = execute(store, log, factor=2.0)
+    assert computed
+    assert progress.said == ["squares: computed again, settings.factor 1.0 -> 2.0"]
+    assert store.read("squares", "points")[3, 0, 0, 0] == 18
+
+
+def test_force_computes_again(store, log):
+    execute(store, log)
+    assert execute(store, log, force=True)[0]
+    assert len(log.read_text().split()) == 12
+
+
+def test_half_a_result_is_continued_in_its_own_chunks(store, log):
+    with pytest.raises(SessionError, match="told not to"):
+        execute(store, log, chunk=4, fail_at=2)
+    assert store.done("squares").tolist() == [True, True, False, False, False, False]
+    _, progress = execute(store, log, chunk=8)
+    assert (progress.total, progress.done) == (24, 24)
+    assert log.read_text().split() == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_an_error_on_a_worker_is_the_users_error_here(store, log):
+    with pytest.raises(SessionError, match="told not to"):
+        execute(store, log, workers=1, fail_at=2)
+    assert execute(store, log, workers=0)[0]
+
+
+def test_no_scheduler_at_the_address(store, log):
+    with (
+        Engine(EngineSettings(scheduler="tcp://127.0.0.1:9"), Quiet()) as engine,
+        pytest.raises(SessionError, match="expected a running Dask scheduler"),
+    ):
+        engine.execute(store, lambda frames: plan(log, frames))
+
+
+def test_a_running_scheduler_is_used(store, log):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        progress = Quiet()
+        address = str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]
+        with Engine(EngineSettings(scheduler=address, chunk_frames=4), progress) as engine:
+            assert engine.execute(store, lambda frames: plan(log, frames))
+        assert progress.done == FRAMES
+
+
+def test_differences_are_paths():
+    old = {"settings": {"a": 1, "b": 2}, "inputs": {"x": "0" * 64}, "code": 1}
+    new = {"settings": {"a": 1, "b": 3}, "inputs": {"x": "1" * 64}, "code": 1}
+    assert differences(old, new) == ["inputs.x 000000000000… -> 111111111111…", "settings.b 2 -> 3"]
+
+
+SCRIPT = """
+import sys; sys.path.insert(0, {tests!r})
+from pathlib import Path
+from toy_stage import Store, execute
+store = Store({url!r}); store.open(); store.clean()
+print("ready", flush=True)
+execute(store, Path({log!r}), workers=0, chunk=1, pause_s=0.02)
+"""
+
+
+def test_killed_at_any_moment_it_continues_and_the_files_are_the_same(tmp_path, log):
+    """SIGKILL a real process again and again at random moments; the store ends as if nothing had happened."""
+    rng = np.random.default_rng(0)
+    url = str(tmp_path / "killed.zarr")
+    code = SCRIPT.format(tests=str(SUPPORT), url=url, log=str(log))
+    for _ in range(4):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready"
+        time.sleep(float(rng.uniform(0.0, 0.35)))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    whole = Store(str(tmp_path / "whole.zarr"))
+    whole.open()
+    execute(whole, log, workers=0, chunk=1)
+    # A unit may be computed again only if the kill fell between its computation and its mark: once per kill.
+    assert len(log.read_text().split()) <= 2 * FRAMES + 4
+    assert files(Path(url)) == files(whole.local)
+
+
+def files(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}

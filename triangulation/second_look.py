@@ -1,0 +1,305 @@
+"""The `triangulate` stage's second look: where a view missed a hand, or shows it badly, its image is looked at again.
+
+Where hands are near each other a detector finds one of them, or one made of both. Once the other views have shown
+where the hands are, the view that missed one is cropped about its place, turned so that the fingers point up, the
+other hand is painted over, and the detector sees that. What it finds is only a further candidate: `keypoints` decides
+whether it is the hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy import ndarray
+
+from ..capture.detector import Detector, make_detector
+from ..capture.frames import ViewFrames, view_frames
+from ..capture.session import Session
+from ..capture.settings import DetectionSettings
+from ..capture.video import read_frames
+from ..core.cameras import Cameras
+from ..core.engine import Plan, Unit
+from ..core.hands import BONES, HANDS, JOINTS, NUM_JOINTS
+from ..core.schema import SECOND_LOOK, detections_group, group_spec, read_cameras
+from ..core.store import Store
+from .settings import SecondLookSettings
+
+GROUP = "second_look"
+CODE = 1
+"""Raised when the same input would give other numbers."""
+
+MIN_JOINTS = 10
+"""Joints of a hand that must be known and in the image, for it to be looked for there."""
+
+_WRIST, _MIDDLE = JOINTS.index("wrist"), JOINTS.index("middle_mcp")
+_WEB = [(JOINTS.index(a), JOINTS.index(b)) for a, b in (
+    ("thumb_cmc", "index_mcp"), ("index_mcp", "middle_mcp"), ("middle_mcp", "ring_mcp"), ("ring_mcp", "pinky_mcp"),
+)]  # fmt: skip
+_FOREARM = 0.7  # Drawn this much of the palm's length beyond the wrist.
+_PAINT_WIDTH = 0.3  # How far from the other hand's bones its skin is painted over, in sizes of the hand looked for.
+_PAINT = 127
+_MIN_SIZE_PX = 8.0
+
+
+# ---- where to look -----------------------------------------------------------------------------------------------
+
+
+def choose_looks(cameras: Cameras, hands_m: ndarray, taken_px: ndarray, options: SecondLookSettings) -> ndarray:
+    """Which hands to look for again, in which views; frames are independent of one another.
+
+    Args:
+        cameras: the rig; a view without calibration is never chosen.
+        hands_m: (frame, hand, 21, 3) where the hands are, NaN where unknown.
+        taken_px: (view, frame, hand, 21, 2) the detection taken for each hand so far, NaN where none.
+        options: thresholds.
+
+    Returns:
+        (view, frame, hand) bool.
+    """
+    views, frames, hands = taken_px.shape[:3]
+    expected = cameras.project(hands_m)
+    with np.errstate(invalid="ignore"):
+        inside = ((expected >= -0.5) & (expected <= cameras.size_px[:, None, None, None] - 0.5)).all(-1)
+    visible = inside.sum(-1) >= MIN_JOINTS
+    z = (
+        np.einsum("vi,fhji->vfhj", cameras.T_cam_world[:, 2, :3], hands_m)
+        + cameras.T_cam_world[:, 2, 3, None, None, None]
+    )
+    error2 = ((taken_px - expected) ** 2).sum(-1) * (z / cameras.focal_px[:, None, None, None]) ** 2
+    known = np.isfinite(error2)
+    count = known.sum(-1)
+    error_m = np.sqrt(np.where(known, error2, 0.0).sum(-1) / np.maximum(count, 1))
+    error_m = np.where(count > 0, error_m, np.inf)
+    # The worst first; among the missed ones, those that a camera sees from nearby.
+    need = np.where(visible & (error_m > options.max_error_m), error_m, -1.0).transpose(1, 0, 2).reshape(frames, -1)
+    depth = np.where(known | inside, z, np.inf).min(-1).transpose(1, 0, 2).reshape(frames, -1)
+    order = np.lexsort((depth, -need), axis=-1)
+    most = max(1, int(options.max_share * cameras.calibrated.sum() * hands))
+    chosen = np.zeros((frames, views * hands), bool)
+    np.put_along_axis(chosen, order[:, :most], True, axis=1)
+    return (chosen & (need > 0)).reshape(frames, views, hands).transpose(1, 0, 2)
+
+
+# ---- one look ----------------------------------------------------------------------------------------------------
+
+
+def crop_matrix(hand_px: ndarray, scale: float, size_px: int) -> ndarray:
+    """(2, 3) from pixels of the image to pixels of a square crop with the hand upright in its middle.
+
+    Args:
+        hand_px: (21, 2) where the hand is expected, NaN where unknown.
+        scale: side of the crop in sizes of the hand, the larger side of its upright bounding box.
+        size_px: side of the crop.
+    """
+    up = hand_px[_MIDDLE] - hand_px[_WRIST]
+    if not np.isfinite(up).all() or np.hypot(*up) < 1e-6:
+        up = np.array([0.0, -1.0])
+    up = up / np.hypot(*up)
+    R = np.array([[-up[1], up[0]], [-up[0], -up[1]]])
+    turned = hand_px[np.isfinite(hand_px).all(-1)] @ R.T
+    low, high = turned.min(0), turned.max(0)
+    zoom = size_px / (scale * max(float((high - low).max()), _MIN_SIZE_PX))
+    middle = 0.5 * (low + high)
+    return np.concatenate([zoom * R, ((size_px - 1) / 2 - zoom * middle)[:, None]], axis=1)
+
+
+def paint_over(crop: ndarray, own_px: ndarray, other_px: ndarray) -> None:
+    """Grey out what is nearer to the other hand's bones than to this hand's, in place.
+
+    Args:
+        crop: (size, size, 3) uint8.
+        own_px: (21, 2) joints of the hand that is looked for, in the crop.
+        other_px: (21, 2) joints of the other hand, in the crop; nothing is painted where one of them is unknown.
+    """
+    if not (np.isfinite(other_px).all() and np.isfinite(own_px).all()):
+        return
+    to_own, to_other = (_distance_to_bones(hand, crop.shape[0]) for hand in (own_px, other_px))
+    reach = _PAINT_WIDTH * float(np.ptp(own_px, axis=0).max())
+    crop[(to_other < to_own) & (to_other < reach)] = _PAINT
+
+
+def _distance_to_bones(hand_px: ndarray, size_px: int) -> ndarray:
+    """(size, size) float32 pixels to the nearest bone, the forearm's beginning among them."""
+    canvas = np.full((size_px, size_px), 255, np.uint8)
+    forearm = hand_px[_WRIST] + _FOREARM * (hand_px[_WRIST] - hand_px[_MIDDLE])
+    # Far outside, where OpenCV's integers end, it does not matter where exactly.
+    points = np.clip(np.round(np.vstack([hand_px, forearm])), -8 * size_px, 8 * size_px).astype(int).tolist()
+    for a, b in [*BONES.tolist(), *_WEB, (_WRIST, NUM_JOINTS)]:
+        cv2.line(canvas, points[a], points[b], 0, 1)
+    return cv2.distanceTransform(canvas, cv2.DIST_L2, 3)
+
+
+def look_again(
+    detector: Detector, image_bgr: ndarray, hands_px: ndarray, hand: int, options: SecondLookSettings
+) -> tuple[ndarray, float, float]:
+    """What the detector finds in a crop about one hand.
+
+    Args:
+        detector: any.
+        image_bgr: (height, width, 3) uint8.
+        hands_px: (hand, 21, 2) where the hands are expected, NaN where unknown.
+        hand: which one is looked for.
+        options: the crop.
+
+    Returns:
+        (21, 2) pixels of the image, score, probability of a right hand: of the finding nearest to the hand. NaN, 0 and
+        NaN when there is none.
+    """
+    M = crop_matrix(hands_px[hand], options.crop_scale, options.crop_px)
+    crop = cv2.warpAffine(image_bgr, M, (options.crop_px, options.crop_px), flags=cv2.INTER_LINEAR)
+    own, other = (hands_px[k] @ M[:, :2].T + M[:, 2] for k in (hand, 1 - hand))
+    paint_over(crop, own, other)
+    found = detector.detect(crop)
+    if not len(found.score):
+        return np.full((NUM_JOINTS, 2), np.nan), 0.0, np.nan
+    away = np.linalg.norm(found.points_px - own, axis=-1)
+    common = np.isfinite(away)
+    away = np.where(common, away, 0.0).sum(-1) / np.maximum(common.sum(-1), 1)
+    best = int(np.argmin(np.where(common.any(-1), away, np.inf)))
+    points = np.linalg.solve(M[:, :2], (found.points_px[best] - M[:, 2]).T).T
+    return points, float(found.score[best]), float(found.right[best])
+
+
+# ---- the group ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LookAgain:
+    """One view: its clip is decoded once, from the first to the last image that is looked at again."""
+
+    store: Store
+    rig: Store
+    frames: ViewFrames
+    detection: DetectionSettings
+    options: SecondLookSettings
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        return self.frames.units
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        cameras = read_cameras(self.rig)
+        chosen = {unit: self._choose(cameras, unit) for unit in todo}
+        wanted = [self.frames.chunk(unit)[looks.any(-1)] for unit, looks in chosen.items()]
+        wanted = np.unique(np.concatenate(wanted)).tolist()
+        images = zip(wanted, read_frames(self.frames.clip, wanted), strict=True)
+        at, image = -1, np.empty(0)
+        for unit, looks in chosen.items():
+            blocks = _empty(len(looks))
+            hands = self._hands_m(self._part(unit))
+            view = cameras.subset([self.frames.view])
+            expected, at_image = (view.project(hands_m)[0] for hands_m in (hands, self._at_image(unit, hands)))
+            for i in np.flatnonzero(looks.any(-1)).tolist():
+                source = int(self.frames.chunk(unit)[i])
+                if source > at:
+                    at, image = next(images)
+                for hand in np.flatnonzero(looks[i]).tolist():
+                    points, score, right = look_again(self._detector, image, at_image[i], hand, self.options)
+                    # Back to the instant, like the candidates of the first look.
+                    points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
+                    for name, value in (("points", points), ("score", score), ("right", right)):
+                        blocks[name][0, i, hand] = value
+            yield unit, blocks
+
+    @property
+    def _detector(self) -> Detector:
+        """Made, and kept, by the first look: many chunks need none."""
+        low = {"min_detection": self.options.min_detection, "min_presence": self.options.min_presence}
+        return make_detector(replace(self.detection, **low))
+
+    def _part(self, unit: Unit) -> slice:
+        start = unit[1] * self.frames.chunk_frames
+        return slice(start, start + len(self.frames.chunk(unit)))
+
+    def _hands_m(self, part: slice) -> ndarray:
+        points, predicted = (self.store.read("tracks", name, part) for name in ("points", "predicted"))
+        missing = ~np.isfinite(points).any((-2, -1), keepdims=True)
+        return np.where(missing, predicted, points).astype(float)
+
+    def _at_image(self, unit: Unit, hands_m: ndarray) -> ndarray:
+        """The hands of a unit's instants (frame, hand, joint, 3) when this view's images were taken."""
+        if detections_group(self.store) == "detections":
+            return hands_m
+        part = self._part(unit)
+        lag_s = self.store.read("clock", "lag", (slice(self.frames.view, self.frames.view + 1), part))[0]
+        lag = np.nan_to_num(lag_s * self.store.attrs("clock")["fps"])[:, None, None, None]
+        # At the recording's ends the hand stays.
+        before = hands_m[:1] if part.start == 0 else self._hands_m(slice(part.start - 1, part.start))
+        after = np.concatenate([self._hands_m(slice(part.stop, part.stop + 1)), hands_m[-1:]])[:1]
+        before, after = np.concatenate([before, hands_m[:-1]]), np.concatenate([hands_m[1:], after])
+        moved = hands_m + np.abs(lag) * (np.where(lag > 0, before, after) - hands_m)
+        return np.where(np.isfinite(moved), moved, hands_m)
+
+    def _choose(self, cameras: Cameras, unit: Unit) -> ndarray:
+        """(frame, hand) bool: what this view looks for again. All views are ranked, for they share the time."""
+        part = self._part(unit)
+        member = self.store.read("groups", "member", (slice(None), part)).astype(int)
+        slot = self.store.read("tracks", "slot", part).astype(int)
+        member = np.take_along_axis(member, np.maximum(slot, 0)[None], axis=2)
+        member = np.where(slot >= 0, member, -1)
+        found = self.store.read(detections_group(self.store), "points", (slice(None), part))
+        taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
+        taken = np.where((member >= 0)[..., None, None], taken, np.nan)
+        looks = choose_looks(cameras, self._hands_m(part), taken, self.options)[self.frames.view]
+        return looks & (self.frames.chunk(unit) >= 0)[:, None]
+
+
+def _empty(frames: int) -> dict[str, ndarray]:
+    shape = (1, frames, len(HANDS))
+    return {
+        "points": np.full((*shape, NUM_JOINTS, 2), np.nan, np.float32),
+        "score": np.full(shape, np.nan, np.float32),
+        "right": np.full(shape, np.nan, np.float32),
+    }
+
+
+def plan(
+    session: Session,
+    store: Store,
+    rig: Store,
+    detection: DetectionSettings,
+    options: SecondLookSettings,
+    chunk_frames: int,
+) -> Plan:
+    """What there is to look at again.
+
+    Args:
+        session: the clips.
+        store: where `detections`, `groups` and `tracks` are.
+        rig: where `cameras` is.
+        detection: the detector's settings.
+        options: where and how to look.
+        chunk_frames: frames per unit.
+    """
+    views, frames = session.timeline.source_frame.shape
+    chunk = min(chunk_frames, frames)
+    timeline = session.timeline
+    if detections_group(store) == "aligned":
+        timeline = replace(timeline, source_frame=store.read("clock", "source_frame"))
+    clips = view_frames(session.clips, timeline, chunk)
+    tasks = [LookAgain(store, rig, view, detection, options) for view in clips]
+    chosen = asdict(options)
+    del chosen["enabled"]
+    group = group_spec(
+        GROUP,
+        SECOND_LOOK,
+        sizes={"view": views, "frame": frames},
+        unit={"view": 1, "frame": chunk},
+        # The tracks stand for all they are made of: clips, detector, cameras.
+        fingerprint={"settings": chosen, "inputs": {"tracks": store.digest_of("tracks")}, "code": CODE},
+        attrs={"fps": session.fps},
+        coords={"view": (("view",), np.array(session.views, object))},
+    )
+    weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
+    return Plan(group, tasks, weight, "images", summarize)
+
+
+def summarize(store: Store) -> dict[str, Any]:
+    """Looks for each image, and the share of them that found something."""
+    score = store.read(GROUP, "score")
+    looks = int(np.isfinite(score).sum())
+    return {"looks_per_image": looks / (score.size / len(HANDS)), "found": float((score > 0).sum() / max(looks, 1))}
