@@ -53,9 +53,7 @@ def supply_cameras(
         sizes = np.array([clip.size_px for clip in session.clips])
         spare = [name for name in cameras.names if name not in session.views]
         cameras = match_views(cameras, session.views, sizes)
-        Judge(source, capture.dead_views, "Add cameras of these names to the file", calibration).check(
-            cameras
-        )
+        Judge(source, capture.dead_views, "Add cameras of these names to the file", calibration).check(cameras)
         if spare:
             messages.append(f"left out, because they have no clip: {', '.join(spare)}")
     elif not cameras.size_px.all():

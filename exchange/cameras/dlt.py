@@ -21,6 +21,7 @@ from scipy.linalg import rq
 
 from ...core.cameras import Cameras
 from ...core.cameras_file import Section, assemble, camera_error
+from ...core.files import LARGE
 from .format import CameraFormat, pinhole_losses
 
 ROWS = 11
@@ -50,7 +51,7 @@ def _read(path: Path, text: str, part: str | None) -> Cameras:
 def _section(path: Path, number: int, column: ndarray, height: str | None) -> Section:
     where = f"{path}: column {number}"
     P = np.append(column, 1.0).reshape(3, 4)
-    if not np.isfinite(P).all() or not P[2, :3].any() or abs(np.linalg.det(P[:, :3])) == 0:
+    if not (np.abs(P) < LARGE).all() or np.linalg.matrix_rank(P[:, :3]) < 3:
         raise camera_error(where, "11 coefficients of a camera", "others", "Calibrate this camera again.")
     down = [0.0, 1.0, -1.0] if height is None else [0.0, -1.0, float(height)]
     P = np.array([[1.0, 0.0, -1.0], down, [0.0, 0.0, 1.0]]) @ P / np.linalg.norm(P[2, :3])

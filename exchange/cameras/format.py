@@ -13,6 +13,7 @@ import numpy as np
 
 from ...core.cameras import Cameras
 from ...core.cameras_file import camera_error
+from ...core.files import LARGE
 from ..formats import Format
 
 Files = Mapping[Path, str | bytes]
@@ -97,13 +98,21 @@ def parse_vendor_xml(path: Path, text: str) -> ET.Element:
         raise camera_error(path, "XML", str(error), "Export the calibration again.") from error
 
 
-def xml_numbers(where: str, element: ET.Element | None, *keys: str) -> np.ndarray:
-    """The numbers in these attributes of an element, one after the other, each with one or more; raises
-    CalibrationError."""
-    given = {} if element is None else element.attrib
+def numbers_in(where: str, text: str, count: int) -> np.ndarray:
+    """So many finite numbers with spaces between; raises CalibrationError."""
     try:
-        return np.array([float(value) for key in keys for value in given[key].split()])
-    except KeyError as error:
-        raise camera_error(where, f"the attribute {error.args[0]}", "none", "Export the calibration again.") from None
-    except ValueError as error:
-        raise camera_error(f"{where} {', '.join(keys)}", "numbers", str(error), "Correct the file.") from None
+        numbers = np.array(text.split(), dtype=float)
+    except ValueError:
+        numbers = np.array(np.nan)
+    if numbers.shape != (count,) or not (np.abs(numbers) <= LARGE).all():
+        raise camera_error(where, f"{count} finite numbers", text[:60], "Correct it or export the calibration again.")
+    return numbers
+
+
+def xml_numbers(where: str, element: ET.Element | None, *keys: str, count: int = 0) -> np.ndarray:
+    """The numbers in these attributes of an element: one in each, or `count` together; raises CalibrationError."""
+    given = {} if element is None else element.attrib
+    missing = [key for key in keys if key not in given]
+    if missing:
+        raise camera_error(where, f"the attribute {missing[0]}", "none", "Export the calibration again.")
+    return numbers_in(f"{where} {', '.join(keys)}", " ".join(given[key] for key in keys), count or len(keys))

@@ -60,12 +60,12 @@ def read_camera_file(source: str, unit_m: float | None = None) -> CameraFile:
     if part is not None and not format.part:
         raise camera_error(source, f"a path alone for the format {format.name}", f"#{part}", f"Leave out #{part}.")
     cameras = format.read(path, text, part)
-    unit_m = unit_m or format.unit_m
+    metres = unit_m or format.unit_m
     T_cam_world = cameras.T_cam_world.copy()
-    T_cam_world[:, :3, 3] *= unit_m
+    T_cam_world[:, :3, 3] *= metres
     cameras = replace(cameras, T_cam_world=T_cam_world)
     check_metres(cameras, path)
-    return CameraFile(cameras, format.name, unit_m)
+    return CameraFile(cameras, format.name, metres)
 
 
 def write_camera_file(path: Path, cameras: Cameras, format: str) -> list[str]:

@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from ...core.cameras import Cameras
 from ...core.cameras_file import Section, assemble, camera_error
-from .format import CameraFormat, parse_vendor_xml, xml_numbers
+from .format import CameraFormat, numbers_in, parse_vendor_xml, xml_numbers
 
 MAX_MISS_PX = 0.5
 """How far OpenCV's lens may put a pixel of the image from where Vicon's does."""
@@ -42,14 +42,13 @@ def _read(path: Path, text: str, part: str | None) -> Cameras:
 def _section(path: Path, camera: ET.Element, key: ET.Element) -> Section:
     name = camera.get("DEVICEID", "")
     where = f"{path}: camera {name}"
-    size = xml_numbers(where, camera, "SENSOR_SIZE")
-    values = xml_numbers(where, key, "FOCAL_LENGTH", "PRINCIPAL_POINT", "ORIENTATION", "POSITION")
-    if len(size) != 2 or len(values) != 10 or not np.isfinite(values).all() or not values[3:7].any():
-        expected = "SENSOR_SIZE (2), FOCAL_LENGTH (1), PRINCIPAL_POINT (2), ORIENTATION (4), POSITION (3)"
-        raise camera_error(where, expected, "other numbers", "Export the calibration again.")
+    size = xml_numbers(where, camera, "SENSOR_SIZE", count=2)
+    values = xml_numbers(where, key, "FOCAL_LENGTH", "PRINCIPAL_POINT", "ORIENTATION", "POSITION", count=10)
+    if not values[3:7].any():
+        raise camera_error(f"{where} ORIENTATION", "a quaternion", "0 0 0 0", "Export the calibration again.")
     aspect = camera.get("PIXEL_ASPECT_RATIO", "1")
-    if xml_numbers(where, ET.Element("", {"PIXEL_ASPECT_RATIO": aspect}), "PIXEL_ASPECT_RATIO").tolist() != [1.0]:
-        raise camera_error(where, "PIXEL_ASPECT_RATIO 1", aspect, "Calibrate elsewhere: this case was never seen.")
+    if numbers_in(f"{where} PIXEL_ASPECT_RATIO", aspect, 1) != 1:
+        raise camera_error(where, "PIXEL_ASPECT_RATIO 1", aspect, "Calibrate the cameras with another program.")
     focal, center = values[0], values[1:3]
     rotation = Rotation.from_quat(values[3:7]).as_matrix()
     table = {
@@ -64,16 +63,14 @@ def _section(path: Path, camera: ET.Element, key: ET.Element) -> Section:
 
 def _distortion(where: str, key: ET.Element, focal: float, center: ndarray, size: ndarray) -> ndarray:
     """(5,) OpenCV's coefficients nearest to Vicon's lens."""
-    model, _, rest = key.get("VICON_RADIAL2", "").partition(" ")
+    where, (model, _, rest) = f"{where} VICON_RADIAL2", key.get("VICON_RADIAL2", "").partition(" ")
     if not model:
-        if "VICON_RADIAL" in key.attrib and xml_numbers(where, key, "VICON_RADIAL").any():
-            raise camera_error(where, "VICON_RADIAL2", "VICON_RADIAL alone", "Calibrate with a newer Vicon program.")
+        if any(word.strip("0.") for word in key.get("VICON_RADIAL", "").split()):
+            raise camera_error(where, "the lens", "VICON_RADIAL alone", "Calibrate with a newer Vicon program.")
         return np.zeros(5)
-    values = xml_numbers(where, ET.Element("", {"VICON_RADIAL2": rest}), "VICON_RADIAL2")
-    if model != "Vicon3Parameter" or len(values) != 5 or not np.isfinite(values).all():
-        raise camera_error(
-            f"{where} VICON_RADIAL2", "Vicon3Parameter and 5 numbers", f"{model} {rest}"[:60], "Correct it."
-        )
+    if model != "Vicon3Parameter":
+        raise camera_error(where, "Vicon3Parameter", model[:60], "Calibrate the cameras with another program.")
+    values = numbers_in(where, rest, 5)
     if not values[2:].any():
         return np.zeros(5)
     seen = np.stack(np.meshgrid(*(np.linspace(0, s - 1, 25) for s in size)), -1).reshape(-1, 2)
@@ -89,11 +86,12 @@ def _distortion(where: str, key: ET.Element, focal: float, center: ndarray, size
         ],
         axis=1,
     )
-    found = np.linalg.lstsq(columns.reshape(-1, 5), moved.ravel())[0]
-    miss_px = focal * np.linalg.norm(columns @ found - moved, axis=-1).max()
+    finite = np.isfinite(columns).all()
+    found = np.linalg.lstsq(columns.reshape(-1, 5), moved.ravel())[0] if finite else np.zeros(5)
+    miss_px = focal * np.linalg.norm(columns @ found - moved, axis=-1).max() if finite else np.inf
     if not miss_px <= MAX_MISS_PX:
         raise camera_error(
-            f"{where} VICON_RADIAL2",
+            where,
             f"a lens that OpenCV's five coefficients hold within {MAX_MISS_PX:g} px",
             f"one that they miss by {miss_px:.2g} px",
             "Undistort the images with Vicon's lens, and give cameras without distortion.",
