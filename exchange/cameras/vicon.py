@@ -102,13 +102,13 @@ def _distortion(where: str, key: ET.Element, focal: float, center: ndarray, size
 FORMAT = CameraFormat(
     name="vicon",
     title="Vicon's calibration, `*.xcp`",
+    names="`DEVICEID`",
+    pose="position, and quaternion, w last; world to camera",
+    lens="Vicon3Parameter, as k1, k2, p1, p2, k3 within 0.5 px",
+    pixel="taken as the centre of the first pixel: Vicon does not say",
+    unit_m=1e-3,
     suffixes=(".xcp",),
     reads="one XML file; cameras that do not film are left out",
     recognises=lambda path, text: text.lstrip().startswith("<") and "<Cameras" in text and "DEVICEID" in text,
     read=_read,
-    unit_m=1e-3,
-    names="`DEVICEID`",
-    pose="position, and quaternion, w last; world to camera",
-    pixel="taken as the centre of the first pixel: Vicon does not say",
-    lens="Vicon3Parameter, as k1, k2, p1, p2, k3 within 0.5 px",
 )
