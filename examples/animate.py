@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import roma
 import torch
 from numpy import ndarray
 from scipy.interpolate import CubicSpline
@@ -75,8 +76,7 @@ def read_motion(name: str, sample: int, frames: slice, fps: float, models: Seque
     ]
     joints = np.stack([model.joints(**hand) for model, hand in zip(models, hands, strict=True)], axis=1)
     vertices = np.stack([model.vertices(**hand) for model, hand in zip(models, hands, strict=True)], axis=1)
-    U, _, Vh = np.linalg.svd(two_hand_frame(torch.from_numpy(joints))[0].numpy().mean(axis=0))
-    R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ Vh)]) @ Vh
+    R = roma.special_procrustes(two_hand_frame(torch.from_numpy(joints))[0].mean(dim=0)).numpy()
     skins = [
         hand_skin({"v_template": model.v_template, "f": model.faces, "J": model.rest_joints}, model.side)
         for model in models
