@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from ..core.cameras import Cameras
-from ..core.geometry import align, moved_poses
+from ..core.geometry import Alignment, align, moved_poses
 from ..core.least_squares import DampedSearch, Damping, damped
 
 LOSS_SCALE = 3.0
@@ -113,12 +113,15 @@ def lay_on(T_cam_world: ndarray, points_m: ndarray, before_m: ndarray) -> ndarra
     Joints and not camera centres: a camera is worst known along its axis, and the scale that matters is the one where
     the hands are. The farthest fifth is left out, again and again; the two must be near each other to begin with.
     """
-    moved_m = points_m
-    for _ in range(LAY_ROUNDS):
+
+    def aligned(moved_m: ndarray) -> Alignment:
         distance = np.linalg.norm(moved_m - before_m, axis=-1)
         near = distance <= np.percentile(distance, 80)
-        found = align(points_m[near], before_m[near], scaled=True)
-        moved_m = found.scale * points_m @ found.R.T + found.shift
+        return align(points_m[near], before_m[near], scaled=True)
+
+    found = aligned(points_m)
+    for _ in range(LAY_ROUNDS - 1):
+        found = aligned(found.apply(points_m))
     out = T_cam_world.copy()
     out[:, :3, :3] = T_cam_world[:, :3, :3] @ found.R.T
     out[:, :3, 3] = found.scale * T_cam_world[:, :3, 3] - np.einsum("vij,j->vi", out[:, :3, :3], found.shift)

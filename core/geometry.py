@@ -47,6 +47,11 @@ class Alignment:
         """(..., 3) t of a = scale R b + t."""
         return self.center_a - self.scale[..., None] * np.einsum("...ij,...j->...i", self.R, self.center_b)
 
+    def apply(self, points_b: ndarray) -> ndarray:
+        """(..., n, 3) points b in the frame of points a."""
+        turned = np.einsum("...ij,...nj->...ni", self.R, points_b)
+        return self.scale[..., None, None] * turned + self.shift[..., None, :]
+
 
 def align(points_b: ndarray, points_a: ndarray, weight: ndarray | None = None, scaled: bool = False) -> Alignment:
     """Least-squares alignment of corresponding points.

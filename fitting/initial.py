@@ -61,8 +61,7 @@ def align_palm(rest_m: ndarray, points_m: ndarray, root_m: ndarray) -> tuple[nda
     base = seen * PALM_WEIGHT
     found = align(rest_m, points, base)
     for _ in range(3):
-        predicted = np.einsum("nab,lb->nla", found.R, rest_m) + found.shift[:, None]
-        error2 = np.sum((predicted - points) ** 2, axis=-1)
+        error2 = np.sum((found.apply(rest_m) - points) ** 2, axis=-1)
         found = align(rest_m, points, base / (1 + error2 / PALM_SCALE_M**2) ** 2)
     transl = found.shift + found.R @ root_m - root_m
     spread = np.sqrt(found.covariance[:, 1])
