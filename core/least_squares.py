@@ -74,10 +74,11 @@ class DampedSearch:
             np.maximum(self.damping[at] * 10, self.rule.after_failure),
         )
         gain = np.where(better, old - now, np.inf)
+        given_up = self.damping[at] > self.rule.most
         if self.together:
-            gain, now = gain.sum(), now.sum()
+            gain, now, given_up = gain.sum(), now.sum(), given_up.all()
         settled = gain < self.tolerance * np.maximum(now, self.floor)
-        self.active = at[~(settled | (self.damping[at] > self.rule.most))]
+        self.active = at[np.broadcast_to(~(settled | given_up), at.shape)]
         return better
 
 
