@@ -9,10 +9,10 @@ from _fitting_points import NOISE_M, error_mm
 from _report import Figure
 from numpy import ndarray
 
+from handpipe.core.geometry import axis_angle_from_rotation, rotation_from_axis_angle
 from handpipe.core.hands import HANDS
-from handpipe.fitting.kinematics import axis_angle_from_rotation
 from handpipe.fitting.solver import FittingSettings, fit_hands
-from handpipe.hand.model import HandModel, rotation_from_axis_angle
+from handpipe.hand.model import HandModel
 from handpipe.hand.procedural_motion import pose_of_curl
 
 CLASPS = 4

@@ -23,6 +23,7 @@ from handpipe.capture.video import clip_writer
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import HANDS, TIPS
 from handpipe.generation.evaluation.evaluator import two_hand_frame
+from handpipe.generation.model.canonical_frame import nearest_rotation
 from handpipe.hand.model import HandModel
 from handpipe.hand.stored_motion import COLUMNS, motion_store, stored_motion
 from handpipe.rendering.render import STUDIO, light_hands, render_hands
@@ -75,8 +76,7 @@ def read_motion(name: str, sample: int, frames: slice, fps: float, models: Seque
     ]
     joints = np.stack([model.joints(**hand) for model, hand in zip(models, hands, strict=True)], axis=1)
     vertices = np.stack([model.vertices(**hand) for model, hand in zip(models, hands, strict=True)], axis=1)
-    U, _, Vh = np.linalg.svd(two_hand_frame(torch.from_numpy(joints))[0].numpy().mean(axis=0))
-    R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ Vh)]) @ Vh
+    R = nearest_rotation(two_hand_frame(torch.from_numpy(joints))[0].mean(dim=0)).numpy()
     skins = [
         hand_skin({"v_template": model.v_template, "f": model.faces, "J": model.rest_joints}, model.side)
         for model in models

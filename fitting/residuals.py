@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
-from ..hand.model import rotation_from_axis_angle
-from .kinematics import NUM_PARAMETERS, axis_angle_from_rotation, right_jacobian_inverse
+from ..core.geometry import axis_angle_from_rotation, rotation_from_axis_angle
+from .kinematics import NUM_PARAMETERS, right_jacobian_inverse
 
 LIMIT_SD_RAD = 0.1
 """How far beyond a joint's limit counts as one standard deviation."""

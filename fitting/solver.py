@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
+from ..core.geometry import axis_angle_from_rotation
 from ..core.hands import NUM_BETAS, NUM_JOINTS, NUM_POSE
 from ..hand.model import HandModel
 from .contact import fill, planes
 from .gauss_newton import Evidence, PointTerm, best_seen, fit_frames, fit_sequence, fit_shape
 from .initial import carry, initial_state
-from .kinematics import Landmarks, anatomical_frames, axis_angle_from_rotation, pose_landmarks
+from .kinematics import Landmarks, anatomical_frames, pose_landmarks
 from .residuals import HandState, PosePrior, Smoothness, pose_prior
 from .settings import FittingSettings
 

@@ -23,14 +23,15 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.errors import ModelError
+from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import MANO_JOINT, MANO_TIP_VERTEX, NUM_BETAS, NUM_JOINTS, NUM_MANO_JOINTS, NUM_POSE, TIPS
-from .procedural import procedural_hand
+from .procedural import PARENTS, procedural_hand
 
 if TYPE_CHECKING:
     import smplx
 
 NUM_VERTICES = 778
-MANO_PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
+MANO_PARENTS = PARENTS
 """MANO's tree: the root, then five chains of three."""
 
 _SHAPES = {
@@ -229,21 +230,6 @@ def side_of(rest_joints_m: ndarray) -> Literal["left", "right"]:
     fingers go along -x."""
     knuckles = rest_joints_m[[1, 4, 7, 10]].mean(axis=0)
     return "right" if knuckles[0] < rest_joints_m[0, 0] else "left"
-
-
-def rotation_from_axis_angle(axis_angle: ndarray) -> ndarray:
-    """(..., 3, 3) rotations of (..., 3) axis-angle vectors (Rodrigues), exact and smooth at zero."""
-    angle = np.linalg.norm(axis_angle, axis=-1)
-    a = np.sinc(angle / np.pi)
-    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
-    x, y, z = np.moveaxis(axis_angle, -1, 0)
-    R = np.empty((*axis_angle.shape, 3))
-    c = np.cos(angle)
-    R[..., 0, 0], R[..., 1, 1], R[..., 2, 2] = c + b * x * x, c + b * y * y, c + b * z * z
-    R[..., 0, 1], R[..., 1, 0] = b * x * y - a * z, b * x * y + a * z
-    R[..., 0, 2], R[..., 2, 0] = b * x * z + a * y, b * x * z - a * y
-    R[..., 1, 2], R[..., 2, 1] = b * y * z - a * x, b * y * z + a * x
-    return R
 
 
 def local_rotations(global_orient: ndarray, hand_pose: ndarray) -> ndarray:

@@ -19,10 +19,10 @@ from numpy import ndarray
 
 from ..core.engine import Engine, Plan, Unit
 from ..core.errors import SessionError
+from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import HANDS, NUM_POSE
 from ..core.schema import AUGMENTED, Columns, group_spec
 from ..core.store import Store, disk_errors
-from ..hand.model import rotation_from_axis_angle
 from .arm import arm_at_rest, arm_skin
 from .augment_pictures import backdrop, light_of, take_picture, things_at
 from .augment_shot import PER_SEQUENCE, Shot, ShotSource, hand_model_of, hands_shown, read_shot

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.cameras import Cameras, distort
-from ..core.fisheye import distort_fisheye
+from ..core.cameras import Cameras, distort, project_normalised
+from ..core.fisheye import distort_fisheye, project_fisheye
 from .skin import HandSkin, vertex_normals
 
 NEAR_M, FAR_M = 0.05, 5.0
@@ -128,8 +128,9 @@ def draw(camera: Cameras, hands: LitHands, image: ndarray) -> tuple[ndarray, nda
     Returns:
         The image, and the depth (h, w) float32 along the camera's z, metres; FAR_M where there is nothing.
     """
-    uv, depth, _ = _project(camera, hands.vertices_m)
-    return _rasterise(uv, depth, hands.faces, _seen_color(camera, hands), image)
+    uv, depth, shown = _project(camera, hands.vertices_m)
+    faces = hands.faces if shown.all() else hands.faces[shown[hands.faces].all(axis=1)]
+    return _rasterise(uv, depth, faces, _seen_color(camera, hands), image)
 
 
 def draw_alone(camera: Cameras, hands: LitHands) -> tuple[tuple[slice, slice], ndarray, ndarray]:
@@ -170,13 +171,15 @@ def _seen_color(camera: Cameras, hands: LitHands) -> ndarray:
 
 def _project(camera: Cameras, points_m: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """Pixels (n, 2), depth (n,) in metres, and whether these mean anything (n,): points behind the camera have none,
-    nor those so far aside that the lens's polynomial may fold them back into the picture."""
+    nor those beyond the lens's range, nor those far outside the picture."""
     T, K = camera.T_cam_world[0].astype(np.float64), camera.K[0]
     cam = points_m @ T[:3, :3].T + T[:3, 3]
     fisheye, slope = camera.fisheye[0], cam[:, :2] / cam[:, 2:]
     corner = np.maximum(K[:2, 2], camera.size_px[0] - K[:2, 2]) / K[[0, 1], [0, 1]]
     shown = (cam[:, 2] > NEAR_M) & (fisheye | (np.sum(slope * slope, axis=1) < 1.5**2 * np.sum(corner * corner)))
-    xy = (distort_fisheye if fisheye else distort)(slope, camera.distortion[0])
+    distorted, projected = (distort_fisheye, project_fisheye) if fisheye else (distort, project_normalised)
+    shown &= np.isfinite(projected(slope, camera.distortion[0])[:, 0])
+    xy = distorted(slope, camera.distortion[0])
     return xy * K[[0, 1], [0, 1]] + K[:2, 2], cam[:, 2], shown
 
 

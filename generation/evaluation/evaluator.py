@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..model.canonical_frame import nearest_rotation
 from ..model.motion import MIRROR
 
 LATENT = 64
@@ -59,10 +60,7 @@ def two_hand_frame(joints_m: Tensor) -> tuple[Tensor, Tensor]:
     axes = torch.stack([lateral, fingers, torch.linalg.cross(lateral, fingers)], dim=-1).sum(-3)
     apart = nn.functional.normalize(wrist[..., 1, :] - wrist[..., 0, :], dim=-1)
     axes = axes + torch.stack([apart, torch.zeros_like(apart), torch.zeros_like(apart)], dim=-1)
-    U, _, Vh = torch.linalg.svd(axes)
-    flip = torch.ones_like(apart)
-    flip[..., 2] = torch.linalg.det(U @ Vh)
-    R = ((U * flip[..., None, :]) @ Vh).mT
+    R = nearest_rotation(axes).mT
     return R, -(R @ wrist.mean(-2)[..., None])[..., 0]
 
 

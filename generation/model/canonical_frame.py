@@ -76,7 +76,7 @@ def home_rotation(motion: Motion) -> Tensor:
     frames' own (chordal mean), over all leading axes."""
     known = torch.ones(motion.wrist_m.shape[:-1], dtype=torch.bool, device=motion.wrist_m.device)
     R = axes_world(motion.wrist_m, motion.R_world_wrist, known, known).mT
-    return _nearest_rotation(R.flatten(0, -3).mean(0)).to(motion.wrist_m.dtype)
+    return nearest_rotation(R.flatten(0, -3).mean(0)).to(motion.wrist_m.dtype)
 
 
 def axes_world(wrist_m: Tensor, R_world_wrist: Tensor, has_wrist: Tensor, has_orient: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def axes_world(wrist_m: Tensor, R_world_wrist: Tensor, has_wrist: Tensor, has_or
     across = torch.where(has_wrist.all(-1, keepdim=True), across, 0.0)
     M = M + torch.stack([across, torch.zeros_like(across), torch.zeros_like(across)], dim=-1)
     nothing = ~has_orient.any(-1)[..., None, None]
-    return _nearest_rotation(torch.where(nothing, torch.eye(3, dtype=M.dtype, device=M.device), M))
+    return nearest_rotation(torch.where(nothing, torch.eye(3, dtype=M.dtype, device=M.device), M))
 
 
 @full_precision
@@ -129,7 +129,7 @@ def align(motion: Motion, controls: Controls) -> Motion:
     M = torch.einsum("...fhi,...fhj->...ij", b, a) + 2 * ARM_M**2 * torch.einsum("...fhik,...fhjk->...ij", given, own)
     # Towards the identity, as much as points a tenth of a millimetre apart would hold it.
     M = M + STILL_M**2 * count.clamp(min=1)[..., None] * torch.eye(3, dtype=M.dtype, device=M.device)
-    R = _nearest_rotation(M)
+    R = nearest_rotation(M)
     exact = Motion(here, motion.R_world_wrist.double(), motion.R_pose, motion.betas)
     moved = exact.moved(R, center_there - _turned(R, center))
     dtype = motion.wrist_m.dtype
@@ -141,6 +141,6 @@ def _turned(R: Tensor, x: Tensor) -> Tensor:
     return (R @ x[..., None])[..., 0]
 
 
-def _nearest_rotation(M: Tensor) -> Tensor:
+def nearest_rotation(M: Tensor) -> Tensor:
     """(..., 3, 3) rotations nearest to matrices in the Frobenius norm."""
     return cast(Tensor, roma.special_procrustes(M))

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handpipe.core.errors import ModelError
+from handpipe.core.geometry import rotation_from_axis_angle
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, TIPS
-from handpipe.hand.model import HandModel, forward_kinematics, local_rotations, rotation_from_axis_angle
+from handpipe.hand.model import HandModel, forward_kinematics, local_rotations
 from handpipe.hand.procedural import procedural_hand
 
 SIDES = ("left", "right")
