@@ -21,7 +21,7 @@ NOT_RESULTS = ("device", "save_every", "log_every")
 CODE = 1
 """Raised when the same sources and settings would give another model; procedural motion counts as code."""
 
-FIRST_CODE = 1
+EARLIEST = 1
 """Of checkpoints that do not say their version of the code."""
 
 
@@ -48,7 +48,7 @@ def to_resume(folder: Path, config: Mapping[str, Any], steps: int, progress: Pro
     """The state to go on from; None where nothing was trained yet."""
     if not (folder / "config.json").exists():
         return None
-    there = {"code": FIRST_CODE, **checkpoints.load(folder).config}
+    there = {"code": EARLIEST, **checkpoints.load(folder).config}
     unknown = "motion" not in there and config["motion"] != {}
     there.setdefault("motion", config["motion"])
     for name, value in config.items():
