@@ -1,6 +1,7 @@
 """Golden outputs of the stages from clips to MANO: calibrate, detect, triangulate, fit.
 
-The clips among the inputs are of `handpipe synthesize` (320x256, three frames of the hands and three of the board); rig.npz has their cameras and the true joints.
+The clips among the inputs are of `handpipe synthesize`, 320x256, three frames of the hands and three of the board;
+rig.npz has their cameras and the true joints.
 """
 
 from __future__ import annotations
