@@ -21,14 +21,16 @@ from toy_stage import Quiet
 from handpipe.calibration.settings import CalibrationSettings
 from handpipe.calibration.stage import board_plan, cameras_plan
 from handpipe.capture import detect as detect_stage
-from handpipe.capture.session import Session, read_session
+from handpipe.capture.crop_detection import CropDetector
+from handpipe.capture.frames import view_frames
+from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings, DetectionSettings
-from handpipe.capture.timeline import regular
-from handpipe.capture.video import Clip
+from handpipe.capture.video import read_frames
 from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine, Plan
 from handpipe.core.hands import HANDS, LEFT
+from handpipe.core.recording import Clip, Session, regular
 from handpipe.core.schema import BOARD as BOARD_COLUMNS
 from handpipe.core.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec
 from handpipe.core.settings import EngineSettings
@@ -86,7 +88,7 @@ def filmed() -> Session:
 def board(work: Path) -> dict[str, ndarray]:
     """Corners in six pictures."""
     store = opened(work)
-    execute(store, lambda chunk: board_plan(filmed(), Board(), {}, chunk))
+    execute(store, lambda chunk: board_plan(filmed(), view_frames, Board(), {}, chunk))
     return arrays(store, "board", "corners")
 
 
@@ -102,7 +104,7 @@ def cameras(work: Path) -> dict[str, ndarray]:
     sizes = {"view": 4, "board_frame": frames, "corner": corners.shape[2]}
     put(store, "board", BOARD_COLUMNS, sizes, {"corners": corners.astype(np.float32)})
     options = CalibrationSettings()
-    execute(store, lambda _: cameras_plan(session, BOARD, options, store, None, dead_views=0.0))
+    execute(store, lambda _: cameras_plan(session, read_frames, BOARD, options, store, None, dead_views=0.0))
     return arrays(store, "cameras", "K", "distortion", "T_cam_world", "rms", "held_out", "center_sigma")
 
 
@@ -171,8 +173,10 @@ def second_looks(work: Path) -> dict[str, ndarray]:
     put(store, "groups", GROUPS, sizes, {"member": none, "points": joints, "votes": np.zeros((frames, 2))})
     tracks = {"slot": np.tile([0, 1], (frames, 1)), "points": joints, "predicted": np.full(joints.shape, np.nan)}
     put(store, "tracks", TRACKS, sizes, tracks)
-    detection, options = DetectionSettings(), SecondLookSettings()
-    execute(store, lambda chunk: second_look.plan(session, store, store, detection, options, chunk))
+    options = SecondLookSettings()
+    low = DetectionSettings(min_detection=options.min_detection, min_presence=options.min_presence)
+    detector = CropDetector(low, options.crop_scale, options.crop_px)
+    execute(store, lambda chunk: second_look.plan(session, store, store, view_frames, detector, options, chunk))
     return arrays(store, "second_look", "points", "score", "right")
 
 
