@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -74,6 +76,9 @@ class MotionSource:
     """(start, stop) to (frame, hand, WIDTH) float32."""
     load_betas: Callable[[], ndarray]
     cache: BlockCache
+    digest: str = ""
+    """Of all that is learnt from it: its frames' numbers, which of them are valid, its hands and its rate. Empty for a
+    procedural clip, which its name, its rate and the version of the code determine."""
 
     @property
     def betas(self) -> ndarray:
@@ -187,11 +192,31 @@ def _stored(name: str, store: Store, cache: BlockCache) -> list[MotionSource]:
             load_betas=lambda sample=sample: motion.betas[sample],
             cache=cache,
         )
-        for start in range(0, frames, block_frames):
-            part = np.arange(start, min(start + block_frames, frames))
-            valid[part] &= np.isfinite(source.take(part)).all(axis=(1, 2))
-        sources.append(source)
+        sources.append(replace(source, digest=_check_frames(source)))
     return sources
+
+
+def _check_frames(source: MotionSource) -> str:
+    """Mark the frames with a number that is not finite as not valid; returns the source's digest. Every frame is read
+    once, block by block, and the digest does not depend on the blocks."""
+    sha = hashlib.sha256(np.float64(source.fps).tobytes())
+    for start in range(0, source.frames, source.block_frames):
+        part = np.arange(start, min(start + source.block_frames, source.frames))
+        numbers = source.take(part)
+        source.valid[part] &= np.isfinite(numbers).all(axis=(1, 2))
+        sha.update(numbers.tobytes())
+    sha.update(source.valid.tobytes())
+    sha.update(source.betas.tobytes())
+    return sha.hexdigest()
+
+
+def motion_digests(sources: Sequence[MotionSource]) -> dict[str, str]:
+    """A digest for each session or file of motion among the sources, over all its samples, 16 hexadecimal digits."""
+    hashes: dict[str, Any] = {}
+    for source in sources:
+        if source.digest:
+            hashes.setdefault(source.origin, hashlib.sha256()).update(source.digest.encode())
+    return {origin: sha.hexdigest()[:16] for origin, sha in hashes.items()}
 
 
 def _check_hand_models(sources: Sequence[MotionSource], folder: str | None) -> None:

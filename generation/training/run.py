@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -34,6 +33,7 @@ from ..model.normalization import Statistics, statistics
 from ..model.precision import in_bfloat16
 from ..model.representations import REPRESENTATIONS, Representation
 from ..settings import TrainingSettings
+from .identity import to_resume, training_config
 from .motion_sources import COLUMNS, MotionSource
 from .step import (
     Batch,
@@ -62,9 +62,6 @@ HOME_FRAMES = 256
 """Frames of a source that its home rotation is taken from, at most."""
 
 VALIDATION_BATCHES = 4
-
-NOT_RESULTS = ("device", "save_every", "log_every")
-"""Settings that may change between two runs of the same training."""
 
 
 def train(
@@ -99,8 +96,8 @@ def train(
     if settings.device == "cuda" and accelerator.device.type != "cuda":
         raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
     sources = open_sources(names, settings.fps, settings.window, hand_model)
-    config = _config(names, settings, sources)
-    training = None if force else _to_resume(folder, config, settings)
+    config = training_config(names, settings, sources)
+    training = None if force else to_resume(folder, config, _known(settings.steps), progress)
     if training is not None and training.step >= _known(settings.steps):
         progress.say(f"{folder}: up to date: {training.step} steps")
         return {"checkpoint": str(folder), "steps": training.step, "computed": False, **training.values}
@@ -115,48 +112,6 @@ def train(
 def _known(value: int | float | None) -> Any:
     assert value is not None, "filled in from the preset"
     return value
-
-
-def _config(names: Sequence[str], settings: TrainingSettings, sources: Sequence[MotionSource]) -> dict[str, Any]:
-    relevant = {key: value for key, value in asdict(settings).items() if key not in NOT_RESULTS}
-    return {
-        "settings": json.loads(json.dumps(relevant)),
-        "sources": list(names),
-        "frames": sum(source.frames for source in sources),
-        "hand_model": list(sources[0].hand_model),
-        "fps": settings.fps,
-        "window": settings.window,
-        "representation": settings.representation,
-        "denoiser": settings.denoiser,
-    }
-
-
-def _to_resume(folder: Path, config: Mapping[str, Any], settings: TrainingSettings) -> Training | None:
-    """The state to go on from; None where nothing was trained yet."""
-    if not (folder / "config.json").exists():
-        return None
-    there = checkpoints.load(folder).config
-    for name, value in config.items():
-        if there.get(name) != value:
-            before, now = _difference(there.get(name), value)
-            raise GenerationError(
-                f"{folder}: expected nothing, or the same training to go on with, but it holds one with other {name} "
-                f"({before}, now {now}). Choose another --out, or start anew with --force."
-            )
-    training = checkpoints.load_training(folder)
-    if training is None:
-        raise GenerationError(
-            f"{folder}: expected a training to go on with, but only its result is there. Use --force."
-        )
-    return training
-
-
-def _difference(before: Any, now: Any) -> tuple[str, str]:
-    """What differs, in short."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [key for key in now if before.get(key) != now[key]]
-        return tuple(", ".join(f"{key} {side.get(key)}" for key in keys) for side in (before, now))  # pyright: ignore
-    return str(before), str(now)
 
 
 def build_model(
