@@ -1,4 +1,4 @@
-"""Looking at every frame of a clip once, chunk by chunk: what detection and the board's search have in common."""
+"""Decoding every frame of a clip once, chunk by chunk. Shared by hand detection and board detection."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ViewFrames:
         return self.source_frame[unit[1] * self.chunk_frames :][: self.chunk_frames]
 
     def look(self, todo: Sequence[Unit], see: Callable[[ndarray], Seen]) -> Iterator[tuple[Unit, list[Seen | None]]]:
-        """Decode the clip once, and give what `see` makes of each instant's image; None where there is no image.
+        """Decode the clip once and yield the result of `see` for each instant's image; None if there is no image.
 
-        An image that stands for two instants (a duplicated frame) is looked at once.
+        An image that is used for two instants (a duplicated frame) is processed once.
         """
         wanted = np.unique(np.concatenate([self.chunk(unit) for unit in todo]))
         wanted = wanted[wanted >= 0].tolist()

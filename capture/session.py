@@ -1,4 +1,4 @@
-"""A session on disk: which clips there are, which belong together, and what is wrong with them."""
+"""Session folders: the clips of a recording, their synchronisation, and checks for unusable clips."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ class Session:
     """The same for the board's clips, one row per entry of `board_clips`."""
     fps: float
     left_out: Mapping[str, str]
-    """Views that cannot be used, and why."""
+    """Unusable views and the reason for each."""
 
     @property
     def views(self) -> tuple[str, ...]:
         return tuple(clip.view for clip in self.clips)
 
     def first(self, frames: int | None) -> Session:
-        """The session as if it were only this many frames long; the board's clips stay whole."""
+        """The session reduced to its first frames; the board clips are not shortened."""
         return self if frames is None else replace(self, timeline=self.timeline.first(frames))
 
 
 def read_session(root: Path, options: CaptureSettings, fps: float | None = None) -> Session:
-    """Look at every clip of a session folder.
+    """Open a session folder and check every clip.
 
     Args:
         root: the folder.
-        options: what makes a session.
+        options: settings of capture.
         fps: frames per second, where the clips' headers are not to be trusted.
 
     Raises:
@@ -64,7 +64,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         found = "no such folder" if not root.exists() else "no folder `videos` in it"
         raise SessionError(
             f"{root}: expected a session folder with one clip per camera in {videos}, but found {found}. "
-            "docs/sessions.md shows the layout."
+            "Create the folder as described in docs/sessions.md."
         )
     paths = find_clips(videos)
     if not paths:
@@ -164,15 +164,15 @@ def _unlike(clip: Clip, what: str, usual: Any, others: str) -> str:
     }[what]
     found = {"size": clip.size_px, "length": clip.frames, "rate": clip.fps}[what]
     advice = {
-        "size": "Record all views alike, or set `mixed_sizes: true` under `capture` if the cameras really differ.",
-        "length": "Trim the clips to the same instants, or supply timestamps.csv.",
-        "rate": "Record all views alike, supply timestamps.csv, or set `fps` if the header is wrong.",
+        "size": "Record all views with the same size, or set `capture.mixed_sizes: true` if the cameras differ.",
+        "length": "Trim the clips to the same length, or add a timestamps.csv.",
+        "rate": "Record all views at the same rate, add a timestamps.csv, or set `fps` if the header is wrong.",
     }[what]
     return f"{clip.path}: expected {show(usual)} like {others}, but found {show(found)}. {advice}"
 
 
 def _judge(root: Path, problems: Mapping[str, str], views: int, options: CaptureSettings) -> None:
-    """A few dead cameras are left out; more are the user's to mend."""
+    """Leave out a few unusable views with a warning; raise SessionError if there are more."""
     if len(problems) > int(options.dead_views * views):
         text = "; ".join(problems.values()) if len(problems) < 4 else "; ".join(list(problems.values())[:3]) + "; ..."
         if len(problems) > 1:
@@ -181,7 +181,7 @@ def _judge(root: Path, problems: Mapping[str, str], views: int, options: Capture
 
 
 def content_hashes(store: Store, paths: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files, by the names given. Remembered in the store under size and modification time."""
+    """SHA-256 of files, by the names given. Cached in the store by size and modification time."""
     known: dict[str, list[Any]] = store.attrs(CONTENT).get("sha256", {})
 
     def one(item: tuple[str, Path]) -> tuple[str, list[Any]]:

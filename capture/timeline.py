@@ -36,7 +36,7 @@ class Timeline:
         return self.source_frame.shape[1]
 
     def digest(self) -> str:
-        """SHA-256 of which frames belong together; when they were taken changes no pixel."""
+        """SHA-256 of which frames belong together. Capture times are excluded: they do not change detections."""
         return hashlib.sha256(self.source_frame.astype("<i8").tobytes()).hexdigest()
 
     def fps(self) -> float:
@@ -50,7 +50,7 @@ class Timeline:
 
 
 def regular(views: int, frames: int, fps: float) -> Timeline:
-    """Clips that started together and dropped nothing: frame n of every clip is instant n."""
+    """The timeline of clips that started together without dropped frames: frame n of every clip is instant n."""
     index = np.broadcast_to(np.arange(frames), (views, frames))
     return Timeline(index.copy(), index / fps)
 
@@ -82,7 +82,7 @@ def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequen
     if silent:
         raise SessionError(
             f"{path}: expected rows for every clip, but found none for {', '.join(silent)}. "
-            "Add their rows, or take the clips away."
+            "Add rows for these clips, or remove the clips."
         )
     first_sync, offset = min(row[0] for row in rows), _clip_start(path, rows, view_of, clip_frames)
     instants = max(row[0] for row in rows) - first_sync + 1
@@ -104,8 +104,8 @@ def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequen
     for name, frames, times in zip(names, source, time_s, strict=True):
         if (np.diff(frames[frames >= 0]) < 0).any() or (np.diff(times[frames >= 0]) < 0).any():
             raise SessionError(
-                f"{path}: expected frame_index and frame_time of {name} to grow with sync_index, but one goes back. "
-                "Sort out the rows of this camera."
+                f"{path}: expected frame_index and frame_time of {name} to increase with sync_index, but one "
+                "decreases. Correct the rows of this camera."
             )
     return Timeline(source, time_s - np.nanmin(time_s), timestamps=True)
 
@@ -138,7 +138,7 @@ def _read_rows(path: Path) -> list[Row]:
             f"{path}: expected a text file with one row per frame, but it cannot be read ({error})."
         ) from error
     if not rows:
-        raise SessionError(f"{path}: expected at least one row, but there is none. Remove the file or fill it.")
+        raise SessionError(f"{path}: expected at least one row, but found none. Remove the file or add rows.")
     return rows
 
 
@@ -151,13 +151,13 @@ def _row(path: Path, line: int, row: Mapping[str, str]) -> Row:
     if not (sync.isdecimal() and frame.isdecimal() and cam and math.isfinite(seconds)):
         raise SessionError(
             f"{path}, line {line}: expected sync_index and frame_index as whole numbers from 0 on, a cam_id, "
-            f"and a time in seconds, but found {[sync, cam, frame, time]}. Mend or remove that line."
+            f"and a time in seconds, but found {[sync, cam, frame, time]}. Correct or remove that line."
         )
     return int(sync), cam, int(frame), seconds
 
 
 def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:
-    """The view a `cam_id` means: its name, or the one view whose name ends in that number."""
+    """The view that a `cam_id` refers to: the view with this name, or the one whose name ends in this number."""
     if cam in names:
         return cam
     if cam.isdigit():

@@ -1,9 +1,9 @@
-"""The `triangulate` stage's second look: where a view missed a hand, or shows it badly, its image is looked at again.
+"""The second look of the `triangulate` stage: detection is repeated in views that missed a hand or detected it poorly.
 
-Where hands are near each other a detector finds one of them, or one made of both. Once the other views have shown
-where the hands are, the view that missed one is cropped about its place, turned so that the fingers point up, the
-other hand is painted over, and the detector sees that. What it finds is only a further candidate: `keypoints` decides
-whether it is the hand.
+Where hands are close to each other, a detector often finds only one of them, or mixes both. Once other views determine
+the positions of the hands, the image of such a view is cropped around the hand, rotated so that the fingers point up,
+and the other hand is painted over. The detector runs on this crop. Its result is an additional candidate; `keypoints`
+decides whether it is used.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .settings import SecondLookSettings
 
 GROUP = "second_look"
 CODE = 1
-"""Raised when the same input would give other numbers."""
+"""Version of this code. Increase it when results change for the same input."""
 
 MIN_JOINTS = 10
-"""Joints of a hand that must be known and in the image, for it to be looked for there."""
+"""Minimum number of joints of a hand that must be known and inside the image for a second look."""
 
 _WRIST, _MIDDLE = JOINTS.index("wrist"), JOINTS.index("middle_mcp")
 _WEB = [(JOINTS.index(a), JOINTS.index(b)) for a, b in (
@@ -49,7 +49,7 @@ _MIN_SIZE_PX = 8.0
 
 
 def choose_looks(cameras: Cameras, hands_m: ndarray, taken_px: ndarray, options: SecondLookSettings) -> ndarray:
-    """Which hands to look for again, in which views; frames are independent of one another.
+    """Select the hands and views for a second look; frames are independent of one another.
 
     Args:
         cameras: the rig; a view without calibration is never chosen.
@@ -108,11 +108,11 @@ def crop_matrix(hand_px: ndarray, scale: float, size_px: int) -> ndarray:
 
 
 def paint_over(crop: ndarray, own_px: ndarray, other_px: ndarray) -> None:
-    """Grey out what is nearer to the other hand's bones than to this hand's, in place.
+    """Paint over pixels that are closer to the other hand's bones than to this hand's, in place.
 
     Args:
         crop: (size, size, 3) uint8.
-        own_px: (21, 2) joints of the hand that is looked for, in the crop.
+        own_px: (21, 2) joints of the wanted hand, in the crop.
         other_px: (21, 2) joints of the other hand, in the crop; nothing is painted where one of them is unknown.
     """
     if not (np.isfinite(other_px).all() and np.isfinite(own_px).all()):
@@ -126,7 +126,7 @@ def _distance_to_bones(hand_px: ndarray, size_px: int) -> ndarray:
     """(size, size) float32 pixels to the nearest bone, the forearm's beginning among them."""
     canvas = np.full((size_px, size_px), 255, np.uint8)
     forearm = hand_px[_WRIST] + _FOREARM * (hand_px[_WRIST] - hand_px[_MIDDLE])
-    # Far outside, where OpenCV's integers end, it does not matter where exactly.
+    # Clip coordinates far outside to OpenCV's integer range; their exact position does not matter.
     points = np.clip(np.round(np.vstack([hand_px, forearm])), -8 * size_px, 8 * size_px).astype(int).tolist()
     for a, b in [*BONES.tolist(), *_WEB, (_WRIST, NUM_JOINTS)]:
         cv2.line(canvas, points[a], points[b], 0, 1)
@@ -136,18 +136,18 @@ def _distance_to_bones(hand_px: ndarray, size_px: int) -> ndarray:
 def look_again(
     detector: Detector, image_bgr: ndarray, hands_px: ndarray, hand: int, options: SecondLookSettings
 ) -> tuple[ndarray, float, float]:
-    """What the detector finds in a crop about one hand.
+    """Run the detector on a crop around one hand.
 
     Args:
         detector: any.
         image_bgr: (height, width, 3) uint8.
         hands_px: (hand, 21, 2) where the hands are expected, NaN where unknown.
-        hand: which one is looked for.
+        hand: the wanted hand.
         options: the crop.
 
     Returns:
-        (21, 2) pixels of the image, score, probability of a right hand: of the finding nearest to the hand. NaN, 0 and
-        NaN when there is none.
+        (21, 2) pixels of the image, score, and probability of a right hand, for the candidate nearest to the hand. NaN,
+        0 and NaN if there is none.
     """
     M = crop_matrix(hands_px[hand], options.crop_scale, options.crop_px)
     crop = cv2.warpAffine(image_bgr, M, (options.crop_px, options.crop_px), flags=cv2.INTER_LINEAR)
@@ -169,7 +169,7 @@ def look_again(
 
 @dataclass(frozen=True)
 class LookAgain:
-    """One view: its clip is decoded once, from the first to the last image that is looked at again."""
+    """Task for one view. Its clip is decoded once, from the first to the last image with a second look."""
 
     store: Store
     rig: Store
@@ -199,7 +199,7 @@ class LookAgain:
                     at, image = next(images)
                 for hand in np.flatnonzero(looks[i]).tolist():
                     points, score, right = look_again(self._detector, image, at_image[i], hand, self.options)
-                    # Back to the instant, like the candidates of the first look.
+                    # Move the result to the time of the instant, like the first detections.
                     points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
                     for name, value in (("points", points), ("score", score), ("right", right)):
                         blocks[name][0, i, hand] = value
@@ -207,7 +207,7 @@ class LookAgain:
 
     @property
     def _detector(self) -> Detector:
-        """Made, and kept, by the first look: many chunks need none."""
+        """The detector, created on first use, because many chunks need none."""
         low = {"min_detection": self.options.min_detection, "min_presence": self.options.min_presence}
         return make_detector(replace(self.detection, **low))
 
@@ -227,7 +227,7 @@ class LookAgain:
         part = self._part(unit)
         lag_s = self.store.read("clock", "lag", (slice(self.frames.view, self.frames.view + 1), part))[0]
         lag = np.nan_to_num(lag_s * self.store.attrs("clock")["fps"])[:, None, None, None]
-        # At the recording's ends the hand stays.
+        # At the ends of the recording, the hand keeps its position.
         before = hands_m[:1] if part.start == 0 else self._hands_m(slice(part.start - 1, part.start))
         after = np.concatenate([self._hands_m(slice(part.stop, part.stop + 1)), hands_m[-1:]])[:1]
         before, after = np.concatenate([before, hands_m[:-1]]), np.concatenate([hands_m[1:], after])
@@ -235,7 +235,7 @@ class LookAgain:
         return np.where(np.isfinite(moved), moved, hands_m)
 
     def _choose(self, cameras: Cameras, unit: Unit) -> ndarray:
-        """(frame, hand) bool: what this view looks for again. All views are ranked, for they share the time."""
+        """(frame, hand) bool: second looks of this view. All views are ranked together, because they share a budget."""
         part = self._part(unit)
         member = self.store.read("groups", "member", (slice(None), part)).astype(int)
         slot = self.store.read("tracks", "slot", part).astype(int)
@@ -265,12 +265,12 @@ def plan(
     options: SecondLookSettings,
     chunk_frames: int,
 ) -> Plan:
-    """What there is to look at again.
+    """The plan of the group `second_look`.
 
     Args:
         session: the clips.
-        store: where `detections`, `groups` and `tracks` are.
-        rig: where `cameras` is.
+        store: store with `detections`, `groups` and `tracks`.
+        rig: store with `cameras`.
         detection: the detector's settings.
         options: where and how to look.
         chunk_frames: frames per unit.
@@ -289,7 +289,7 @@ def plan(
         SECOND_LOOK,
         sizes={"view": views, "frame": frames},
         unit={"view": 1, "frame": chunk},
-        # The tracks stand for all they are made of: clips, detector, cameras.
+        # The digest of the tracks covers their inputs: clips, detector, cameras.
         fingerprint={"settings": chosen, "inputs": {"tracks": store.digest_of("tracks")}, "code": CODE},
         attrs={"fps": session.fps},
         coords={"view": (("view",), np.array(session.views, object))},
@@ -299,7 +299,7 @@ def plan(
 
 
 def summarize(store: Store) -> dict[str, Any]:
-    """Looks for each image, and the share of them that found something."""
+    """Number of second looks per image, and the share of them that found a hand."""
     score = store.read(GROUP, "score")
     looks = int(np.isfinite(score).sum())
     return {"looks_per_image": looks / (score.size / len(HANDS)), "found": float((score > 0).sum() / max(looks, 1))}

@@ -214,7 +214,7 @@ BAD = {
 @pytest.mark.parametrize(("arrays", "complaint"), BAD.values(), ids=BAD)
 def test_wrong_results_are_one_sentence_that_names_the_detector(arrays, complaint):
     detector = CheckedDetector("detector 'spot' (spot 1.2)", Always(Candidates(**arrays)))
-    sentence = rf"^detector 'spot' \(spot 1\.2\): expected .*{complaint}.* in an image of 320x240\. Mend it"
+    sentence = rf"^detector 'spot' \(spot 1\.2\): expected .*{complaint}.* in an image of 320x240\. Fix or replace"
     with pytest.raises(ModelError, match=sentence) as caught:
         detector.detect(np.zeros((240, 320, 3), np.uint8))
     assert str(caught.value).count("\n") == 0
