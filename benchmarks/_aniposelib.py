@@ -1,4 +1,4 @@
-"""What people do today: aniposelib's board calibration, from the same corners."""
+"""The baseline for calibration: aniposelib's board calibration, from the same corners."""
 
 from __future__ import annotations
 

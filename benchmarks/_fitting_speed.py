@@ -1,4 +1,4 @@
-"""How fast the fit is, against smplx with PyTorch's optimisers."""
+"""Speed of the fit compared with smplx and PyTorch's optimisers."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def speed() -> list[Figure]:
         seconds, joints = best_of(3, ours)
         rate = frames / seconds
         rows = [
-            Figure("ours", rate, "two-hand frames/s", 500, "higher"),
-            Figure("ours, joint error", float(error_mm(joints, truth).mean()), "mm"),
+            Figure("handpipe", rate, "two-hand frames/s", 500, "higher"),
+            Figure("handpipe, joint error", float(error_mm(joints, truth).mean()), "mm"),
         ]
         for name, method, evaluations, runs in PEERS:
 
@@ -66,7 +66,7 @@ def speed() -> list[Figure]:
             rows += [
                 Figure(f"smplx + {name}", peer_rate, "two-hand frames/s"),
                 Figure(f"smplx + {name}, joint error", float(error_mm(joints, truth[:, :peer_frames]).mean()), "mm"),
-                Figure(f"ours / smplx + {name}", rate / peer_rate, "x", 10, "higher"),
+                Figure(f"speed-up of handpipe over smplx + {name}", rate / peer_rate, "x", 10, "higher"),
             ]
     return rows
 

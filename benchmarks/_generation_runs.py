@@ -1,4 +1,4 @@
-"""Checkpoints that the benchmarks of generation judge: trained here, or given; two at a time."""
+"""Checkpoints for the benchmarks of generation: trained here, or given; two at a time."""
 
 from __future__ import annotations
 

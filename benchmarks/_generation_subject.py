@@ -1,4 +1,4 @@
-"""A checkpoint and the real motion that benchmarks/generation.py judges it by."""
+"""A checkpoint under test and the real motion that benchmarks/generation.py compares it with."""
 
 from __future__ import annotations
 

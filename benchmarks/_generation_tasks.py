@@ -1,4 +1,4 @@
-"""What benchmarks/generation.py measures on one checkpoint; each function returns numbers by name."""
+"""The measurements of benchmarks/generation.py on one checkpoint; each function returns values by name."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def inbetween(subject: Subject, seed: int) -> dict[str, float]:
 
 
 def controls(subject: Subject, seed: int) -> dict[str, float]:
-    """Obedience and seams, on every test window, drawn.
+    """Errors at controls and seams, for sampled motion, on every test window.
 
     Errors are the worst over all windows, of the motion as a store holds it (MANO parameters in float32): `keyframes`
     of whole frames (1 to 20 anywhere, a start, the ends, one of two hands), `paths` of wrist positions. Seams are the

@@ -1,4 +1,4 @@
-"""Films of interacting hands for `identity.py`: where the joints are, and what a poor detector makes of it."""
+"""Simulated recordings of interacting hands for `identity.py`: true joints, and detections of a poor detector."""
 
 from __future__ import annotations
 

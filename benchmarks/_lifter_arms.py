@@ -1,4 +1,4 @@
-"""What a lifter gains from generated motion: everything it may learn from, everything it is tested on."""
+"""Training and test sets of the benchmark that measures the benefit of generated motion for a lifter."""
 
 from __future__ import annotations
 

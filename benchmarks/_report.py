@@ -1,4 +1,4 @@
-"""What every benchmark does at its end: a table for people, JSON for machines."""
+"""Output of every benchmark: a table on the screen, and JSON on request."""
 
 from __future__ import annotations
 

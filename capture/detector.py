@@ -85,7 +85,7 @@ def find_detector(name: str) -> InstalledDetector:
     offers = entry_points(group=ENTRY_POINTS)
     found = [offer for offer in offers if offer.name == name]
     if len(found) != 1:
-        what = "none" if not found else " and ".join(sorted(_package(offer) for offer in found))
+        what = "no package" if not found else " and ".join(sorted(_package(offer) for offer in found))
         known = ", ".join(sorted({offer.name for offer in offers})) or "none: reinstall handpipe, which includes one"
         raise ConfigError(
             f"'detection.detector': expected the name of one installed detector ({known}), but '{name}' is registered "

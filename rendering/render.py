@@ -1,7 +1,7 @@
-"""Pictures of hands and of the calibration board, as a real camera of the rig would take them.
+"""Rendering of hands and of the calibration board with the lens model of a camera.
 
-Everything goes through the full lens: vertices are distorted before they are rasterised, and the board is looked up
-along the ray of every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
+The full lens model is used: vertices are distorted before rasterisation, and the board is sampled along the ray of
+every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
 """
 
 from __future__ import annotations

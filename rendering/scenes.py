@@ -1,6 +1,4 @@
-"""Scenes drawn at random around two moving hands: who they belong to, what shines on them, what is in the way, and
-who looks on. World frame: metres; up is +z, as far as a picture of hands has an up.
-"""
+"""Random scenes around two moving hands: person, light, occluders and cameras. World frame: metres, +z up."""
 
 from __future__ import annotations
 

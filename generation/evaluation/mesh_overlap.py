@@ -1,7 +1,7 @@
-"""How deep two hands' meshes are in each other, how much space they share, how near they are.
+"""Penetration depth, intersection volume and distance of two hand meshes.
 
-manifold3d computes the space exactly (a boolean of the two surfaces, not samples), and says when a surface bounds no
-body; trimesh's booleans are manifold3d's too.
+manifold3d computes the intersection exactly (a boolean of the two surfaces, not samples), and reports meshes that are
+not watertight. trimesh's booleans use manifold3d, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How good generated motion is: distances between feature sets, smoothness, obedience to keyframes, contact.
+"""Metrics of generated motion: distances between feature sets, smoothness, errors at controls, contact.
 
 Joints are (..., frame, hand, 21, 3) metres at `fps` frames per second; features are (sample, feature) from an
 `Evaluator`. Sums are taken in float64, so that figures do not depend on how the samples were batched.
@@ -16,7 +16,7 @@ from ..model.motion import Motion
 from ..model.penetration import penetration_depth_m
 
 CONTACT_M = 0.02
-"""Joints of different hands that are nearer than this touch: about a finger's thickness."""
+"""Joints of different hands that are closer than this count as touching: about the thickness of a finger."""
 
 SEAM_FRAMES = 3
 """How far from a keyframe a seam is looked for."""
@@ -75,7 +75,7 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Support:
-    """How two sets' supports lie in each other, 0 to 1."""
+    """Precision and recall of two sets, 0 to 1."""
 
     precision: float
     """Of the generated samples, those within the real ones' support: are they realistic?"""
@@ -157,7 +157,7 @@ def seam_ratio(joints_m: Tensor, keyframes: Tensor, fps: float) -> float:
     return float(size[at_seam].mean() / size[~at_seam].mean())
 
 
-# ---- obedience -----------------------------------------------------------------------------------------------------
+# ---- errors at controls --------------------------------------------------------------------------------------------
 
 
 def joint_error_m(joints_m: Tensor, truth_m: Tensor, where: Tensor | None = None) -> float:
@@ -185,7 +185,7 @@ def missed(distance_mm: Tensor, has: Tensor, limit_mm: float) -> float:
 
 @dataclass(frozen=True)
 class KeyframeErrors:
-    """How far a motion passes from what was given; NaN where nothing of the kind was given."""
+    """Errors of a motion at its controls; NaN where there are none of the kind."""
 
     wrist_mm: float
     """Mean over the given wrist positions."""
@@ -236,8 +236,8 @@ def contact_pairs(joints_m: Tensor, threshold_m: float = CONTACT_M) -> Tensor:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well one set of yes-or-no answers finds another. What is never claimed is never wrong (precision 1); where
-    there is nothing to find, nothing is missed (recall 1)."""
+    """Agreement of predicted booleans with true ones. Precision is 1 if nothing is predicted; recall is 1 if nothing is
+    true."""
 
     precision: float
     recall: float

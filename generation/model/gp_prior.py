@@ -1,10 +1,10 @@
-"""What is known of motion before any network: a Gaussian process over time, conditioned exactly on what is observed.
+"""The Gaussian-process prior of motion, conditioned exactly on the observed entries.
 
-Every channel of packed, normalised motion is taken as a stationary Gaussian process (Rasmussen & Williams 2006, chapter
-2) whose temporal correlation, one for each channel group, is that of the training data (statistics.py); the level and
-the variance of a recording are its own, told by what is observed of it. Conditioned on the observed entries it has a
-mean, `base`, that meets them, and a covariance that is zero there; from a noisy x_t = alpha x0 + sigma eps it gives the
-exact posterior of x0 (the Wiener filter).
+Every channel of packed, normalised motion is modelled as a stationary Gaussian process (Rasmussen & Williams 2006,
+chapter 2). Its temporal correlation, one per channel group, is that of the training data (normalization.py); its level
+and variance are estimated from the observed entries of the motion. Conditioned on these entries it has a mean, `base`,
+that meets them, and a covariance that is zero there. Given a noisy x_t = alpha x0 + sigma eps it has the exact
+posterior of x0 (the Wiener filter).
 
 Shapes: packed motion x is (batch, frame, hand, channel). Smooth kernels are nearly singular, so whatever is factored is
 factored in float64; what is handed out is float32. Nothing here is differentiated, and autocast does not reach it.

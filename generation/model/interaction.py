@@ -1,8 +1,8 @@
-"""The Interaction Loss: how the two hands touch, as a comparison of all pairs of their joints.
+"""The Interaction Loss: a comparison of contact over all pairs of joints of the two hands.
 
-HandDiffuse (arXiv 2312.04867) adds an Interaction Loss to the diffusion of two-hand motion so that the hands meet where
-and how they met in the recording. Its exact formula is not public to us; this one is our reading of the idea, and this
-module is all there is to replace. Every pair of a left and a right joint, d apart, has the contact potential
+HandDiffuse (arXiv 2312.04867) adds an Interaction Loss to the diffusion of two-hand motion, so that the hands touch as
+in the recording. Its exact formula is not public; this module is our interpretation and can be replaced as a whole.
+Every pair of a left and a right joint with distance d has the contact potential
 
     phi = exp(-d^2 / 2 sigma^2),    sigma = 2 cm.
 

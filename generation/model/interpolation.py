@@ -1,4 +1,4 @@
-"""Through the controls: interpolation of what is observed, and a motion bent until it meets what is observed."""
+"""Interpolation between controls, and correction of a motion so that it meets its controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a checkpoint is once it is in memory: representation, statistics, prior and denoiser, as one thing to ask."""
+"""The diffusion model in memory: representation, normalization, prior and denoiser combined."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .representations import Representation
 
 @dataclass(frozen=True)
 class MotionModel:
-    """A diffusion model of two-hand motion. Motions and controls are in the canonical frame (canonical.py)."""
+    """A diffusion model of two-hand motion. Motions and controls are in the canonical frame (canonical_frame.py)."""
 
     denoiser: Callable[..., Tensor]
     """The network: (x_t, t, given, posterior) to x0."""

@@ -1,4 +1,4 @@
-"""Motion of any length from a model, its controls and a seed: window after window, each going on from the last."""
+"""Sampling of motion of any length, window by window: each window continues the previous one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..model.motion_model import MotionModel
 from ..model.penetration import guided
 
 GUIDED_SHARE = 0.1
-"""Last part of the denoising in which the hands are kept out of each other. Before it there are no hands yet; the last
-0.4 takes twice the time and leaves them as deep in each other."""
+"""Final share of the denoising with penetration guidance. Earlier predictions do not show hands yet; a share of 0.4
+takes twice the time without reducing penetration further."""
 
 
 @dataclass(frozen=True)

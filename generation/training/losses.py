@@ -1,4 +1,4 @@
-"""What training minimises: the terms of the loss, each a scalar on a scale on which a weight near one is sensible.
+"""The terms of the training loss, each scaled so that weights near one are sensible.
 
 | term | compares | 1 means |
 | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Where motion to learn from comes from: fitted sessions, generated motion, procedural clips. Read piece by piece."""
+"""Sources of training motion (fitted sessions, generated motion, procedural clips), read in blocks."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache
     for name in stored.values():
         sources += _stored(name, motion_store(name), cache)
     if not sources:
-        raise GenerationError("expected motion to learn from, but no source is named. Name a session, or `procedural`.")
+        raise GenerationError("expected motion to train on, but no source is given. Give a session, or `procedural`.")
     _check_hand_models(sources, hand_model)
     return sources
 
@@ -134,7 +134,7 @@ def clip_count(name: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,6}", number):
         raise GenerationError(
             f"{name}: expected a number of clips after the colon, 1 to 9999999, but got '{number}'. "
-            "Write procedural:256, say."
+            "Write, for example, procedural:256."
         )
     return int(number)
 
@@ -204,12 +204,12 @@ def _check_hand_models(sources: Sequence[MotionSource], folder: str | None) -> N
     held = "; ".join(f"{', '.join(ids)} in {few(names)}" for ids, names in found.items())
     if len(found) > 1:
         raise GenerationError(
-            f"expected sources that were all fitted with one hand model, but found {held}. "
-            "Fit them again with the same --hand-model, or leave some out."
+            f"expected sources that were all fitted with the same hand model, but found {held}. "
+            "Fit them again with the same --hand-model, or remove some of them."
         )
     raise GenerationError(
         f"expected sources fitted with the hand model in use ({', '.join(wanted)} from {folder or 'the package'}), but "
-        f"found {held}. Name the folder with their model with --hand-model, or fit them again."
+        f"found {held}. Give the folder of their model with --hand-model, or fit them again."
     )
 
 

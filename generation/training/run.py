@@ -1,4 +1,4 @@
-"""`handpipe train-diffusion`: sources to a checkpoint, resumed where it was left."""
+"""`handpipe train-diffusion`: train a model on motion sources, resumable, and write a checkpoint."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def train(
     *,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Train a model, or go on with one, and leave it in a folder.
+    """Train a model, or resume a training, and write the checkpoint to a folder.
 
     Args:
         names: sources of motion, see `data.open_sources`.
@@ -84,13 +84,13 @@ def train(
         hand_model: folder of the model in use; None for the procedural hand.
         folder: of the checkpoint; `logs` in it is for TensorBoard.
         progress: where to show it.
-        force: start anew whatever is in the folder.
+        force: start over, whatever is in the folder.
 
     Returns:
         Figures of the run.
 
     Raises:
-        GenerationError: no motion to learn from, or the folder holds another training.
+        GenerationError: no motion to train on, or the folder contains another training.
     """
     settings = replace(
         settings, **{k: v for k, v in SCHEDULES[settings.preset].items() if getattr(settings, k) is None}
@@ -107,7 +107,7 @@ def train(
     run = _Run.prepare(sources, settings, hand_model, accelerator)
     if training is not None:
         run.state.restore(training.tensors)
-        progress.say(f"{folder}: goes on after step {training.step}")
+        progress.say(f"{folder}: resumes after step {training.step}")
     figures = run.train(training.step if training else 0, folder, config, progress)
     return {"checkpoint": str(folder), "steps": settings.steps, "computed": True, **figures}
 
@@ -140,13 +140,14 @@ def _to_resume(folder: Path, config: Mapping[str, Any], settings: TrainingSettin
         if there.get(name) != value:
             before, now = _difference(there.get(name), value)
             raise GenerationError(
-                f"{folder}: expected nothing, or the same training to go on with, but it holds one with other {name} "
-                f"({before}, now {now}). Choose another --out, or start anew with --force."
+                f"{folder}: expected an empty folder or the same training to resume, but found one with different "
+                f"{name} ({before}, now {now}). Choose another --out, or start over with --force."
             )
     training = checkpoints.load_training(folder)
     if training is None:
         raise GenerationError(
-            f"{folder}: expected a training to go on with, but only its result is there. Use --force."
+            f"{folder}: expected a training to resume, but found a checkpoint without training state. Choose another "
+            "--out, or start over with --force."
         )
     return training
 
@@ -302,8 +303,8 @@ class _Run:
         broken = [name for name, value in means.items() if not isfinite(value)]
         if broken:
             raise GenerationError(
-                f"training: expected finite losses, but `{broken[0]}` is not, by step {step}. Lower --learning-rate; "
-                "the last checkpoint is kept."
+                f"training: expected finite losses, but `{broken[0]}` is not finite at step {step}. Reduce "
+                "--learning-rate; the last checkpoint is kept."
             )
         for name, value in means.items():
             curves.add_scalar(f"train/{name}", value, step)

@@ -1,4 +1,4 @@
-"""Training: a step is a function of seed, step and the weights before it, so a run resumes to the same bits."""
+"""One training step. It depends only on seed, step and previous weights, so resumed trainings are bit-identical."""
 
 from __future__ import annotations
 

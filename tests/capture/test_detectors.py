@@ -129,13 +129,15 @@ def test_a_worker_with_another_version_says_so(session, site):
 def test_an_unknown_name_lists_what_is_installed(session, site, capsys):
     status, _, err = detect(capsys, session, "--detection.detector", "spott")
     assert status == 2
-    assert "expected the name of one installed detector (mediapipe, spot), but none registers 'spott'" in err
+    assert (
+        "expected the name of one installed detector (mediapipe, spot), but 'spott' is registered by no package" in err
+    )
     assert "Traceback" not in err
 
 
 def test_two_packages_of_one_name(site):
     distribution(site, "other-spot", "0.1", "spot = spot_detector:Spot")
-    with pytest.raises(ConfigError, match=r"but other-spot 0\.1 and spot 1\.2 registers 'spot'"):
+    with pytest.raises(ConfigError, match=r"but 'spot' is registered by other-spot 0\.1 and spot 1\.2"):
         find_detector("spot")
 
 

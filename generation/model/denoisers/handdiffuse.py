@@ -1,9 +1,9 @@
-"""HandDiffuse's denoiser: one transformer for either hand that sees both, on top of the Gaussian-process prior.
+"""HandDiffuse's denoiser: a transformer for each hand that attends to both hands, on top of the Gaussian-process prior.
 
-The left hand comes mirrored, so both hands are right hands to the network and it needs no word for which is which:
-swapping the hands of the input swaps those of the output. The prior answers what smooth motion through the observed
-entries would be; the network only adds what the prior cannot know, scaled by how unsure the prior is. Where nothing
-is uncertain nothing can be added, so constraints hold without a seam, and the untrained network is the prior itself.
+The left hand is mirrored, so both hands are right hands for the network, without a flag for the side: swapping the
+hands of the input swaps those of the output. The prior gives smooth motion through the observed entries; the network
+adds a correction, scaled by the standard deviation of the prior. Where that is zero nothing is added, so constraints
+hold without a seam. The untrained network equals the prior.
 """
 
 from __future__ import annotations
