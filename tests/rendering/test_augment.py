@@ -244,8 +244,8 @@ def test_command_renders_a_store_of_motion(motion, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--frames", "31"], "expected 31 frames on end"),
-        (["--frames", "5", "--every", "20"], "expected 81 frames on end"),
+        (["--frames", "31"], "expected 31 consecutive frames"),
+        (["--frames", "5", "--every", "20"], "expected 81 consecutive frames"),
         (["--views", "0"], "greater than or equal to 1"),
         (["--occluded", "1.5"], "less than or equal to 1"),
         (["--hand-model", "/nowhere"], "no such file"),
