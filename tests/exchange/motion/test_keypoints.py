@@ -267,9 +267,7 @@ def test_two_files_of_different_recordings(truth, tmp_path, capsys):
 
 def test_the_same_hand_twice_and_no_hand_at_all(truth, tmp_path, capsys):
     left = write_bvh(tmp_path / "left.bvh", truth[:, 0])
-    assert "expected right hand, but by finger flexion" in wrong(
-        capsys, "import", "bvh", left, left, tmp_path / "out"
-    )
+    assert "expected right hand, but by finger flexion" in wrong(capsys, "import", "bvh", left, left, tmp_path / "out")
     arm = tmp_path / "arm.bvh"
     arm.write_text(ARM)
     assert "but found Shoulder, Elbow" in wrong(capsys, "import", "bvh", arm, arm, tmp_path / "out")
