@@ -142,7 +142,7 @@ def load(folder: Path) -> Checkpoint:
         if bad:
             raise GenerationError(
                 f"{folder}: expected finite numbers in the {kind}, but `{bad[0]}` holds NaN or infinity. "
-                "Train it again, with a lower learning rate."
+                "Train again with a lower learning rate."
             )
     return Checkpoint(config, tensors["model"], tensors["statistics"], str(folder))
 

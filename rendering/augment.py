@@ -38,7 +38,7 @@ DEPTH_UNIT_M = 1e-4
 """Unit of the depth images."""
 
 FINE_PX = 400
-"""Pictures of at least this height are of a finer mesh: its faces are about as large as pixels."""
+"""Images of at least this height use a finer mesh, whose faces are about as large as pixels."""
 
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 """A smaller file would take several times as long."""

@@ -28,7 +28,7 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Two lamps, the room and the sky; strengths are numbers, or BGR where the light has a colour."""
+    """Two lamps and ambient light; strengths are numbers, or BGR for coloured light."""
 
     key: ndarray
     """(3,) world, toward the stronger lamp, of any length."""
@@ -60,7 +60,7 @@ SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
 
 @dataclass(frozen=True)
 class LitHands:
-    """Hands of one frame, or other things, ready to be seen from any view."""
+    """Lit surfaces of one frame (hands or objects), for any view."""
 
     vertices_m: ndarray
     """(n, 3) world."""
@@ -221,7 +221,7 @@ def sensor(image: ndarray, seed: int, blur_px: float = 0.55, gain: float = 1.0) 
 
 
 def room(size_px: tuple[int, int], seed: int) -> ndarray:
-    """(h, w, 3) uint8: an unsharp, dim room behind the hands; one per view, the same in every frame."""
+    """(h, w, 3) uint8: a blurred, dim background; one per view, the same in every frame."""
     w, h = size_px
     rng = np.random.default_rng(seed)
     coarse = 0.25 * rng.normal(0, 1, (7, 9, 3)) + rng.normal(0, 1, (7, 9, 1))

@@ -62,7 +62,7 @@ class Lamps:
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """Something near a hand that hides parts of it; it moves with the hand, as if it were held."""
+    """An occluder near a hand; it moves with the hand, as if it were held."""
 
     hand: int
     kind: str
@@ -94,7 +94,7 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is the same in all frames and views of a sequence."""
+    """The properties of a scene that are constant over all frames and views of a sequence."""
 
     betas_delta: ndarray
     """(hand, 10) what is added to the motion's hand shape."""
@@ -124,7 +124,7 @@ def draw_scene(rng: np.random.Generator, single: float, occluded: float, shape: 
     Args:
         rng: of everything.
         single: probability that only one hand is shown.
-        occluded: probability that things are in the way.
+        occluded: probability of occluders.
         shape: standard deviation of what is added to betas; a person's hands are nearly alike.
     """
     delta = np.clip(rng.normal(0, shape, 10), -2.5 * shape, 2.5 * shape) + rng.normal(0, 0.1 * shape, (2, 10))
@@ -188,7 +188,7 @@ def draw_cameras(
     size_px: tuple[int, int],
     facing: float,
 ) -> Cameras:
-    """Cameras around the hands that have their whole path in view.
+    """Random cameras around the hands that see their whole path.
 
     Args:
         rng: of everything.
@@ -259,10 +259,10 @@ def random_rotation(rng: np.random.Generator) -> ndarray:
 
 
 def visibility(uv: ndarray, joints_cam_m: ndarray, hand: int, mask: ndarray, picture_m: ndarray) -> ndarray:
-    """(joint,) 2 where a joint can be seen, 1 where something hides it, 0 where it is outside the picture.
+    """(joint,) 2 if a joint is visible, 1 if it is hidden, 0 if it is outside the image.
 
-    A joint lies in flesh: it counts as seen where the nearest surface in its pixel is its own hand's, and lies no
-    farther before it than the flesh there is thick.
+    Joints are inside the hand. A joint counts as visible if the nearest surface at its pixel belongs to its own hand,
+    and the distance to that surface is at most the thickness of the flesh.
 
     Args:
         uv: (21, 2) pixels.

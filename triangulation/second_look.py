@@ -109,7 +109,7 @@ class LookAgain:
                     at, image = next(images)
                 for hand in np.flatnonzero(looks[i]).tolist():
                     points, score, right = self.detect(image, at_image[i], hand)
-                    # Back to the instant, like the candidates of the first look.
+                    # Move the result to the time of the instant, like the first detections.
                     points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
                     for name, value in (("points", points), ("score", score), ("right", right)):
                         blocks[name][0, i, hand] = value
@@ -174,10 +174,10 @@ def plan(
 
     Args:
         session: the clips.
-        store: where `detections`, `groups` and `tracks` are.
-        rig: where `cameras` is.
+        store: store with `detections`, `groups` and `tracks`.
+        rig: store with `cameras`.
         views_of: reads the clips.
-        detect: looks at one hand in one image.
+        detect: detects one hand in one image.
         options: where and how to look.
         chunk_frames: frames per unit.
     """

@@ -212,7 +212,7 @@ def train_evaluator(
         noise_m = NOISE_M * torch.rand(batch, generator=generator) * (torch.arange(batch) % 4 == 0)
         noise = noise_m[:, None, None, None, None] * torch.randn(chosen.shape, generator=generator)
         clean, x = model.normalise(chosen), model.normalise(chosen + noise.to(windows.device))
-        # Of a noisy window the code tells the motion below, and how rough it is.
+        # For a noisy window, the targets are the clean motion and the roughness of the noisy one.
         wanted = torch.cat([clean[..., : -GROUPS[-1]], x[..., -GROUPS[-1] :]], dim=-1)
         with torch.autocast(windows.device.type, torch.bfloat16):
             loss = model.loss(x, wanted)

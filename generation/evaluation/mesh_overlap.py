@@ -28,12 +28,12 @@ class Skin:
 
     @classmethod
     def of(cls, faces: ndarray, rest_m: ndarray) -> Skin:
-        """Close a mesh with one hole, as MANO's at the wrist, by a fan about the middle of the rim. What has more holes
-        stays as it is: no `Body` will come of it.
+        """Close a mesh with one hole, as MANO's at the wrist, by a fan around the centre of the rim. Meshes with more
+        holes are not changed; they have no `Body`.
 
         Args:
             faces: (face, 3) vertex indices.
-            rest_m: (vertex, 3) the mesh in some pose; where it is inside out, the faces are turned over.
+            rest_m: (vertex, 3) the mesh in some pose; if it is inside out, the faces are reversed.
         """
         rim = _rim(faces)
         middle = np.full_like(rim, len(rest_m))
@@ -49,8 +49,8 @@ class Skin:
         return np.concatenate([open_m, open_m[..., self.rim, :].mean(axis=-2, keepdims=True)], axis=-2)
 
     def body(self, open_m: ndarray) -> Body | None:
-        """The body inside the skin at (vertex, 3) metres; None where it bounds none: holes, edges of three faces,
-        neighbours that face opposite ways, vertices that are not finite."""
+        """The body enclosed by the skin with vertices (vertex, 3) in metres; None if the mesh is not watertight: holes,
+        edges of three faces, inconsistent orientation, or vertices that are not finite."""
         vertices_m = np.ascontiguousarray(self.vertices(open_m), dtype=np.float64)
         if not np.isfinite(vertices_m).all():
             return None
@@ -69,7 +69,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two bodies, against each other."""
+    """Penetration and distance of two bodies."""
 
     depth_m: float
     """Of the deepest point of either surface inside the other body, from the other's surface; 0 where they are apart.

@@ -107,8 +107,8 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def multimodality(features: Tensor) -> float:
-    """Mean distance between the features of motions that were asked for by the same controls (Guo et al. 2020), over
-    all pairs.
+    """Multimodality: mean distance between features of motions with the same controls (Guo et al. 2020), over all
+    pairs.
 
     Args:
         features: (condition, sample, feature), two samples or more.
@@ -117,7 +117,7 @@ def multimodality(features: Tensor) -> float:
 
 
 def diversity(features: Tensor, subset: int = 500, seed: int = 0) -> float:
-    """Mean distance between the features of different samples.
+    """Diversity: mean distance between the features of different samples.
 
     Guo et al. 2020 average over some random pairs; all pairs of a random subset vary less and cost nothing.
 
@@ -257,7 +257,7 @@ def detection(found: Tensor, truth: Tensor) -> Detection:
 
 @dataclass(frozen=True)
 class Penetration:
-    """How deep and how often the hands are inside one another."""
+    """Depth and frequency of penetration of the hands."""
 
     mean_mm: float
     """Mean depth over all frames, 0 where they are apart."""
@@ -267,11 +267,11 @@ class Penetration:
 
 
 def penetration(joints_m: Tensor, tolerance_m: float = 0.002) -> Penetration:
-    """Sum up how the hands of (..., frame, hand, 21, 3) joints penetrate each other.
+    """Summarise the penetration of the hands of (..., frame, hand, 21, 3) joints.
 
     Args:
         joints_m: metres.
-        tolerance_m: fingertips give way by about as much when they press.
+        tolerance_m: depth that is tolerated, because fingertips deform when they press.
     """
     depth_m = penetration_depth_m(joints_m).double()
     share = (depth_m > tolerance_m).double().mean()

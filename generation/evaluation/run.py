@@ -30,7 +30,7 @@ MISSED_MM = (5.0, 10.0)
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared with what."""
+    """The inputs of an evaluation."""
 
     generated: str
     """A store of generated motion, or any other source."""
@@ -39,23 +39,23 @@ class Question:
     evaluator: Path | None = None
     """A file of `handpipe train-evaluator`; None trains one on the reference."""
     truth_start: int | None = None
-    """The frame of the first reference with which every sample begins, if they are to be the same motion."""
+    """The frame of the first reference at which every sample begins, if the samples reproduce that motion."""
 
 
 def evaluate(
     question: Question, settings: EvaluationSettings, hand_model: str | None, progress: Progress
 ) -> dict[str, Any]:
-    """Measure generated motion.
+    """Evaluate generated motion.
 
     Args:
-        question: what is compared.
-        settings: how much of it.
+        question: the inputs.
+        settings: settings of the evaluation.
         hand_model: folder of the model in use; None for the procedural hand.
         progress: where to show it.
 
     Returns:
-        Ready for JSON: `figures` by name, `left_out` with the reason for each that is not there, and what it was
-        measured with.
+        Values for JSON: `figures` by name, `left_out` with the reason for each missing figure, the settings, and the
+        evaluator's record.
 
     Raises:
         GenerationError: a source has no motion, another hand model or a lower frame rate than the evaluator, or the

@@ -41,7 +41,7 @@ def canonical_frame(controls: Controls, R_home: Tensor, *, fallback: bool = Fals
 
     Args:
         controls: observed parts of (..., frame, hand) motions.
-        R_home: (..., 3, 3) the turn when no orientation tells, see `home_rotation`.
+        R_home: (..., 3, 3) the rotation if no orientation is observed, see `home_rotation`.
         fallback: the values are real though not observed (training): where neither position nor orientation is
             observed, frame 0 counts as if it was; where only orientations are, the origin is between the wrists.
 

@@ -18,7 +18,7 @@ from .motion import Motion
 MAX_KEYFRAMES = 20
 
 ONE_HAND_ONLY = 0.25
-"""Share of the drawn controls that speak of one hand only, where a kind may speak of both."""
+"""Share of the random controls with one hand only, for kinds that can have both."""
 
 KINDS: Mapping[str, float] = {
     "none": 0.2,

@@ -24,8 +24,8 @@ from .precision import full_precision
 
 LEVEL_VARIANCE = 3.0
 """How far, squared, the level of a recording may lie from that of the training data, beside the variance inside them.
-Once a frame is observed it tells the level (universal kriging, Cressie 1993, section 3.4): what is far from every
-observed frame then falls back to the observed ones' level and not to the training data's."""
+An observed frame determines the level (universal kriging, Cressie 1993, section 3.4): frames far from every observed
+frame then return to the level of the observed frames and not to that of the training data."""
 
 TYPICAL_FRAMES = 3.0
 """How many observed frames it takes to believe as much in them as in the training data about how lively a motion is. A
@@ -107,7 +107,7 @@ class Conditional:
     index: Tensor
     """(batch, hand, group) which of them holds."""
     variance: Tensor
-    """(batch, hand, group) float64, its factor: how lively the motion is, judged by what is observed."""
+    """(batch, hand, group) float64, its factor: the variance of the motion, estimated from the observed entries."""
     sizes: tuple[int, ...]
     """Channels in each group."""
 

@@ -26,7 +26,7 @@ SIGMA_M = 0.02
 """Joints this far apart have potential 0.61: about what two fingers that touch have."""
 
 REACH = 6.0
-"""Beyond this many sigmas (12 cm) the potential, 1.5e-8 there, is none."""
+"""The potential is set to zero beyond this many sigmas (12 cm), where it is 1.5e-8."""
 
 
 def contact_potential(joints_m: Tensor, sigma_m: float = SIGMA_M) -> Tensor:

@@ -45,7 +45,7 @@ def interpolate(controls: Controls) -> Motion:
 
 @full_precision
 def impose(motion: Motion, controls: Controls, kernel: Tensor) -> Motion:
-    """The motion bent to meet the controls exactly, and so that it stays as smooth as the kernel wants.
+    """Correct a motion so that it meets the controls exactly, with a correction that is as smooth as the kernel.
 
     What is missing at the observed frames (wrists: a vector; rotations: the rotation vector of R_observed R^T) is
     spread over the other frames by kriging with the kernel, K[:, o] K[o, o]^-1 (Krige 1951; Cressie 1993), and added.

@@ -53,7 +53,7 @@ class MotionModel:
         return self.representation.unpack(self.statistics.denormalise(x0), betas)
 
     def conditioning(self, controls: Controls, frames: int, packed: Tensor | None = None) -> Conditioning:
-        """What the denoiser is told.
+        """The conditioning of the denoiser.
 
         Args:
             controls: over as many frames or more; those beyond `frames` act through the prior alone.
@@ -139,8 +139,8 @@ class MotionModel:
 
 
 def _located(motion: Motion, controls: Controls, frames: int) -> Motion:
-    """A motion that starts nowhere in particular, moved as a whole to where the controls of its first frames want it,
-    or later ones where these say nothing; what they leave open is as in the canonical frame."""
+    """Move a motion with undefined position rigidly to the controls of its first frames, or to later ones if there are
+    none; what they leave open is as in the canonical frame."""
     R_home = torch.eye(3, dtype=motion.wrist_m.dtype, device=motion.wrist_m.device)
     motion = motion.moved(*canonical_frame(Controls.none(motion), R_home, fallback=True))
     first = (torch.arange(motion.frames, device=R_home.device) < frames)[:, None]

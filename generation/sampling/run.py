@@ -38,7 +38,7 @@ STEPS = {"dpm": 15, "ddim": 50, "ddpm": 1000}
 """Default number of denoising steps of each sampler."""
 
 SHAPE_DRAW = -1
-"""The number by which the draw of a sample's hands is told from those of its windows' noise."""
+"""Key of the random numbers for a sample's hands, different from those for the noise of its windows."""
 
 MAX_FRAMES = 1_000_000
 """Maximum number of frames of all samples of a store: nine hours at 30 frames per second."""
@@ -135,7 +135,7 @@ def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int)
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be generated."""
+    """A request of `handpipe generate`."""
 
     count: int = 1
     seed: int = 0

@@ -24,7 +24,7 @@ takes twice the time without reducing penetration further."""
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a motion is drawn."""
+    """Options of sampling."""
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     temperature: float = 1.0
@@ -73,10 +73,10 @@ def sample_motion(
     samples: Sequence[int],
     on_step: Callable[[], None] | None = None,
 ) -> Motion:
-    """Draw motions that meet their controls exactly.
+    """Sample motions that meet their controls exactly.
 
-    A window knows the frames it shares with the one before as if they were observed, and controls up to a window
-    beyond its end through the prior, so a long motion heads for a keyframe that is still far away.
+    A window treats the frames that it shares with the previous window as observed. Through the prior, it also depends
+    on controls up to one window beyond its end, so long motions move towards distant keyframes.
 
     Args:
         model: on some device, controls on the same.

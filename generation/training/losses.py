@@ -62,7 +62,7 @@ def losses(
 
     Args:
         predicted: from the denoiser.
-        truth: what it should have said.
+        truth: the target.
         weights: of the terms by name (`TERMS`). A term of weight 0 is left out: not computed and not in the result.
         sample_weight: (batch,) how much each sample counts, such as w(t); 1 by default.
         x0_weight: broadcast to x0, multiplies its squared error element by element, such as 1 / max(c_out, floor)^2,

@@ -61,7 +61,7 @@ class MotionSource:
     name: str
     """As in messages; the same for no two sources opened together."""
     origin: str
-    """What is learnt from or held out together: the session or file it is from; a procedural clip stands alone."""
+    """The unit of the split into training and validation: the session or file; procedural clips are separate units."""
     fps: float
     """Of the recording."""
     hand_model: tuple[str, str]

@@ -132,7 +132,7 @@ def _config(names: Sequence[str], settings: TrainingSettings, sources: Sequence[
 
 
 def _to_resume(folder: Path, config: Mapping[str, Any], settings: TrainingSettings) -> Training | None:
-    """The state to go on from; None where nothing was trained yet."""
+    """The state to resume from; None if there is no training yet."""
     if not (folder / "config.json").exists():
         return None
     there = checkpoints.load(folder).config

@@ -72,7 +72,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
             first eight procedural clips.
 
     Raises:
-        GenerationError: a name that is not among the sources, or nothing is left to learn from.
+        GenerationError: a name is not among the sources, or no source is left for training.
     """
     places = {place(source.origin) for source in sources}
     wanted: set[str] = set()

@@ -54,7 +54,7 @@ def test_a_missing_file(tmp_path):
 
 def test_a_folder_with_the_name_of_a_clip(tmp_path):
     (tmp_path / "c1.mp4").mkdir()
-    with pytest.raises(VideoError, match=r"c1\.mp4: expected a clip, but found something that is no file"):
+    with pytest.raises(VideoError, match=r"c1\.mp4: expected a clip, but found a folder or special file"):
         probe(tmp_path / "c1.mp4")
 
 
