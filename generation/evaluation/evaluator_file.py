@@ -62,7 +62,7 @@ def train_to_file(
     the same machine.
 
     Args:
-        names: sources of motion, see `data.open_sources`.
+        names: sources of motion, see `windows.open_sources`.
         settings: of the training.
         hand_model: folder of the model in use; None for the procedural hand.
         out: the file.

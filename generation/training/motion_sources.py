@@ -102,7 +102,7 @@ class MotionSource:
 
 
 def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache_bytes: int) -> list[MotionSource]:
-    """The sources of these names, checked but for their windows; arguments and errors as for `data.open_sources`."""
+    """The sources of these names, checked but for their windows; arguments and errors as for `windows.open_sources`."""
     cache = BlockCache(cache_bytes)
     sources: list[MotionSource] = []
     clips = max((clip_count(name) for name in names), default=0)  # the clips of procedural:8 are among procedural:64's

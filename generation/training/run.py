@@ -79,7 +79,7 @@ def train(
     """Train a model, or resume a training, and write the checkpoint to a folder.
 
     Args:
-        names: sources of motion, see `data.open_sources`.
+        names: sources of motion, see `windows.open_sources`.
         settings: of the training.
         hand_model: folder of the model in use; None for the procedural hand.
         folder: of the checkpoint; `logs` in it is for TensorBoard.
