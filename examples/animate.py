@@ -247,9 +247,7 @@ def main() -> None:
     parser.add_argument("--keyframes", type=lambda text: [int(part) for part in text.split(",")], default=[])
     parser.add_argument("--start", type=int, default=0, help="first frame")
     parser.add_argument("--frames", type=int, help="number of frames to render")
-    parser.add_argument(
-        "--fps", type=float, default=30.0, help="frame rate of the clip; motion is subsampled to about this rate"
-    )
+    parser.add_argument("--fps", type=float, default=30.0, help="approximate frame rate of the clip")
     parser.add_argument("--moments", type=int, default=10, help="panels of the sheet")
     parser.add_argument("--columns", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
