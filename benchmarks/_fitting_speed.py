@@ -26,13 +26,13 @@ PEERS: tuple[tuple[str, Literal["lbfgs", "adam"], int, int], ...] = (
 
 
 def fit_joints(side: int, points_m: ndarray, fps: float) -> ndarray:
-    """What one process does in the speed test."""
+    """The work of one process in the speed test."""
     limit_threads()
     return fit(side, points_m, fps).joints_m
 
 
 def fit_peer(side: int, points_m: ndarray, method: Literal["lbfgs", "adam"], evaluations: int) -> ndarray:
-    """What one process does in the peers' speed test."""
+    """The work of one process in the speed test of the baselines."""
     limit_threads()
     return fit_with_torch(HandModel.procedural(HANDS[side]), points_m, NOISE_M, method, evaluations)
 

@@ -46,12 +46,12 @@ class Results:
         return [model for model in self.models if len(self.of(model, name))]
 
     def real(self, name: str) -> float:
-        """What does not depend on the model."""
+        """A value that does not depend on the model."""
         return self.mean(self.that_have(name)[0], name)
 
 
 def below(value: float, other: float) -> float:
-    """By how many per cent a value is below another."""
+    """Difference of a value below another, in per cent."""
     return 100 * (1 - value / other)
 
 

@@ -28,7 +28,7 @@ from handpipe.generation.sampling.run import STEPS
 from handpipe.generation.sampling.windows import SamplingOptions
 
 HARD_GAP = 30
-"""Also measured with a single keyframe on either side, drawn, and judged by its contacts."""
+"""The gap that is also measured with single keyframes, with sampled motion, and for contact."""
 DRAWS = 4
 """Motions drawn for each gap."""
 KEYFRAMES_APART = 15
@@ -177,7 +177,7 @@ def free(subject: Subject, seed: int) -> dict[str, float]:
 
 
 def _timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """What the work gives, and the seconds until all of it is there."""
+    """The result of the work, and its duration in seconds."""
     start = time.perf_counter()
     found = work()
     found.sum().item()  # a GPU goes on behind our back

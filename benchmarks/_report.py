@@ -21,7 +21,7 @@ class Figure:
     value: float
     unit: str
     limit: float | None = None
-    """What it should reach; None only to inform."""
+    """The limit to reach; None for figures without a limit."""
     better: Literal["lower", "higher"] = "lower"
 
     @property

@@ -102,7 +102,7 @@ def _sightings(rig: Cameras, frames: int, rng: np.random.Generator) -> ndarray:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of a rig against the truth, after the rigid motion that fits the centres best; the board gives the scale."""
+    """Errors of a rig after rigid alignment of the camera centres with the ground truth; the board gives the scale."""
 
     center_mm: ndarray
     rotation_deg: ndarray
@@ -148,9 +148,9 @@ class Ours:
     rms_px: float
     """Over the corners used."""
     whole_cpu_s: float
-    """From corners to cameras."""
+    """CPU seconds from corners to cameras."""
     adjustment_cpu_s: float
-    """Of the bundle adjustments within it: with frames held out, then with all, and the standard errors."""
+    """CPU seconds of the bundle adjustments: with held-out frames, with all frames, and standard errors."""
 
 
 def _ours(part: RigEstimate) -> Ours:

@@ -27,7 +27,7 @@ BUMPS = {
     "one camera, 2 degrees, 20 mm": (1, 2.0, 20.0),
     "all, 1 degree, 10 mm": (0, 1.0, 10.0),
 }
-"""How many of the last views (0 is all), and how far each is turned and moved."""
+"""Number of perturbed views, from the last (0: all), with rotation in degrees and translation in mm."""
 
 
 def bumped(cameras: Cameras, count: int, degrees: float, mm: float) -> Cameras:

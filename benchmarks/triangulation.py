@@ -40,9 +40,9 @@ NOISE_PX = 1.5
 ELEVATION_RAD = np.deg2rad([-20.0, 80.0])
 POINTS = 8400
 FEW_POINTS = 840
-"""For a peer that takes seconds for what the others do in a blink."""
+"""Number of points for slow methods."""
 GATE_PX = 4 * NOISE_PX
-"""What pycolmap is told to take for an inlier."""
+"""pycolmap's threshold for inliers."""
 IRLS_STEPS = 10
 
 
@@ -71,7 +71,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method made of a scene."""
+    """The result of a method on a scene."""
 
     points_m: ndarray
     cpu_s: float
@@ -233,7 +233,7 @@ OFF_M, DROPPED_M = 0.01, 0.05
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one method on one scene, over the points it gives."""
+    """Errors of one method on one scene, over its triangulated points."""
 
     median_mm: float
     axis_mm: float

@@ -172,7 +172,7 @@ class CheckedDetector:
     """A detector that validates its results, so that only valid candidates reach the store."""
 
     name: str
-    """For messages."""
+    """Name for messages."""
     detector: Detector
 
     def detect(self, image_bgr: ndarray) -> Candidates:

@@ -1,4 +1,4 @@
-"""Which frames of which clips belong to the same instant."""
+"""The timeline of a recording: which frames of the clips belong to the same instant."""
 
 from __future__ import annotations
 

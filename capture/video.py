@@ -151,7 +151,7 @@ def _open(path: Path) -> cv2.VideoCapture:
 
 
 def _declared_bytes(path: Path) -> int | None:
-    """Bytes an MP4/MOV file should have by its top-level boxes; None for other containers."""
+    """Expected size of an MP4/MOV file from its top-level boxes, bytes; None for other containers."""
     if path.suffix.lower() not in (".mp4", ".mov"):
         return None
     end = 0

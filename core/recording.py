@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Timeline:
-    """For every instant of the session, the frame each view took."""
+    """The frame of each view at every instant of the session."""
 
     source_frame: ndarray
     """(view, frame) int64, index into the view's clip; -1 where the view has no frame for this instant."""

@@ -35,7 +35,7 @@ FOCAL = 2.2
 MARGIN = 1.15
 """Room around the motion."""
 TABLE_M = 0.03
-"""From the lowest point of the motion down to where its shadow falls."""
+"""Distance from the lowest point of the motion to the plane of its shadow, metres."""
 TRAIL_S = 0.5
 SHEET_PX = 1600
 """Width of the sheet, at most."""
@@ -61,7 +61,7 @@ class Motion:
 
 
 def read_motion(name: str, sample: int, frames: slice, fps: float, models: Sequence[HandModel]) -> Motion:
-    """Some frames of a sample, thinned out until about `fps` make a second."""
+    """Read frames of a sample, subsampled to about `fps` frames per second."""
     stored = stored_motion(name, motion_store(name))
     if [model.model_id for model in models] != list(stored.hand_model):
         raise SystemExit(

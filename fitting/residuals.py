@@ -14,7 +14,7 @@ from ..hand.model import rotation_from_axis_angle
 from .kinematics import NUM_PARAMETERS, axis_angle_from_rotation, right_jacobian_inverse
 
 LIMIT_SD_RAD = 0.1
-"""How far beyond a joint's limit counts as one standard deviation."""
+"""Standard deviation of the soft joint limits, radians."""
 
 
 @dataclass(frozen=True, eq=False)

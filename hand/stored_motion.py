@@ -19,7 +19,7 @@ COLUMNS: Mapping[str, slice] = {
     "hand_pose": slice(3, 3 + NUM_POSE),
     "transl": slice(3 + NUM_POSE, 6 + NUM_POSE),
 }
-"""Where each of MANO's per-frame arrays lies in a source's numbers."""
+"""Columns of MANO's per-frame arrays in the values of a source."""
 
 WIDTH = 6 + NUM_POSE
 

@@ -256,7 +256,7 @@ class Rendered:
             yield unit, self._unit(one, rooms, skins, frames)
 
     def _rng(self, *what: int) -> np.random.Generator:
-        """Of one view's room, or of one picture."""
+        """The seed of a view's background, or of an image."""
         return np.random.default_rng([self.options.seed, self.number, *what])
 
     def _unit(

@@ -18,7 +18,7 @@ THING = 3
 """Label of what is neither a hand (left 1, right 2) nor an arm (4, 5)."""
 
 CURVE = 0.7
-"""Of the cameras' response to light."""
+"""Exponent of the cameras' response to light."""
 
 MATT = np.zeros(3, np.float32)
 

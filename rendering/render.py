@@ -52,7 +52,7 @@ class Light:
 
 
 STUDIO = Light(np.array([0.35, -0.45, 0.82]), np.array([-0.75, 0.55, 0.25]))
-"""Of the synthetic session."""
+"""The light of synthetic sessions."""
 
 SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
 """Light scatters in skin: it reaches a little round the edge, and red reaches furthest."""

@@ -21,7 +21,7 @@ HALF_FIELD_RAD = (np.deg2rad(10.0), np.deg2rad(32.0))
 """Half the angle of view, from a portrait lens to a phone's."""
 
 FILL = (0.35, 0.95)
-"""How much of the picture's half size the hands' whole path takes."""
+"""Extent of the hands' path relative to half of the image size."""
 
 NEAREST_M = (0.35, 0.60)
 """Cameras are not nearer to the hands than a distance drawn from this: not even a phone's is."""
@@ -38,7 +38,7 @@ FLESH_M = 0.015
 """Around the joints."""
 
 HIDES_M = np.array([0.04, *(0.035, 0.025, 0.018, 0.015), *(0.026, 0.02, 0.016, 0.014) * 4])
-"""How far before each joint of a hand of usual size its own skin may lie."""
+"""Thickness of the flesh in front of each joint, for a hand of usual size."""
 
 ARM = 3
 """Added to a hand's label in masks, 1 or 2, it is its arm's."""
@@ -49,7 +49,7 @@ USUAL_PALM_M = 0.095
 
 @dataclass(frozen=True, eq=False)
 class Lamps:
-    """Where light comes from, and how much of it, BGR."""
+    """Directions and strengths of the lamps, BGR."""
 
     key: ndarray
     """(3,) unit vector toward the stronger lamp."""
@@ -80,14 +80,14 @@ class Thing:
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """How a person's arms go on from the hands."""
+    """The arms of a person."""
 
     bend_rad: ndarray
     """(2,) of the wrist: toward the palm, and toward the thumb."""
     sleeve_m: float
-    """Where the sleeve begins, from the hand's end; infinite if there is none."""
+    """Distance from the hand's end to the sleeve; infinite if there is none."""
     loose_m: float
-    """How far it stands off the skin."""
+    """Distance of the sleeve from the skin."""
     sleeve_bgr: ndarray
     """(3,) 0 to 1."""
 
@@ -101,7 +101,7 @@ class Scene:
     tone_bgr: ndarray
     """(3,) mean colour of the skin, 0 to 1."""
     hands: tuple[int, ...]
-    """Which are shown."""
+    """The hands that are shown."""
     lamps: Lamps
     things: tuple[Thing, ...]
     arm: Arm
@@ -109,13 +109,13 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """What a camera adds: its noise, its sharpness."""
+    """The image quality of a camera: blur, noise and compression."""
 
     blur_px: float
     gain: float
-    """Of the sensor's noise."""
+    """Gain of the sensor noise."""
     quality: int
-    """Of the JPEG."""
+    """JPEG quality."""
 
 
 def draw_scene(rng: np.random.Generator, single: float, occluded: float, shape: float) -> Scene:

@@ -159,7 +159,7 @@ def _widen(frame: FrameCandidates, member: ndarray, points: ndarray) -> ndarray:
 
 
 def _agreement(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, ndarray]:
-    """How well each two candidates of different views can be one hand, by epipolar distance.
+    """Rate every two candidates of different views by epipolar distance.
 
     Returns:
         (n, n) agreement in 0..1 and the (n, 2) view and candidate of each row.

@@ -39,7 +39,7 @@ class Images:
         return Images(*(a[:, instants] for a in (self.base, self.other, self.fraction, self.near)))
 
     def counted_from(self, first: int) -> Images:
-        """The same images, where those before the first are not there."""
+        """The images with indices relative to image `first`; earlier ones are missing."""
         base, other = (np.where(a >= 0, a - first, -1) for a in (self.base, self.other))
         return Images(base, other, self.fraction, self.near)
 
@@ -50,7 +50,7 @@ class Images:
 
 
 def images_at(time_s: ndarray, instant_s: ndarray) -> Images:
-    """Which images of each view surround each instant.
+    """Find the images of each view before and after each instant.
 
     Args:
         time_s: (view, frame) when each image was taken, seconds, growing along a row; NaN where there is none. Of two
@@ -213,6 +213,6 @@ def velocities_at(velocity_px: ndarray, images: Images, aligned: Aligned) -> nda
 
 
 def _in_order(time_s: ndarray) -> ndarray:
-    """Indices of the images of a view (frame,) that are there, and later than the one before."""
+    """Indices of the existing images of a view (frame,) that are later than the previous one."""
     known = np.flatnonzero(np.isfinite(time_s))
     return known[np.diff(time_s[known], prepend=-np.inf) > 0]

@@ -34,7 +34,7 @@ _NEAREST_M = 0.02  # Nearer to a camera, or behind it, a point is not seen by it
 
 @dataclass(frozen=True)
 class Offsets:
-    """How late each view's images were taken, relative to the rig's median."""
+    """Time offset and drift of each view, relative to the median of the rig."""
 
     offset_s: ndarray
     """(view,) seconds by which images were taken later than recorded, at the middle of the recording."""
@@ -45,7 +45,7 @@ class Offsets:
     drift_sigma: ndarray
     """(view,) standard error."""
     middle_s: float
-    """When `offset_s` holds."""
+    """The time to which `offset_s` refers."""
 
     def corrected(self, time_s: ndarray) -> ndarray:
         """(view, frame) corrected capture times, from the recorded times."""

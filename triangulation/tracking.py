@@ -190,7 +190,7 @@ def _advance(
 def _choices(
     tracks: list[_Track], track: _Track, state: _State, joints: dict[int, float], fps: float
 ) -> list[tuple[int, float]]:
-    """Whose hand the track may be, and the cost of each."""
+    """The possible labels of the track, and the cost of each."""
     gone = [t >= 0 and tracks[t].frames[-1] < track.frames[0] for t in state]
     # A track that continues this smoothly and soon is unlikely to be another hand.
     leave = [

@@ -32,7 +32,7 @@ SCALE_WINDOWS = 1000
 GROUPS = (126, 126, 2)
 """Channels: the places of two hands' 21 joints, their steps, two roughnesses."""
 WEIGHTS = (1.0, 1.0, 0.2)
-"""Of the groups in the loss."""
+"""Weights of the groups in the loss."""
 
 WRIST, INDEX, MIDDLE, PINKY = 0, 5, 9, 17
 

@@ -26,7 +26,7 @@ from ..training.windows import SAME_RATE, WindowBatch, Windows, open_sources
 from .evaluator import Evaluator, train_evaluator
 
 KEY = "handpipe_evaluator"
-"""Of the JSON in the file's header."""
+"""Key of the JSON record in the file's header."""
 
 TRAINING_STRIDE = 3
 """Frames from one window of the training to the next."""

@@ -75,7 +75,7 @@ class Overlap:
     """Of the deepest point of either surface inside the other body, from the other's surface; 0 where they are apart.
     Points are the vertices of the shared space: both meshes' vertices, and where their edges meet."""
     volume_m3: float
-    """Of the space they share."""
+    """Volume of the intersection."""
     gap_m: float
     """The least distance of their surfaces; 0 where they overlap, infinite beyond `NEAR_M`."""
 

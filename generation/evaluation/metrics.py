@@ -19,7 +19,7 @@ CONTACT_M = 0.02
 """Joints of different hands that are closer than this count as touching: about the thickness of a finger."""
 
 SEAM_FRAMES = 3
-"""How far from a keyframe a seam is looked for."""
+"""Frames around a keyframe that count as a seam."""
 
 
 # ---- distributions of features -------------------------------------------------------------------------------------
@@ -78,9 +78,9 @@ class Support:
     """Precision and recall of two sets, 0 to 1."""
 
     precision: float
-    """Of the generated samples, those within the real ones' support: are they realistic?"""
+    """Share of the generated samples within the support of the real ones."""
     recall: float
-    """Of the real samples, those within the generated ones' support: is everything generated?"""
+    """Share of the real samples within the support of the generated ones."""
 
 
 def precision_recall(features: Tensor, reference: Tensor, neighbours: int = 5) -> Support:
@@ -263,7 +263,7 @@ class Penetration:
     """Mean depth over all frames, 0 where they are apart."""
     worst_mm: float
     share: float
-    """Of the frames, those deeper than the tolerance."""
+    """Share of the frames that are deeper than the tolerance."""
 
 
 def penetration(joints_m: Tensor, tolerance_m: float = 0.002) -> Penetration:

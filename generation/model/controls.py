@@ -79,7 +79,7 @@ class Controls:
         return Controls(self.motion.window(frames), *has)
 
     def merged(self, other: Controls) -> Controls:
-        """What either observes; where both do, the other's value. The shape of the hands stays this one's."""
+        """The union of both controls. Where both observe, the other's value is used; the hand shape is this one's."""
         return Controls(
             other.over(self.motion),
             self.has_wrist | other.has_wrist,

@@ -56,13 +56,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How motion is sampled."""
+    """A sampler and its number of steps."""
 
     name: Literal["dpm", "ddim", "ddpm"] = "dpm"
     """dpm: DPM-Solver++ of second order (Lu et al. 2022). ddim: Song et al. 2021, without noise. ddpm: Ho et al. 2020,
     new noise in every step."""
     steps: int = 15
-    """How often the denoiser is asked. ddim needs about 50 for what dpm does in 15, ddpm 1000."""
+    """Number of denoiser evaluations. For the quality of dpm with 15, ddim needs about 50 and ddpm 1000."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS:

@@ -30,7 +30,7 @@ REACH = 6.0
 
 
 def contact_potential(joints_m: Tensor, sigma_m: float = SIGMA_M) -> Tensor:
-    """How near each left joint is to each right joint.
+    """The contact potential of each left joint with each right joint.
 
     Args:
         joints_m: (..., hand, joint, 3) metres.

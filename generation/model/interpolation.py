@@ -78,7 +78,7 @@ def _turned_to(R: Tensor, R_given: Tensor, has: Tensor, kernel: Tensor) -> Tenso
 
 
 def _spread(missing: Tensor, has: Tensor, kernel: Tensor) -> Tensor:
-    """What is missing at the observed frames, spread over all frames by kriging.
+    """Distribute the differences at the observed frames over all frames by kriging.
 
     Args:
         missing: (..., frame, hand, number), anything where not observed.

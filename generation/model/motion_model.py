@@ -78,7 +78,7 @@ class MotionModel:
         return self.pack(interpolate(controls))
 
     def _hint(self, controls: Controls, guess: Tensor) -> Tensor | None:
-        """Where the motion probably is, for a representation in which wrist positions cannot be observed directly."""
+        """Estimate the position of the motion, for a representation without observable wrist positions."""
         if self.representation.absolute:
             return None
         known = controls.has_wrist.any(dim=1)  # (batch, hand)
@@ -134,7 +134,7 @@ class MotionModel:
         return self.prior(frames).condition(mask, values, self._hint(controls, guess)).base
 
     def with_denoiser(self, denoiser: Callable[..., Tensor]) -> MotionModel:
-        """The same model with another network of the same kind."""
+        """A copy of the model with another network of the same kind."""
         return replace(self, denoiser=denoiser)
 
 

@@ -27,7 +27,7 @@ class Keyframes:
     """Whole poses at some frames of the clip; float64, smplx's conventions, metres and radians."""
 
     where: str
-    """What the user named, for messages."""
+    """The source as given by the user, for messages."""
     frame: ndarray
     """(key,) int64, ascending, 0 to length - 1."""
     betas: ndarray
@@ -46,7 +46,7 @@ class Keyframes:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Where wrists are at some frames of the clip, in its world."""
+    """Wrist positions at some frames of the clip, in its world frame."""
 
     where: str
     frame: ndarray

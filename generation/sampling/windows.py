@@ -36,7 +36,7 @@ class SamplingOptions:
 
     @classmethod
     def expected(cls, context: int = 10, clearance: float = 0.0) -> SamplingOptions:
-        """For the mean of all that the model would draw: what it predicts where nothing but noise is left."""
+        """Options for the expected motion: the prediction of the model from pure noise."""
         return cls(SamplerSettings("ddim", 1), 0.0, context, clearance)
 
 
@@ -153,7 +153,7 @@ def _window(
 
 
 def _unobserved(mask: Tensor) -> Callable[[Tensor], Tensor]:
-    """What is left of a gradient where nothing is observed."""
+    """Set a gradient to zero where entries are observed."""
     return lambda gradient: torch.where(mask, 0.0, gradient)
 
 

@@ -42,7 +42,7 @@ class Prediction:
     x0: Tensor
     """(batch, frame, hand, channel) normalised."""
     motion: Motion
-    """What x0 means, (batch, frame, hand, ...)."""
+    """The motion of x0, (batch, frame, hand, ...)."""
     joints_m: Tensor
     """(batch, frame, hand, 21, 3) its joints by forward kinematics."""
     channel_joints_m: Tensor

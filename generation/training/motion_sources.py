@@ -23,7 +23,7 @@ BLOCK_FRAMES = 1024
 """Frames that are read at once, or more where a chunk of the store is longer."""
 
 CACHE_BYTES = 1 << 29
-"""Of blocks kept in memory by all sources opened together: 1.3 million frames."""
+"""Size of the block cache of all sources opened together, bytes: 1.3 million frames."""
 
 PROCEDURAL = "procedural"
 PROCEDURAL_CLIPS = 256
@@ -59,11 +59,11 @@ class MotionSource:
     """One continuous recording of both hands of one person. Nothing of it but `valid` stays in memory."""
 
     name: str
-    """As in messages; the same for no two sources opened together."""
+    """Name for messages; unique among the sources opened together."""
     origin: str
     """The unit of the split into training and validation: the session or file; procedural clips are separate units."""
     fps: float
-    """Of the recording."""
+    """Frames per second of the recording."""
     hand_model: tuple[str, str]
     """Ids of the left and right model that its numbers are for."""
     frames: int
@@ -121,7 +121,7 @@ def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache
 
 
 def clip_count(name: str) -> int:
-    """How many procedural clips a name means; 0 for the name of anything else.
+    """Number of procedural clips of a source name; 0 for other sources.
 
     Raises:
         GenerationError: what follows `procedural:` is not a number.

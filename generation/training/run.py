@@ -53,7 +53,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
     "small": {"steps": 1200, "batch": 32, "learning_rate": 1e-3},
     "base": {"steps": 100_000, "batch": 256, "learning_rate": 2e-4},
 }
-"""What a preset trains with, where the settings do not say."""
+"""Defaults of the presets, for settings that are not given."""
 
 STATISTICS_WINDOWS = 2048
 """Windows that the statistics are taken from, at most."""
@@ -153,7 +153,7 @@ def _to_resume(folder: Path, config: Mapping[str, Any], settings: TrainingSettin
 
 
 def _difference(before: Any, now: Any) -> tuple[str, str]:
-    """What differs, in short."""
+    """Describe the differences briefly."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in now if before.get(key) != now[key]]
         return tuple(", ".join(f"{key} {side.get(key)}" for key in keys) for side in (before, now))  # pyright: ignore
@@ -223,7 +223,7 @@ def _home(source: MotionSource, kinematics: Kinematics) -> Tensor:
 
 
 def _statistics(data: _Data, representation: Representation) -> Statistics:
-    """Of windows spread over all sources, in the frame in which a motion without controls is seen."""
+    """Statistics of windows spread over all sources, in the canonical frame of motion without controls."""
     stride = max(1, len(data.windows) // STATISTICS_WINDOWS)
 
     def packed() -> Iterator[Tensor]:

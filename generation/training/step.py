@@ -136,13 +136,13 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
 
 
 def ema_decay(step: int, highest: float) -> float:
-    """Of the averaged weights: short at first, so that the start is forgotten."""
+    """Decay of the averaged weights: shorter at the beginning, so that initial weights have no effect."""
     return min(highest, (1 + step) / (10 + step))
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that the next step depends on, besides the data and the settings."""
+    """The state that the next step depends on, in addition to data and settings."""
 
     network: nn.Module
     optimizer: torch.optim.AdamW

@@ -97,7 +97,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Which of a source's frames make a window, counted from its first."""
+    """The frames of a source in a window, relative to its first."""
 
     lower: ndarray
     """(frame,) the recorded frame at or before each of the window's."""
