@@ -93,7 +93,7 @@ def _rate(timestamps: Path, timeline: Timeline) -> float:
     fps = timeline.fps()
     if not math.isfinite(fps) and timeline.frames > 1:
         raise SessionError(
-            f"{timestamps}: expected frame_time to grow with sync_index, but it stands still. "
+            f"{timestamps}: expected frame_time to increase with sync_index, but it is constant. "
             "Write the time of each frame in seconds, or set `fps`."
         )
     return fps if math.isfinite(fps) else 1.0

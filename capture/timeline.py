@@ -81,7 +81,7 @@ def _clip_start(path: Path, rows: Sequence[Row], view_of: Mapping[str, str], cli
         if highest[name] - offset >= frames:
             raise SessionError(
                 f"{path}: expected frame_index to stay below the {frames} frames of clip {name}, but found "
-                f"{highest[name]} (counting from {offset}). The file and the clip belong to different recordings."
+                f"{highest[name]} (counting from {offset}). Use the file and the clip of the same recording."
             )
     return offset
 
@@ -93,12 +93,14 @@ def _read_rows(path: Path) -> list[Row]:
             found = tuple(reader.fieldnames or ())
             if not set(COLUMNS) <= set(found):
                 raise SessionError(
-                    f"{path}: expected the columns {', '.join(COLUMNS)}, but found {', '.join(found) or 'nothing'}."
+                    f"{path}: expected the columns {', '.join(COLUMNS)}, but found {', '.join(found) or 'nothing'}. "
+                    "Rename or add the columns."
                 )
             rows = [_row(path, line, row) for line, row in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SessionError(
-            f"{path}: expected a text file with one row per frame, but it cannot be read ({error})."
+            f"{path}: expected a text file with one row per frame, but it cannot be read ({error}). "
+            "Save it as UTF-8 text with commas."
         ) from error
     if not rows:
         raise SessionError(f"{path}: expected at least one row, but found none. Remove the file or add rows.")

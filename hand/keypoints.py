@@ -102,7 +102,7 @@ def check_hands(
     where: str,
     swap: str,
     mirror: str,
-    order: str = "name every joint what it is, or reorder them",
+    order: str = "give the names of the joints, or reorder them",
 ) -> None:
     """Check that keypoints are two hands in metres, in handpipe's joint order.
 

@@ -132,7 +132,7 @@ class _Side:
         check_rates(sources, known.fps)
         for name, fps in {source.origin: source.fps for source in sources}.items():
             if abs(fps / known.fps - 1) > SAME_RATE:
-                progress.say(f"{name}: compared at {known.fps:g} frames per second, as the evaluator; it has {fps:g}")
+                progress.say(f"{name}: resampled from {fps:g} to {known.fps:g} frames per second, as in the evaluator")
         parts = list(Windows(sources, known.window, known.fps).every(stride))
         joined = WindowBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
         kinematics = Kinematics.of_models(hand_models(hand_model))
