@@ -176,7 +176,7 @@ def real_figures(folder: Path, data: Path) -> list[Figure]:
     rows, values = [], []
     for name, flags in (
         ("without timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
-        ("timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
+        ("with timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
         ("with timestamps, interpolated", ["--clock.no-estimate"]),
         ("with estimated offsets", []),
     ):
