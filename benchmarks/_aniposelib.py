@@ -1,4 +1,4 @@
-"""What people do today: aniposelib's board calibration, from the same corners."""
+"""The baseline for calibration: aniposelib's board calibration, from the same corners."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Peer:
 
     cameras: Cameras
     whole_cpu_s: float
-    """Of `calibrate_rows`."""
+    """CPU seconds of `calibrate_rows`."""
     adjustment_cpu_s: float
-    """Of `bundle_adjust_iter` within it."""
+    """CPU seconds of `bundle_adjust_iter` within it."""
 
 
 def calibrate_with_aniposelib(board: Board, corners_px: ndarray, names: Sequence[str], sizes_px: ndarray) -> Peer:

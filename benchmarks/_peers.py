@@ -1,4 +1,4 @@
-"""What people do today: smplx's MANO and a PyTorch optimiser, all frames of a batch at once."""
+"""The baseline for fitting: smplx's MANO with a PyTorch optimiser, all frames of a batch at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration of simulated rigs, where the truth is known, and of a real recording; aniposelib beside it.
+"""Calibration of simulated rigs with ground truth and of a real recording, compared with aniposelib.
 
     python benchmarks/calibration.py [--only rig peer growth recording] [--peer-views 50] [--json FILE]
 
@@ -82,7 +82,7 @@ def scene(views: int) -> RigEstimate:
 
 
 def _sightings(rig: Cameras, frames: int, rng: np.random.Generator) -> ndarray:
-    """The board anywhere in the volume, turned to where cameras are and up to some 50 degrees off."""
+    """Board poses anywhere in the volume, facing the cameras with up to about 50 degrees of tilt."""
     toward = rng.normal(0, 1, (frames, 3)) * [1, 1, 0.6] + [0, 0, 0.5]
     z = -toward / np.linalg.norm(toward, axis=1, keepdims=True)
     spin = Rotation.from_rotvec(z * rng.uniform(-np.pi, np.pi, (frames, 1)))
@@ -102,7 +102,7 @@ def _sightings(rig: Cameras, frames: int, rng: np.random.Generator) -> ndarray:
 
 @dataclass(frozen=True)
 class Errors:
-    """Of a rig against the truth, after the rigid motion that fits the centres best; the board gives the scale."""
+    """Errors of a rig after rigid alignment of the camera centres with the ground truth; the board gives the scale."""
 
     center_mm: ndarray
     rotation_deg: ndarray
@@ -125,7 +125,7 @@ class Errors:
         )
 
 
-COLUMNS = ("", "centres mm, median", "max", "rotations deg, median", "max", "held out px", "mm", "CPU s")
+COLUMNS = ("", "centres mm, median", "max", "rotations deg, median", "max", "held-out px", "mm", "CPU s")
 
 
 def _table(title: str) -> Table:
@@ -148,9 +148,9 @@ class Ours:
     rms_px: float
     """Over the corners used."""
     whole_cpu_s: float
-    """From corners to cameras."""
+    """CPU seconds from corners to cameras."""
     adjustment_cpu_s: float
-    """Of the bundle adjustments within it: with frames held out, then with all, and the standard errors."""
+    """CPU seconds of the bundle adjustments: with held-out frames, with all frames, and standard errors."""
 
 
 def _ours(part: RigEstimate) -> Ours:
@@ -177,13 +177,13 @@ def rig(options: argparse.Namespace) -> list[Figure]:
     table = _table("50 cameras")
     table.add_row("handpipe", *_cells(errors, ours.whole_cpu_s))
     true = Errors.of(part.truth, part)
-    table.add_row("the true cameras", *_cells(true, 0.0))
+    table.add_row("ground truth", *_cells(true, 0.0))
     Console(width=130).print(table)
     return [
         Figure("50 cameras: centres, median", float(np.median(errors.center_mm)), "mm", 0.5),
         Figure("50 cameras: rotations, median", float(np.median(errors.rotation_deg)), "deg", 0.02),
         Figure("50 cameras: reprojection, RMS", ours.rms_px, "px", 0.30),
-        Figure("50 cameras: held-out distances, to the true cameras'", errors.held_out_mm / true.held_out_mm, "times"),
+        Figure("50 cameras: held-out mm relative to ground truth", errors.held_out_mm / true.held_out_mm, "times"),
         Figure("50 cameras: corners to cameras, CPU", ours.whole_cpu_s, "s", 15.0),
     ]
 
@@ -195,17 +195,17 @@ def peer(options: argparse.Namespace) -> list[Figure]:
     ours = _ours(part)
     theirs = calibrate_with_aniposelib(BOARD, part.corners_px, part.truth.names, part.truth.size_px)
     us, them = Errors.of(ours.cameras, part), Errors.of(theirs.cameras, part)
-    table = _table(f"{views} cameras, the peer beside us; CPU s of the bundle adjustment alone")
+    table = _table(f"{views} cameras, handpipe and aniposelib; CPU s of the bundle adjustment only")
     table.add_row("handpipe", *_cells(us, ours.adjustment_cpu_s))
     table.add_row("aniposelib", *_cells(them, theirs.adjustment_cpu_s))
     Console(width=130).print(table)
     faster = theirs.adjustment_cpu_s / ours.adjustment_cpu_s
     whole = theirs.whole_cpu_s / ours.whole_cpu_s
     return [
-        Figure(f"{views} cameras: bundle adjustment, aniposelib's time to ours", faster, "times", 10.0, "higher"),
-        Figure(f"{views} cameras: corners to cameras, aniposelib's time to ours", whole, "times"),
-        Figure(f"{views} cameras: centres, ours to aniposelib's", _ratio(us.center_mm, them.center_mm), "times", 1.0),
-        Figure(f"{views} cameras: held-out mm, ours to aniposelib's", us.held_out_mm / them.held_out_mm, "times", 1.0),
+        Figure(f"{views} cameras: bundle adjustment, speed-up over aniposelib", faster, "times", 10.0, "higher"),
+        Figure(f"{views} cameras: corners to cameras, speed-up over aniposelib", whole, "times"),
+        Figure(f"{views} cameras: centres relative to aniposelib", _ratio(us.center_mm, them.center_mm), "times", 1.0),
+        Figure(f"{views} cameras: held-out mm relative to aniposelib", us.held_out_mm / them.held_out_mm, "times", 1.0),
     ]
 
 
@@ -214,8 +214,8 @@ def _ratio(ours: ndarray, theirs: ndarray) -> float:
 
 
 def growth(options: argparse.Namespace) -> list[Figure]:
-    """How accuracy and time go with the number of cameras."""
-    table = _table("growth with the cameras")
+    """Accuracy and time for different numbers of cameras."""
+    table = _table("scaling with the number of cameras")
     cost = {}
     for views in (4, 10, 25, 50, 100):
         part = scene(views)
@@ -223,13 +223,13 @@ def growth(options: argparse.Namespace) -> list[Figure]:
         cost[views] = ours.whole_cpu_s
         table.add_row(str(views), *_cells(Errors.of(ours.cameras, part), ours.whole_cpu_s))
     Console(width=130).print(table)
-    return [Figure("time, 100 cameras to 50", cost[100] / cost[50], "times")]
+    return [Figure("time for 100 cameras relative to 50", cost[100] / cost[50], "times")]
 
 
 def recording(options: argparse.Namespace) -> list[Figure]:
     """Four webcams: distances of the print from corners that no calibration but the shipped one has seen."""
     if not RECORDING.exists():
-        print(f"recording: not measured, {RECORDING} is not there.")
+        print(f"recording: not measured, because {RECORDING} does not exist.")
         return []
     shipped = read_caliscope_cameras(RECORDING / "camera_array.toml")
     info = tomllib.loads((RECORDING / "charuco.toml").read_text())
@@ -270,7 +270,7 @@ def recording(options: argparse.Namespace) -> list[Figure]:
     ours = rmse.pop("handpipe")
     return [
         Figure("recording: held-out distances", ours, "mm", 1.0),
-        *[Figure(f"recording: ours to {name}", ours / theirs, "times", 1.0) for name, theirs in rmse.items()],
+        *[Figure(f"recording: relative to {name}", ours / theirs, "times", 1.0) for name, theirs in rmse.items()],
     ]
 
 
@@ -309,7 +309,7 @@ PARTS: Mapping[str, Callable[[argparse.Namespace], list[Figure]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS), help="parts to run")
-    parser.add_argument("--peer-views", type=int, default=8, help="cameras that aniposelib is measured at")
+    parser.add_argument("--peer-views", type=int, default=8, help="number of cameras in the comparison with aniposelib")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     limit_threads()

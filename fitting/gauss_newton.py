@@ -1,6 +1,6 @@
-"""The three Gauss-Newton problems of the fit: shape, each frame on its own, the whole sequence.
+"""The three Gauss-Newton problems of the fit: the shape, each frame separately, and the whole sequence.
 
-All derivatives are exact. Steps are damped after Levenberg and Marquardt and taken only if they lower the cost.
+All derivatives are exact. Steps use Levenberg-Marquardt damping and are accepted only if they reduce the cost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .residuals import HandState, PosePrior, Smoothness, geman_mcclure
 from .settings import FittingSettings
 
 SETTLED = 2e-3
-"""A step that gains less than this share of the cost is the last."""
+"""Convergence: iteration stops when a step reduces the cost by less than this share."""
 BLOCK = 64
 """Frames linearised at a time."""
 BANDWIDTH = 2 * NUM_PARAMETERS + 2
@@ -29,7 +29,7 @@ BANDWIDTH = 2 * NUM_PARAMETERS + 2
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was observed, and how much it weighs."""
+    """Observed points and their weights."""
 
     points_m: ndarray
     """(frame, 21, 3) metres, NaN where unobserved."""
@@ -42,7 +42,7 @@ class Evidence:
         return replace(self, points_m=self.points_m[frames], sigma_m=self.sigma_m[frames])
 
     def without(self, covered: ndarray) -> Evidence:
-        """Less the (frame, 21) points that something else speaks for."""
+        """Without the (frame, 21) points that another term replaces."""
         return replace(
             self,
             points_m=np.where(covered[..., None], np.nan, self.points_m),
@@ -85,7 +85,7 @@ def _linearise(
 
 
 class PointTerm(Protocol):
-    """A further cost of the landmarks' places."""
+    """An additional cost term on the positions of the landmarks."""
 
     @property
     def of_model(self) -> bool:
@@ -94,7 +94,7 @@ class PointTerm(Protocol):
 
     @property
     def covers(self) -> ndarray:
-        """(frame, 21) bool: which landmarks it speaks for, instead of their points."""
+        """(frame, 21) bool: landmarks for which this term replaces the observed points."""
         ...
 
     def take(self, frames: slice) -> PointTerm:
@@ -111,7 +111,7 @@ class PointTerm(Protocol):
 
 
 def _term_cost(hand: Landmarks, state: HandState, terms: Sequence[PointTerm]) -> float:
-    """Of all frames, a block at a time: the views' errors of a long window would fill the memory."""
+    """Cost of all frames, computed in blocks to limit memory in long windows."""
     total = 0.0
     for start in range(0, len(state.transl), BLOCK) if terms else ():
         block = slice(start, start + BLOCK)
@@ -218,7 +218,7 @@ def best_seen(sigma_m: ndarray, least: int, count: int) -> ndarray:
 
     Args:
         sigma_m: (frame, 21) NaN where a joint is not seen.
-        least: joints without which a frame does not count at all.
+        least: minimum number of joints in a frame.
         count: of frames.
     """
     seen = np.isfinite(sigma_m).sum(axis=1)
@@ -237,7 +237,7 @@ def fit_frames(
 ) -> HandState:
     """Levenberg-Marquardt on every frame at once, each with its own damping; settled frames drop out."""
     posed = pose_landmarks(hand, state.R_root, state.angles, state.transl)
-    # The next problem takes it from here: a tenth of the cost is close enough.
+    # The next problem refines the result, so a tenth of the cost is sufficient.
     search = DampedSearch(_frame_costs(posed, state, evidence, prior), Damping(1e-3, most=1e3), 0.1, floor=0.1)
     state = state.take(search.active)  # a copy: settled frames are written into it below
     for damping in search.tries(max_iterations):

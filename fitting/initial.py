@@ -1,4 +1,4 @@
-"""First guesses: the palm by rigid alignment, the fingers by pointing each bone along the observed one."""
+"""Initial poses: rigid alignment of the palm, then each finger bone aligned with the observed bone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_SPREAD_M = 0.008
 
 
 def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple[HandState, ndarray]:
-    """Pose of each frame from its own points.
+    """Estimate the pose of each frame from its points.
 
     Args:
         hand: the model in its best known shape.
@@ -27,7 +27,7 @@ def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple
         prior: gives the angles of unobserved bones and the limits.
 
     Returns:
-        The state and (frame,) bool: False where the palm is not seen well enough, and the state is meaningless.
+        The state, and (frame,) bool: False where the palm is not observed well enough; the state is invalid there.
     """
     R_root, transl, good = align_palm(hand.rest_landmarks[PALM], points_m[:, PALM], hand.rest_joints[0])
     angles = np.broadcast_to(prior.mean, (len(points_m), 15, 3)).copy()
@@ -46,7 +46,7 @@ def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple
 
 
 def align_palm(rest_m: ndarray, points_m: ndarray, root_m: ndarray) -> tuple[ndarray, ndarray, ndarray]:
-    """Rotation and translation of the palm by Kabsch's method, reweighted against outliers.
+    """Rotation and translation of the palm by Kabsch's method, with weights that reduce the effect of outliers.
 
     Args:
         rest_m: (6, 3) palm landmarks at rest.
@@ -54,7 +54,7 @@ def align_palm(rest_m: ndarray, points_m: ndarray, root_m: ndarray) -> tuple[nda
         root_m: (3,) the root joint at rest, about which the hand turns.
 
     Returns:
-        R_root (frame, 3, 3), transl (frame, 3), and (frame,) bool, where they can be told at all.
+        R_root (frame, 3, 3), transl (frame, 3), and (frame,) bool: whether they could be estimated.
     """
     seen = np.logical_and.reduce(np.isfinite(points_m), axis=-1)
     points = np.where(seen[..., None], points_m, 0.0)

@@ -1,4 +1,4 @@
-"""The `fit` stage: `shape` (what of each hand stays the same), then `mano` (both hands, window by window)."""
+"""The `fit` stage: `shape` (constant parameters of each hand), then `mano` (both hands, window by window)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .settings import FittingSettings
 from .solver import HandShape, find_shape, fit_hands
 
 CODE = 2
-"""Raised when the same input would give other numbers."""
+"""Version of this code. Increase it when results change for the same input."""
 
 SHAPE_SETTINGS = (
     "landmark_sigma_m",
@@ -40,7 +40,7 @@ SHAPE_SETTINGS = (
     "reprojection_floor_px",
     "max_iterations",
 )
-"""Those that the shape depends on."""
+"""Settings that the shape depends on."""
 
 
 @cache
@@ -56,7 +56,7 @@ def _file(folder: str, side: str) -> Path:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where a task finds what it works on."""
+    """The inputs of a task."""
 
     store: Store
     rig: Store
@@ -118,7 +118,7 @@ class FindShape:
 
 @dataclass(frozen=True)
 class FitWindow:
-    """Both hands in one window, with some frames around it that lend their support."""
+    """Both hands in one window, fitted together with some frames before and after it."""
 
     inputs: _Inputs
     fps: float
@@ -175,7 +175,7 @@ class FitWindow:
 
 
 def _decided(store: Store, options: FittingSettings) -> FittingSettings:
-    """What the user left open, decided by where the keypoints are from."""
+    """Resolve settings that depend on the origin of the keypoints."""
     if options.landmark_offsets is not None:
         return options
     return replace(options, landmark_offsets=not imported(store))
@@ -185,11 +185,11 @@ def shape_plan(store: Store, rig: Store, options: FittingSettings, model_folder:
     """Find the shape of each hand.
 
     Args:
-        store: where `keypoints` is, and `detections` if there are any.
-        rig: where `cameras` is, if there are any.
+        store: store with `keypoints`, and `detections` if there are any.
+        rig: store with `cameras`, if there are any.
         options: the solver's settings.
         model_folder: with MANO_LEFT.npz and MANO_RIGHT.npz; None for the procedural hand.
-        chunk_frames: unused: the result depends on no chunking.
+        chunk_frames: unused; the result does not depend on chunks.
     """
     del chunk_frames
     options = _decided(store, options)
@@ -260,5 +260,5 @@ PLANS: Mapping[str, Callable[[Store, Store, FittingSettings, str | None, int], P
 
 
 def _observations(inputs: _Inputs) -> dict[str, Any]:
-    """What was observed. `keypoints` were made from these detections and cameras: its digest stands for theirs."""
+    """Fingerprint of the observations. `keypoints` depend on detections and cameras, so their digest covers these."""
     return {"keypoints": inputs.store.digest_of("keypoints"), "detections": inputs.detections}

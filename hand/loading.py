@@ -10,7 +10,7 @@ from .model import HandModel
 
 @cache
 def hand_models(folder: str | None) -> tuple[HandModel, HandModel]:
-    """The left and the right hand: MANO_LEFT.npz and MANO_RIGHT.npz of a folder; None is the procedural hand.
+    """Load the left and right hand model: MANO_LEFT.npz and MANO_RIGHT.npz of a folder; None: the procedural hands.
 
     Raises:
         ModelError: a file is missing or is not a hand.

@@ -1,6 +1,6 @@
-"""The hand model: MANO's arrays, its identity, and its forward kinematics in numpy (Romero et al. 2017).
+"""The MANO hand model: its arrays, its identifier, and its forward kinematics in numpy (Romero et al. 2017).
 
-The conventions are smplx's with `flat_hand_mean=True`: `global_orient` turns the hand about its root joint,
+The conventions are smplx's with `flat_hand_mean=True`: `global_orient` rotates the hand about its root joint,
 `transl` is added afterwards, `hand_pose` holds fifteen axis-angle vectors in MANO's joint order. Metres, radians.
 
 `HandModel.joints` computes only what 21 joints need: the kinematic chain and five skinned fingertip vertices.
@@ -105,7 +105,7 @@ class HandModel:
                 "Use a MANO hand, not a body model."
             )
         if np.abs(checked["weights"].sum(axis=1) - 1).max() > 1e-3:
-            raise ModelError(f"{where}: weights: expected rows that sum to one, they do not. Import the model again.")
+            raise ModelError(f"{where}: weights: expected rows with sum one, found others. Import the model again.")
         model_id = f"{kind}-{_digest(checked, faces)}"
         return cls(side=side, faces=faces, parents=MANO_PARENTS.copy(), model_id=model_id, **checked)
 
@@ -126,25 +126,25 @@ class HandModel:
         except FileNotFoundError as error:
             raise ModelError(
                 f"{path}: expected a hand model, but there is no such file. "
-                "Make it with `handpipe import mano`, or leave the model unset to use the procedural hand."
+                "Create it with `handpipe import mano`, or use the procedural hand by leaving `hand_model` unset."
             ) from error
         except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError) as error:
             raise ModelError(
                 f"{path}: expected an .npz with MANO's arrays, but it cannot be read ({error}). "
-                "It may be truncated; make it again with `handpipe import mano`."
+                "It may be truncated; create it again with `handpipe import mano`."
             ) from error
         model = cls.from_arrays(side, arrays, where=str(path))
         found = side_of(model.rest_joints)
         if found != side:
             raise ModelError(
-                f"{path}: expected a {side} hand, but its thumb is on a {found} hand's side. "
-                "Make the files again with `handpipe import mano`."
+                f"{path}: expected a {side} hand, but its thumb is on the side of a {found} hand. "
+                "Create the files again with `handpipe import mano`."
             )
         return model
 
     @classmethod
     def procedural(cls, side: Literal["left", "right"]) -> HandModel:
-        """The hand that needs no licensed file."""
+        """The procedural hand, which needs no licensed file."""
         return cls.from_arrays(side, procedural_hand(side), kind="procedural", where="procedural hand")
 
     @cached_property
@@ -213,7 +213,7 @@ class HandModel:
         arrays: dict[str, Any] = {name: getattr(self, name).copy() for name in _SHAPES}
         tree = np.stack([self.parents, np.arange(NUM_MANO_JOINTS)])
         struct = Struct(f=self.faces.copy(), kintree_table=tree, **arrays)
-        # smplx prints that MANO has ten shapes; standard output is for results.
+        # smplx prints a warning to standard output, which is reserved for results.
         with contextlib.redirect_stdout(io.StringIO()):
             return smplx.MANO(
                 model_path="",

@@ -61,9 +61,9 @@ class _Key:
     tremor: float
     """How much of the fingers' tremor is left here: none in the touch."""
     phase: int
-    """What the hands do on the way to this key."""
+    """Phase of the motion on the way to this key."""
     duration: float
-    """Of the way to this key, in parts of a cycle."""
+    """Duration of the way to this key, as a share of a cycle."""
 
 
 # ---- kinematics --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One sequence of `handpipe augment`: a clip of the motion, the scene drawn around it, and its numbers."""
+"""One sequence of `handpipe augment`: a clip of the motion, its random scene, and its labels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hand_model_of(folder: str | None, hand: int) -> HandModel:
 
 
 def hands_shown(motion: Store) -> ndarray:
-    """(..., frame, hand) bool: the hand is valid and can be drawn, since all its numbers are those of a hand."""
+    """(..., frame, hand) bool: the hand is valid and all its parameters are finite, so that it can be rendered."""
     valid = motion.read("mano", "valid")
     shapes = {"global_orient": (3,), "hand_pose": (NUM_POSE,), "transl": (3,), "valid": ()}
     for name, shape in shapes.items():

@@ -1,7 +1,7 @@
-"""Pictures of hands and of the calibration board, as a real camera of the rig would take them.
+"""Rendering of hands and of the calibration board with the lens model of a camera.
 
-Everything goes through the full lens: vertices are distorted before they are rasterised, and the board is looked up
-along the ray of every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
+The full lens model is used: vertices are distorted before rasterisation, and the board is sampled along the ray of
+every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Two lamps, the room and the sky; strengths are numbers, or BGR where the light has a colour."""
+    """Two lamps and ambient light; strengths are numbers, or BGR for coloured light."""
 
     key: ndarray
     """(3,) world, toward the stronger lamp, of any length."""
@@ -52,7 +52,7 @@ class Light:
 
 
 STUDIO = Light(np.array([0.35, -0.45, 0.82]), np.array([-0.75, 0.55, 0.25]))
-"""Of the synthetic session."""
+"""The light of synthetic sessions."""
 
 SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
 """Light scatters in skin: it reaches a little round the edge, and red reaches furthest."""
@@ -60,7 +60,7 @@ SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
 
 @dataclass(frozen=True)
 class LitHands:
-    """Hands of one frame, or other things, ready to be seen from any view."""
+    """Lit surfaces of one frame (hands or objects), for any view."""
 
     vertices_m: ndarray
     """(n, 3) world."""
@@ -224,7 +224,7 @@ def sensor(image: ndarray, seed: int, blur_px: float = 0.55, gain: float = 1.0) 
 
 
 def room(size_px: tuple[int, int], seed: int) -> ndarray:
-    """(h, w, 3) uint8: an unsharp, dim room behind the hands; one per view, the same in every frame."""
+    """(h, w, 3) uint8: a blurred, dim background; one per view, the same in every frame."""
     w, h = size_px
     rng = np.random.default_rng(seed)
     coarse = 0.25 * rng.normal(0, 1, (7, 9, 3)) + rng.normal(0, 1, (7, 9, 1))

@@ -1,4 +1,4 @@
-"""Arrays that users hand over as controls: read without trust, and judged."""
+"""Reading and checking control arrays from untrusted files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zarr.errors import GroupNotFoundError
 from ...core.errors import GenerationError
 
 MAX_BYTES = 1 << 28
-"""No file of controls is larger, packed or unpacked."""
+"""Largest accepted size of a control file in bytes, packed or unpacked."""
 
 FAR_M = 5.0
 """Wrists that are farther apart than this are not in metres."""
@@ -25,7 +25,7 @@ NO_NPZ = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
     *(ValueError, KeyError, TypeError, MemoryError),
 )
-"""What zipfile and numpy raise for a file that is none, or a hostile one."""
+"""Exceptions of zipfile and numpy for invalid or malicious files."""
 
 
 def check_frames(named: str, frame: ndarray, length: int) -> None:
@@ -35,12 +35,12 @@ def check_frames(named: str, frame: ndarray, length: int) -> None:
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
         raise GenerationError(
             f"{named}: expected frames of the clip, 0 to {length - 1}, but got {outside[0]}{more}: the clip has "
-            f"{length} frames. Make it longer, or leave them out."
+            f"{length} frames. Increase --frames, or remove these frames."
         )
 
 
 def check_metres(named: str, places: ndarray) -> None:
-    """Raise GenerationError for (..., 3) places that cannot be wrists in metres."""
+    """Raise GenerationError for (..., 3) positions that cannot be wrists in metres."""
     span = float(np.linalg.norm(np.ptp(places, axis=0))) if len(places) else 0.0
     if span > FAR_M:
         raise GenerationError(
@@ -59,7 +59,7 @@ def check_arrays(
     numbers where they should."""
     known = {**needed, **optional}
     if not needed.keys() <= arrays.keys() <= known.keys():
-        extra = f", and besides them only {', '.join(optional)}" if optional else ""
+        extra = f", and optionally {', '.join(optional)}" if optional else ""
         raise GenerationError(
             f"{named}: expected the arrays {', '.join(needed)}{extra}, but found "
             f"{', '.join(sorted(arrays)) or 'none'}. Rename them."
@@ -79,13 +79,15 @@ def check_arrays(
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """A file's content; raises GenerationError if it is not there, or too large."""
     if not path.is_file():
-        found = "no such file" if not path.exists() else "something else"
+        found = "no such file" if not path.exists() else "a folder or special file"
         raise GenerationError(f"{path}: expected a file, but found {found}. Check the path.")
     try:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
-        raise GenerationError(f"{path}: expected to read it, but the system refused ({error.strerror}).") from error
+        raise GenerationError(
+            f"{path}: expected a readable file, but it cannot be read ({error.strerror}). Check its permissions."
+        ) from error
     _check_size(str(path), len(content), max_bytes)
     return content
 
@@ -94,7 +96,7 @@ def _check_size(named: str, size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise GenerationError(
             f"{named}: expected at most {max_bytes} bytes, but it is larger. Keyframes and trajectories are small: "
-            "check that it is the file you meant."
+            "check the path."
         )
 
 
@@ -115,7 +117,7 @@ def read_npz(path: Path, max_bytes: int) -> dict[str, ndarray]:
     except NO_NPZ as error:
         raise GenerationError(
             f"{path}: expected an .npz with plain arrays, but it cannot be read ({error}). "
-            "Write it with numpy.savez, from arrays of numbers."
+            "Write it with numpy.savez from numeric arrays."
         ) from error
 
 
@@ -127,7 +129,7 @@ def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
         arrays = dict(group.arrays())
         if {"mano", "keypoints"} & set(group.group_keys()):
             raise GenerationError(
-                f"{named}: expected the frames of the session that are keyframes. Name them: {named}:0,30, say."
+                f"{named}: expected the session's keyframes after a colon, found none. Add them, as in {named}:0,30."
             )
         _check_size(named, sum(array.nbytes for array in arrays.values()), max_bytes)
         return {name: np.asarray(array[...]) for name, array in arrays.items()}
@@ -135,6 +137,6 @@ def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
         raise
     except (OSError, GroupNotFoundError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
         raise GenerationError(
-            f"{named}: expected SESSION:FRAMES (take1:0,30,59), an .npz, or a Zarr group of keyframes, but it is none "
-            f"of them ({error}). Check the path."
+            f"{named}: expected SESSION:FRAMES (take1:0,30,59), an .npz, or a Zarr group of keyframes, but found "
+            f"something else ({error}). Check the path."
         ) from error

@@ -1,4 +1,4 @@
-"""`handpipe train-diffusion`: sources to a checkpoint, resumed where it was left."""
+"""`handpipe train-diffusion`: train a model on motion sources, resumable, and write a checkpoint."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
     "small": {"steps": 1200, "batch": 32, "learning_rate": 1e-3},
     "base": {"steps": 100_000, "batch": 256, "learning_rate": 2e-4},
 }
-"""What a preset trains with, where the settings do not say."""
+"""Defaults of the presets, for settings that are not given."""
 
 STATISTICS_WINDOWS = 2048
 """Windows that the statistics are taken from, at most."""
@@ -73,21 +73,21 @@ def train(
     *,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Train a model, or go on with one, and leave it in a folder.
+    """Train a model, or resume a training, and write the checkpoint to a folder.
 
     Args:
-        names: sources of motion, see `data.open_sources`.
+        names: sources of motion, see `windows.open_sources`.
         settings: of the training.
         hand_model: folder of the model in use; None for the procedural hand.
         folder: of the checkpoint; `logs` in it is for TensorBoard.
         progress: where to show it.
-        force: start anew whatever is in the folder.
+        force: start over, whatever is in the folder.
 
     Returns:
         Figures of the run.
 
     Raises:
-        GenerationError: no motion to learn from, or the folder holds another training.
+        GenerationError: no motion to train on, or the folder contains another training.
     """
     settings = replace(
         settings, **{k: v for k, v in SCHEDULES[settings.preset].items() if getattr(settings, k) is None}
@@ -104,7 +104,7 @@ def train(
     run = _Run.prepare(sources, settings, hand_model, accelerator)
     if training is not None:
         run.state.restore(training.tensors)
-        progress.say(f"{folder}: goes on after step {training.step}")
+        progress.say(f"{folder}: resumes after step {training.step}")
     figures = run.train(training.step if training else 0, folder, config, progress)
     return {"checkpoint": str(folder), "steps": settings.steps, "computed": True, **figures}
 
@@ -177,7 +177,7 @@ def _home(source: MotionSource, kinematics: Kinematics) -> Tensor:
 
 
 def _statistics(data: _Data, representation: Representation) -> Statistics:
-    """Of windows spread over all sources, in the frame in which a motion without controls is seen."""
+    """Statistics of windows spread over all sources, in the canonical frame of motion without controls."""
     stride = max(1, len(data.windows) // STATISTICS_WINDOWS)
 
     def packed() -> Iterator[Tensor]:
@@ -257,8 +257,8 @@ class _Run:
         broken = [name for name, value in means.items() if not isfinite(value)]
         if broken:
             raise GenerationError(
-                f"training: expected finite losses, but `{broken[0]}` is not, by step {step}. Lower --learning-rate; "
-                "the last checkpoint is kept."
+                f"training: expected finite losses, but `{broken[0]}` is not finite at step {step}. Reduce "
+                "--learning-rate; the last checkpoint is kept."
             )
         for name, value in means.items():
             curves.add_scalar(f"train/{name}", value, step)

@@ -1,4 +1,4 @@
-"""Windows of motion to learn from. Which ones a step sees is a function of (seed, step), so resuming needs no state."""
+"""Windows of training motion. The windows of a step depend only on (seed, step), so resuming needs no state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WindowBatch:
 def open_sources(
     names: Sequence[str], fps: float, window: int, hand_model: str | None, cache_bytes: int = CACHE_BYTES
 ) -> list[MotionSource]:
-    """Open everything that motion is learnt from; checks every frame once, and keeps none.
+    """Open all sources of training motion. Every frame is checked once; none is kept in memory.
 
     Args:
         names: each a session folder, a Zarr store or URL with a `mano` group (every sample of generated motion is a
@@ -64,7 +64,7 @@ def open_sources(
 
 
 def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[list[MotionSource], list[MotionSource]]:
-    """Sources to learn from, and those to be judged by: whole sources, as neighbouring windows are nearly the same.
+    """Split sources into training and validation. Whole sources are held out, because neighbouring windows overlap.
 
     Args:
         sources: all of them.
@@ -72,7 +72,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
             first eight procedural clips.
 
     Raises:
-        GenerationError: a name that is not among the sources, or nothing is left to learn from.
+        GenerationError: a name is not among the sources, or no source is left for training.
     """
     places = {place(source.origin) for source in sources}
     wanted: set[str] = set()
@@ -83,13 +83,13 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
             origins = list(dict.fromkeys(source.origin for source in sources))
             raise GenerationError(
                 f"{name}: expected to hold out one of the sources ({few(origins)}), but it is not among them. "
-                "Name it as it is named there, or add it to them."
+                "Write it as in the list of sources, or add it to them."
             )
         wanted |= found
     learn = [source for source in sources if place(source.origin) not in wanted]
     if not learn:
         raise GenerationError(
-            f"held out: expected a source to be left to learn from, but all of them are held out ({few(held_out)}). "
+            f"held out: expected at least one source for training, but all of them are held out ({few(held_out)}). "
             "Hold out fewer, or add sources."
         )
     return learn, [source for source in sources if place(source.origin) in wanted]
@@ -97,7 +97,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Which of a source's frames make a window, counted from its first."""
+    """The frames of a source in a window, relative to its first."""
 
     lower: ndarray
     """(frame,) the recorded frame at or before each of the window's."""
@@ -233,7 +233,7 @@ class Windows:
             source = self.sources[0]
             raise GenerationError(
                 f"{source.name}: expected both hands in {self.frames} frames at {self.fps:g} fps from frame {start}, "
-                f"but they are not in all of them (it has {source.frames} at {source.fps:g} fps). Name another frame."
+                f"but they are not in all of them (it has {source.frames} at {source.fps:g} fps). Give another frame."
             )
         return self._read(np.array([index]), np.zeros(1, bool))
 
@@ -265,9 +265,10 @@ class Windows:
         source = self.sources[best]
         which = f"{source.name}" + (f" (the best of {len(longest)} sources)" if len(longest) > 1 else "")
         todo = (
-            f"Ask for a window of {longest[best]} frames or fewer, or add longer recordings."
+            f"Add longer motion, or use a shorter window: train with `--window {longest[best]}` or less "
+            "(train-diffusion; for evaluate, train-evaluator and `--evaluator`)."
             if longest[best] > 1
-            else "Look at `mano/valid`: the hands were hardly seen; record or fit them again."
+            else "Check `mano/valid`; add longer recordings, or recordings in which both hands are visible."
         )
         return (
             f"{which}: expected {self.frames} frames at {self.fps:g} fps with both hands in all of them, but of its "

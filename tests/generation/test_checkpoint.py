@@ -308,7 +308,7 @@ def test_a_truncated_or_changed_file(saved):
     with pytest.raises(GenerationError, match="truncated or damaged"):
         load(saved)
     path.unlink()
-    with pytest.raises(GenerationError, match=f"expected the file {path.name} that config.json names, but it is not"):
+    with pytest.raises(GenerationError, match=f"expected the file {path.name} named in config.json, but there is no"):
         load(saved)
     os.mkfifo(path)
     with pytest.raises(GenerationError, match="found 0 bytes"):
@@ -319,7 +319,7 @@ def test_training_files_may_be_removed_to_pass_a_checkpoint_on(saved):
     for path in (*saved.glob("training-*"), *saved.glob("values-*")):
         path.unlink()
     assert load(saved).weights
-    with pytest.raises(GenerationError, match=r"expected the file training-.* it is not there"):
+    with pytest.raises(GenerationError, match=r"expected the file training-.* there is no such file"):
         load_training(saved)
 
 
@@ -360,7 +360,7 @@ def test_weights_that_are_not_finite(saved, bad):
 @pytest.mark.parametrize("text", ["{}", '{"step": -1, "values": {}}', '{"step": 1, "values": []}', '{"step": true}'])
 def test_a_training_state_that_is_none(saved, text):
     replaced(saved, "values", text.encode())
-    with pytest.raises(GenerationError, match="expected the step in the training state"):
+    with pytest.raises(GenerationError, match="expected a step number in the training state"):
         load_training(saved)
 
 

@@ -157,7 +157,7 @@ def test_the_other_hand_is_noticed(tmp_path):
     arrays: dict[str, Any] = procedural_hand("right")
     np.savez(tmp_path / "MANO_LEFT.npz", **arrays)
     with pytest.raises(
-        ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on a right hand's side"
+        ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on the side of a right hand"
     ):
         HandModel.load(tmp_path / "MANO_LEFT.npz", "left")
 
@@ -181,7 +181,7 @@ def broken(name, value):
         ("v_template", lambda a: a[:-1], "expected numbers of shape (778, 3)"),
         ("shapedirs", lambda a: a[..., :9], "shape (778, 3, 10)"),
         ("posedirs", lambda a: np.where(a == a.max(), np.nan, a), "expected finite numbers"),
-        ("weights", lambda a: 2 * a, "rows that sum to one"),
+        ("weights", lambda a: 2 * a, "rows with sum one"),
         ("f", lambda a: a + 700, "indices of 778 vertices"),
         ("f", lambda a: a.astype(float), "expected integers"),
         ("kintree_table", lambda a: a[:, ::-1], "MANO's tree"),

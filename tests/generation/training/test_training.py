@@ -120,9 +120,9 @@ def test_another_seed_is_another_training(whole, tmp_path):
 
 def test_a_folder_with_another_training_is_not_overwritten(whole):
     before = everything(whole)
-    with pytest.raises(GenerationError, match=r"other settings \(steps 7, now steps 9\).*--force"):
+    with pytest.raises(GenerationError, match=r"different settings \(steps 7, now steps 9\).*--force"):
         train(["procedural:2"], brief(steps=9), None, whole, Silent())
-    with pytest.raises(GenerationError, match="other sources"):
+    with pytest.raises(GenerationError, match="different sources"):
         train(["procedural:3"], brief(steps=7), None, whole, Silent())
     after = everything(whole)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -456,5 +456,5 @@ def test_motion_is_never_generated_over_a_session(whole, tmp_path):
 
 
 def test_more_frames_than_fit_are_refused(whole, tmp_path):
-    with pytest.raises(ConfigError, match="at most 1000000 frames of all samples together"):
+    with pytest.raises(ConfigError, match="at most 1000000 frames in all samples together"):
         generate(whole, tmp_path / "out.zarr", Request(count=10**9), SamplingSettings(), None, Silent())
