@@ -17,7 +17,7 @@ from .board import corner_positions, is_usable
 from .bundle import RigEstimate, RigSigma
 from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
-from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
+from .joint import Problem, Solution, Solver, adjust_rig, lens_prior, outer_corners
 from .quality import board_distance_errors
 from .time_alignment import at_common_instants
 
@@ -92,6 +92,7 @@ def calibrate(
     min_frames: int = 5,
     min_shared: int = 3,
     fisheye: bool = False,
+    solver: Solver | None = None,
     where: str = "calibration",
 ) -> Calibration:
     """Calibrate lenses and poses of all views at once.
@@ -105,6 +106,7 @@ def calibrate(
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
         fisheye: the model of all lenses: OpenCV's fisheye, or its standard one.
+        solver: another bundle adjustment in place of ours.
         where: the clips, for an error to name.
 
     Raises:
@@ -133,7 +135,7 @@ def calibrate(
     while placed.sum() >= 2:
         prior = lens_prior(lens[placed], sizes_px[placed], fisheye)
         problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye)
-        solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames)
+        solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames, solver)
         index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
         if step is not None:
             view = index[step.view]

@@ -6,8 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from handpipe.calibration.settings import CalibrationSettings
+from handpipe.calibration.stage import CAMERAS_CODE, cameras_plan
+from handpipe.capture.session import read_session
+from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.video import find_clips
 from handpipe.cli import main
+from handpipe.core.board import Board
 from handpipe.core.store import Store
 
 
@@ -52,6 +57,23 @@ def test_a_view_that_never_saw_the_board_and_a_mirrored_one_are_told_apart(tiny,
     assert (
         "c2: the board was found in 0 frames, needed are 5; show it to this camera for longer; the clip is mir" in err
     )
+
+
+def test_the_solver_enters_the_fingerprint_only_where_it_is_not_the_default(tiny):
+    """A store from before this setting stays valid."""
+    session, store = read_session(tiny, CaptureSettings()), Store(str(tiny / "session.zarr"))
+    ours, theirs = (
+        cameras_plan(session, Board(), CalibrationSettings(solver=solver), store, None, 0.0)
+        for solver in ("handpipe", "aniposelib")
+    )
+    assert set(ours.group.fingerprint) == {"settings", "inputs", "code"}
+    assert "solver" not in ours.group.fingerprint["settings"]
+    assert ours.notice == ""
+    assert theirs.group.fingerprint["settings"]["solver"] == "aniposelib"
+    assert theirs.group.fingerprint["code"] == ours.group.fingerprint["code"] == CAMERAS_CODE
+    assert theirs.group.fingerprint["aniposelib"] == theirs.group.attrs["aniposelib"]
+    assert theirs.group.attrs["aniposelib"].startswith("0.8")
+    assert "one focal length" in theirs.notice
 
 
 def _rewrite(path, change) -> None:
