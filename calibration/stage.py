@@ -229,11 +229,11 @@ def cameras_plan(
         dead_views: share of the views that may stay without a calibration.
     """
     sizes = np.array([clip.size_px for clip in session.clips])
-    notice, solver = "", {}
+    notice, code, solver = "", {}, {}
     known = [asdict(distance) for distance in options.known_distances]  # a list: what JSON gives back
     if supplied is None:
         folder = next(iter(session.board_clips.values())).path.parent
-        advice = "Show them the board, supply their calibration in cameras.toml"
+        advice = "Show the board to them, supply their calibration in cameras.toml"
         judge = Judge(str(folder), dead_views, advice, options, board.square_m)
         time_s = session.board_timeline.time_s
         if not (np.fmax.reduce(time_s) > np.fmin.reduce(time_s)).any():  # They pass over NaN without a word.
@@ -244,7 +244,9 @@ def cameras_plan(
             del chosen["solver"]  # So that stores from before this setting are not computed again.
         else:
             notice = ANIPOSELIB_NOTICE
-            solver = {"aniposelib": f"{aniposelib_solver.installed_version()}, {aniposelib_solver.CODE}"}
+            version = aniposelib_solver.installed_version()
+            code = {"aniposelib": f"{version}, adapter {aniposelib_solver.CODE}"}
+            solver = {"solver": f"aniposelib {version}"}
         inputs: dict[str, Any] = {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
         if time_s is not None:
             inputs["times"] = hashlib.sha256(time_s.tobytes()).hexdigest()
@@ -263,7 +265,7 @@ def cameras_plan(
             "settings": {**chosen, "dead_views": dead_views},
             "inputs": {**inputs, "views": list(session.views)},
             "code": CAMERAS_CODE,
-            **solver,
+            **code,
         },
         attrs={"source": "board" if supplied is None else supplied.name, **solver},
         coords={"view": (("view",), np.array(session.views, object))},

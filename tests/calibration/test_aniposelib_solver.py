@@ -114,7 +114,7 @@ def test_too_few_frames_are_the_same_sentence(scene):
             calibrate(BOARD, corners_px[:, :3], rig.names, rig.size_px, solver=solver)
         said.append(str(caught.value))
     assert said[0] == said[1]
-    assert "needed are 5" in said[0]
+    assert "at least 5 are needed" in said[0]
 
 
 def test_what_fails_inside_is_one_sentence(scene):

@@ -53,10 +53,9 @@ def test_a_view_that_never_saw_the_board_and_a_mirrored_one_are_told_apart(tiny,
         _rewrite(clips[view], change)
     assert calibrate(tiny) == 2
     err = capsys.readouterr().err
-    assert "c1: the board was found in 0 frames, needed are 5" in err
-    assert (
-        "c2: the board was found in 0 frames, needed are 5; show it to this camera for longer; the clip is mir" in err
-    )
+    assert "c1: the board was found in 0 frames, at least 5 are needed" in err
+    assert "c2: the board was found in 0 frames, at least 5 are needed; show it to this camera for longer; the c" in err
+    assert "for longer; the clip is mirrored" in err
 
 
 def test_the_solver_enters_the_fingerprint_only_where_it_is_not_the_default(tiny):
@@ -71,8 +70,9 @@ def test_the_solver_enters_the_fingerprint_only_where_it_is_not_the_default(tiny
     assert ours.notice == ""
     assert theirs.group.fingerprint["settings"]["solver"] == "aniposelib"
     assert theirs.group.fingerprint["code"] == ours.group.fingerprint["code"] == CAMERAS_CODE
-    assert theirs.group.fingerprint["aniposelib"] == theirs.group.attrs["aniposelib"]
-    assert theirs.group.attrs["aniposelib"].startswith("0.8")
+    assert theirs.group.fingerprint["aniposelib"].startswith("0.8")
+    assert "solver" not in ours.group.attrs
+    assert theirs.group.attrs["solver"].startswith("aniposelib 0.8")
     assert "one focal length" in theirs.notice
 
 
