@@ -38,7 +38,7 @@ BOARD_CODE, CAMERAS_CODE = 2, 2
 """Raised when the same input would give other numbers."""
 ANIPOSELIB_NOTICE = (
     "aniposelib adjusts one focal length and k1 per camera; the principal points stay at the image centres. "
-    "Expect a minute for 8 cameras and several for 50"
+    "Expect about 20 s for 8 cameras and minutes for 50"
 )
 MAX_HINTS = 3
 """Clips that are looked at again to say why the board was not found."""
