@@ -16,6 +16,7 @@ from handpipe.calibration.quality_gate import Judge, outside
 from handpipe.calibration.settings import CalibrationSettings
 from handpipe.calibration.stage import NOTES, SolveCameras
 from handpipe.calibration.world import rig_in_world
+from handpipe.capture.video import read_frames
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError, ConfigError
 from handpipe.core.schema import BOARD as BOARD_ARRAYS
@@ -76,7 +77,7 @@ def test_the_stage_stores_the_same_bits_without_messages_or_side_effects(scene, 
     store.write("board", (0,), {"corners": corners_px})
     clips: Any = dict.fromkeys(rig.names)
     judge = Judge("calibration", 0.0, "Show them the board", options, BOARD.square_m)
-    task = SolveCameras(store, BOARD, rig.names, rig.size_px, None, clips, options, judge)
+    task = SolveCameras(store, BOARD, rig.names, rig.size_px, None, clips, read_frames, options, judge)
     wide = jax.config.read("jax_enable_x64")
     np.random.seed(7)  # noqa: NPY002
     ((_, blocks),) = task.run([(0,)])

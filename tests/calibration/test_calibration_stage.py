@@ -10,7 +10,7 @@ from handpipe.calibration.settings import CalibrationSettings
 from handpipe.calibration.stage import CAMERAS_CODE, cameras_plan
 from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings
-from handpipe.capture.video import find_clips
+from handpipe.capture.video import find_clips, read_frames
 from handpipe.cli import main
 from handpipe.core.board import Board
 from handpipe.core.store import Store
@@ -62,7 +62,7 @@ def test_the_solver_enters_the_fingerprint_only_where_it_is_not_the_default(tiny
     """A store from before this setting stays valid."""
     session, store = read_session(tiny, CaptureSettings()), Store(str(tiny / "session.zarr"))
     ours, theirs = (
-        cameras_plan(session, Board(), CalibrationSettings(solver=solver), store, None, 0.0)
+        cameras_plan(session, read_frames, Board(), CalibrationSettings(solver=solver), store, None, 0.0)
         for solver in ("handpipe", "aniposelib")
     )
     assert set(ours.group.fingerprint) == {"settings", "inputs", "code"}
