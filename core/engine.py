@@ -52,6 +52,8 @@ class Plan:
     """What the weights count: frames, images, hands."""
     summarize: Callable[[Store], dict[str, Any]] = field(default=lambda store: {})
     """Attributes to add once complete, from what was written."""
+    notice: str = ""
+    """Said before the work begins: why it takes long."""
 
 
 class Progress(Protocol):
@@ -157,17 +159,14 @@ class Engine:
         if stored is not None and (not fresh or force):
             why = differences(stored, plan.group.fingerprint)
             self.progress.say(f"{name}: computed again, " + ("; ".join(why[:3]) if why else "--force"))
-        if not fresh or force:
-            # What is one unit is computed before the old result is let go: if it cannot be, the old one stays.
-            whole = self._compute(plan) if sum(len(task.units) for task in plan.tasks) == 1 else []
-            store.create(plan.group)
-            for unit, blocks in whole:
-                store.write(name, unit, blocks)
-        done = store.done(name)
-        self.progress.start(
-            name, sum(plan.weight.values()), sum(w for u, w in plan.weight.items() if done[u]), plan.noun
-        )
+        if plan.notice:
+            self.progress.say(f"{name}: {plan.notice}")
+        begin = not fresh or force
+        done = 0 if begin else sum(weight for unit, weight in plan.weight.items() if store.done(name)[unit])
+        self.progress.start(name, sum(plan.weight.values()), done, plan.noun)
         try:
+            if begin:
+                self._begin(store, plan)
             self._run(store, plan)
         finally:
             self.progress.stop()
@@ -181,6 +180,17 @@ class Engine:
     def _here(self) -> bool:
         """Whether the work is done in this process."""
         return self.options.workers == 0 and self.options.scheduler is None
+
+    def _begin(self, store: Store, plan: Plan) -> None:
+        """Make the group's empty arrays.
+
+        What is one unit is computed before the old result is let go: if it cannot be, the old one stays.
+        """
+        whole = self._compute(plan) if sum(len(task.units) for task in plan.tasks) == 1 else []
+        store.create(plan.group)
+        for unit, blocks in whole:
+            store.write(plan.group.name, unit, blocks)
+            self.progress.advance(plan.weight[unit])
 
     def _compute(self, plan: Plan) -> list[tuple[Unit, Mapping[str, ndarray]]]:
         (task,) = plan.tasks

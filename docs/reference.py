@@ -46,8 +46,8 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "board": (schema.BOARD, "the calibration board in every frame of its clips; attribute `board` describes it"),
     "cameras": (
         schema.CAMERAS,
-        "the rig; attributes `source`, `without_calibration`; from a board `board_px`, `board_mm`, `held_out_px`, `held_out_mm`, "
-        "`held_out_frames`, `weak_views`, `reasons`, `warnings`",
+        "the rig; attributes `source`, `without_calibration`, `solver` (if not handpipe's); from a board `board_px`, "
+        "`board_mm`, `held_out_px`, `held_out_mm`, `held_out_frames`, `weak_views`, `reasons`, `warnings`",
     ),
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (
