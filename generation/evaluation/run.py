@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Question:
     """A file of `handpipe train-evaluator`; None trains one on the reference."""
     truth_start: int | None = None
     """The frame of the first reference with which every sample begins, if they are to be the same motion."""
+    evaluator_settings: EvaluatorSettings = field(default_factory=EvaluatorSettings)
+    """How one is trained where none is named."""
 
 
 def evaluate(
@@ -63,7 +65,7 @@ def evaluate(
     """
     generated = _generated(question.generated)
     if question.evaluator is None:
-        known = trained(question.reference, EvaluatorSettings(), hand_model, progress)
+        known = trained(question.reference, question.evaluator_settings, hand_model, progress)
         progress.say(f"evaluator {known.record['digest']}: trained on the reference; it is not kept")
     else:
         known = load_evaluator(question.evaluator, hand_model)
@@ -128,7 +130,8 @@ class _Side:
     def read(
         cls, names: Sequence[str], known: KnownEvaluator, stride: int, hand_model: str | None, progress: Progress
     ) -> _Side:
-        sources = open_sources(names, known.fps, known.window, hand_model)
+        shorten = "an evaluator trained with --evaluator.window"
+        sources = open_sources(names, known.fps, known.window, hand_model, shorten=shorten)
         check_rates(sources, known.fps)
         for name, fps in {source.origin: source.fps for source in sources}.items():
             if abs(fps / known.fps - 1) > SAME_RATE:
@@ -161,7 +164,7 @@ def _variety(made: _Side, generated: StoredMotion, known: KnownEvaluator) -> Sco
     groups = [group for group in alike if len(group) == len(alike[0]) > 1]
     reason = ""
     if not generated.store.complete("controls"):
-        reason = "the store does not say what the motion was to obey; generate it again with --force"
+        reason = "the store holds no record of the controls; generate the motion again with --force"
     elif not _is_steered(generated):
         reason = "the samples had no controls in common"
     elif not groups:
@@ -204,7 +207,7 @@ def _obedience(generated: StoredMotion, kinematics: Kinematics) -> Scores:
     kinds = ("keyframe", "trajectory")
     names = [f"{kind}_{name}" for kind in kinds for name in OBEDIENCE] + ["seam_ratio"]
     if not generated.store.complete("controls"):
-        return Scores.unless("the store does not say; generate it again with --force", names, dict)
+        return Scores.unless("the store holds no record of it; generate the motion again with --force", names, dict)
     given = {name: generated.store.read("controls", name) for name in ("wrist", "global_orient", "hand_pose")}
     has = {name: torch.from_numpy(np.isfinite(value).all(axis=-1)) for name, value in given.items()}
     motion = _stored(generated, kinematics)
@@ -271,9 +274,10 @@ def _truth(
     """Against what the hands really did, where the samples retell it: distance of joints, and contact in its frames."""
     if question.truth_start is None:
         names = ["joint_error_mm", *agreement_scores([], []).left_out]
-        return Scores.unless("takes --truth-start: where in the reference the motion begins", names, dict)
+        return Scores.unless("needs --truth-start, the frame of the reference at which the motion begins", names, dict)
     samples, frames = generated.valid.shape[:2]
-    sources = open_sources(question.reference[:1], generated.fps, frames, hand_model)
+    shorten = "motion generated with --frames"
+    sources = open_sources(question.reference[:1], generated.fps, frames, hand_model, shorten=shorten)
     check_rates(sources, generated.fps)
     truth = Windows(sources, frames, generated.fps).at(question.truth_start)
     nowhere = np.zeros(samples, int)
