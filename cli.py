@@ -198,3 +198,7 @@ def parse(name: str, cls: type[Command], argv: Sequence[str], config: Any) -> tu
     values = {each: getattr(parsed, each) for each in columns}
     layer = flags.layer(argv, values.pop("settings")) if flags is not None else (COMMAND_LINE, {})
     return cls(**values), layer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

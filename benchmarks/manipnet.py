@@ -25,8 +25,8 @@ from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.exchange.importing import import_bvh
 from handpipe.pipeline import Job, run
-from handpipe.settings import load_config
 from handpipe.screen import Screen
+from handpipe.settings import load_config
 
 DATA = Path(__file__).parents[2] / "shared/data/manipnet_two_hand_bvh/manipnet_two_hand_bvh.tar.xz"
 

@@ -42,7 +42,7 @@ class SettingsFlags:
         names = [path.replace("_", "-") for path in (*paths, str(key))]
         return [name for name in names if name not in self.taken]
 
-    def keys(self) -> Iterator[Key]:
+    def reached(self) -> Iterator[Key]:
         """The settings that have a flag here."""
         short = {name for key in keys(self.cls) if key.path[0] in self.short for name in self.names(key)[:-1]}
         for key in keys(self.cls):
@@ -52,7 +52,7 @@ class SettingsFlags:
 
     def form(self, values: Any, shown: Collection[str] | None) -> Column:
         """These flags as one field of a form, with the values as defaults; `shown` are paths, None is all."""
-        chosen = {key.path: key for key in self.keys() if shown is None or _below(str(key), shown)}
+        chosen = {key.path: key for key in self.reached() if shown is None or _below(str(key), shown)}
 
         def build(cls: Any, value: Any, above: tuple[str, ...]) -> Column:
             columns: dict[str, Column] = {}
@@ -77,7 +77,7 @@ class SettingsFlags:
 
     def layer(self, argv: Sequence[str], form: Any) -> Layer:
         """What the command line sets, with the values that tyro read into the form."""
-        flags = {name: key for key in self.keys() for path in self.names(key) for name in (path, _negated(path))}
+        flags = {name: key for key in self.reached() for path in self.names(key) for name in (path, _negated(path))}
         result: dict[str, Any] = {}
         for name in flag_names(argv):
             if name not in flags:

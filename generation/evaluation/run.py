@@ -130,7 +130,7 @@ class _Side:
     def read(
         cls, names: Sequence[str], known: KnownEvaluator, stride: int, hand_model: str | None, progress: Progress
     ) -> _Side:
-        shorten = "an evaluator trained with --evaluator.window"
+        shorten = "Use an evaluator trained with --evaluator.window {} or less"
         sources = open_sources(names, known.fps, known.window, hand_model, shorten=shorten)
         check_rates(sources, known.fps)
         for name, fps in {source.origin: source.fps for source in sources}.items():
@@ -276,7 +276,7 @@ def _truth(
         names = ["joint_error_mm", *agreement_scores([], []).left_out]
         return Scores.unless("needs --truth-start, the frame of the reference at which the motion begins", names, dict)
     samples, frames = generated.valid.shape[:2]
-    shorten = "motion generated with --frames"
+    shorten = "Generate the motion with `handpipe generate --frames {}` or less"
     sources = open_sources(question.reference[:1], generated.fps, frames, hand_model, shorten=shorten)
     check_rates(sources, generated.fps)
     truth = Windows(sources, frames, generated.fps).at(question.truth_start)

@@ -16,8 +16,8 @@ from ...hand.stored_motion import COLUMNS, WIDTH, place
 from ..settings import MIN_WINDOW
 from .motion_sources import CACHE_BYTES, PROCEDURAL, MotionSource, clip_count, few, read_sources
 
-SHORTEN = "--training.window"
-"""The setting that makes windows shorter, as errors advise it."""
+SHORTEN = "Use --training.window {} or less"
+"""How windows become shorter, as errors advise it."""
 
 SAME_RATE = 0.005
 """Rates whose ratio is this near to a whole number are taken for it: 29.97 for 30, 119.88 for four times 30."""
@@ -60,7 +60,7 @@ def open_sources(
         window: frames they will have.
         hand_model: folder of the model in use; None for the procedural hand.
         cache_bytes: how much of the motion may be in memory at once.
-        shorten: what the error advises where there is no window: "Use `shorten` 20 or less".
+        shorten: advice of the error where there is no window, with {} for the number of frames.
 
     Raises:
         GenerationError: no such source, no fitted hands in it, other hand models than the one in use, or no window in
@@ -275,7 +275,7 @@ class Windows:
         source = self.sources[best]
         which = f"{source.name}" + (f" (the best of {len(longest)} sources)" if len(longest) > 1 else "")
         if longest[best] >= MIN_WINDOW:
-            todo = f"Use {shorten} {longest[best]} or less, or add longer recordings."
+            todo = f"{shorten.format(longest[best])}, or add longer recordings."
         elif source.valid.all():
             todo = f"Add longer recordings: a window has {MIN_WINDOW} frames or more."
         else:
