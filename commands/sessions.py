@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ..core.errors import ConfigError
+from ..exchange.cameras.formats import FORMATS
 from ..screen import Screen
 from ..settings import STAGES, Config, Stage, session_folder
 from . import Configured
@@ -78,16 +79,22 @@ class Run(_OnSession):
         return STAGES[: STAGES.index(self.until) + 1]
 
 
+FROM_HELP = (
+    "Read the cameras from this file or folder and write them to cameras.toml. "
+    f"The format is recognised by the content: {', '.join(FORMATS)} (docs/cameras.md)."
+)
+_UNITS = ", ".join(f"{format.unit_m:g} for {name}" for name, format in FORMATS.items() if format.unit_m != 1)
+UNIT_HELP = f"Length unit of that file in metres. Default: {_UNITS}; 1 for the others."
+
+
 @dataclass(frozen=True)
 class Calibrate(_OnSession):
     """Calibrate the cameras from board clips, or read them from cameras.toml or another tool's file."""
 
     common = ("board.type", "board.columns", "board.rows", "board.square_m", "calibration.lens", "engine.workers")
 
-    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
-    """Read the cameras from this file or folder and write them to cameras.toml (formats: docs/cameras.md)."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Length unit of that file in metres. Default: 1; for InterHand2.6M 0.001."""
+    source: Annotated[str | None, arg(name="from", metavar="FILE", help=FROM_HELP)] = None
+    unit_m: Annotated[float | None, arg(metavar="METRES", help=UNIT_HELP)] = None
     refine_from_hands: bool = False
     """Refine the camera poses from the hands. The result is kept only if held-out frames and the board confirm it."""
 
@@ -103,7 +110,9 @@ class Calibrate(_OnSession):
         found: dict[str, Any] = {}
         root = session_folder(config, self.session)
         if self.source is None and self.unit_m is not None:
-            raise ConfigError("--unit-m: expected together with --from FILE, but --from is missing. Add it.")
+            raise ConfigError(
+                "--unit-m: expected it together with --from FILE, but there is no --from. Add --from, or leave it out."
+            )
         if self.source is not None:
             messages += supply_cameras(root, self.source, self.unit_m, config.capture, config.calibration, config.fps)
             found["supplied"] = self.source
