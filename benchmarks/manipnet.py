@@ -24,8 +24,9 @@ from numpy import ndarray
 from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.exchange.importing import import_bvh
-from handpipe.pipeline import Job, load_config, run
+from handpipe.pipeline import Job, run
 from handpipe.screen import Screen
+from handpipe.settings import load_config
 
 DATA = Path(__file__).parents[2] / "shared/data/manipnet_two_hand_bvh/manipnet_two_hand_bvh.tar.xz"
 

@@ -32,7 +32,7 @@ from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.rendering.rig import dome_rig
 from handpipe.screen import Screen
-from handpipe.triangulation.settings import ClockSettings, TriangulationSettings
+from handpipe.triangulation.settings import TimeSyncSettings, TriangulationSettings
 from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan
 
@@ -69,7 +69,12 @@ def film(cameras: Cameras, scene: Scene, late: ndarray, seed: int) -> dict[str, 
 
 
 def stage(
-    folder: Path, cameras: Cameras, found: dict[str, ndarray], time_s: ndarray, timestamps: bool, options: ClockSettings
+    folder: Path,
+    cameras: Cameras,
+    found: dict[str, ndarray],
+    time_s: ndarray,
+    timestamps: bool,
+    options: TimeSyncSettings,
 ) -> Store:
     """The stage on these detections, from `clock` to `keypoints`."""
     store = Store(str(Path(tempfile.mkdtemp(dir=folder)) / "session.zarr"))
@@ -113,7 +118,7 @@ def offset_figures(folder: Path, views: int, frames: int, seeds: int) -> list[Fi
         scene = motion(frames, seed)
         found = film(cameras, scene, np.tile(late[:, None], frames), seed)
         time_s = np.tile(np.arange(frames) / FPS, (views, 1))
-        store = stage(folder, cameras, found, time_s, False, ClockSettings())
+        store = stage(folder, cameras, found, time_s, False, TimeSyncSettings())
         offset = FPS * store.read("clock", "offset")
         error = offset - late
         worst.append(np.abs(error - np.median(error)).max())
@@ -129,7 +134,7 @@ def offset_figures(folder: Path, views: int, frames: int, seeds: int) -> list[Fi
     ]
 
 
-OFF = ClockSettings(interpolate=False)
+OFF = TimeSyncSettings(interpolate=False)
 
 
 def drop_figures(folder: Path, views: int, frames: int) -> list[Figure]:
@@ -142,10 +147,10 @@ def drop_figures(folder: Path, views: int, frames: int) -> list[Figure]:
     dropped = {name: np.where(kept.reshape(kept.shape + (1,) * (a.ndim - 2)), a, np.nan) for name, a in whole.items()}
     jittered = film(cameras, scene, late, 7)
     time_s = np.where(kept, regular, np.nan)
-    base = joint_error_mm(stage(folder, cameras, whole, regular, True, ClockSettings()), scene)
-    cost = joint_error_mm(stage(folder, cameras, dropped, time_s, True, ClockSettings()), scene)
+    base = joint_error_mm(stage(folder, cameras, whole, regular, True, TimeSyncSettings()), scene)
+    cost = joint_error_mm(stage(folder, cameras, dropped, time_s, True, TimeSyncSettings()), scene)
     off = joint_error_mm(stage(folder, cameras, jittered, regular + late / FPS, True, OFF), scene)
-    on = joint_error_mm(stage(folder, cameras, jittered, regular + late / FPS, True, ClockSettings()), scene)
+    on = joint_error_mm(stage(folder, cameras, jittered, regular + late / FPS, True, TimeSyncSettings()), scene)
     return [
         Figure("joint error without dropped frames, mean", base, "mm"),
         Figure("  increase with 2 % dropped frames", 100 * (cost / base - 1), "%", 5),
@@ -160,9 +165,9 @@ def drift_figures(folder: Path, views: int, frames: int) -> list[Figure]:
     late = np.zeros((views, frames))
     late[2] = np.linspace(-0.5, 0.5, frames)
     time_s = np.tile(np.arange(frames) / FPS, (views, 1))
-    store = stage(folder, cameras, film(cameras, scene, late, 3), time_s, False, ClockSettings())
+    store = stage(folder, cameras, film(cameras, scene, late, 3), time_s, False, TimeSyncSettings())
     drift = store.read("clock", "drift") * frames
-    resting = stage(folder, cameras, film(cameras, still(scene), late, 3), time_s, False, ClockSettings())
+    resting = stage(folder, cameras, film(cameras, still(scene), late, 3), time_s, False, TimeSyncSettings())
     return [
         Figure("estimated drift of a camera that drifts by 1 frame", float(drift[2]), "frames", 0.9, "higher"),
         Figure("  largest drift of the other cameras", float(np.abs(np.delete(drift, 2)).max()), "frames", 0.2),

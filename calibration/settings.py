@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
@@ -50,6 +49,6 @@ class CalibrationSettings:
     `gravity` (the board in that frame, lying face up on a table; z is up). Ignored if cameras.toml is supplied."""
     world_frame: Annotated[int, Field(ge=0)] = 0
     """Frame of the board clips that defines the world, for `board` and `gravity`."""
-    known_distances: Annotated[tuple[KnownDistance, ...], tyro.conf.Suppress] = ()
+    known_distances: tuple[KnownDistance, ...] = ()
     """Measured distances between cameras, which reveal a wrong board size: [{first: VIEW, second: VIEW,
     distance_m: METRES}]."""

@@ -5,19 +5,17 @@ python docs/reference.py
 
 from __future__ import annotations
 
-import ast
-import inspect
 import sys
-import textwrap
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from handpipe.core import schema
+from handpipe.core.config import Key, keys
 from handpipe.core.schema import Columns
 from handpipe.exchange.cameras.formats import FORMATS as CAMERA_FORMATS
-from handpipe.pipeline import Config, NamedSession
 from handpipe.rendering.settings import SynthesisSettings
+from handpipe.settings import Config, NamedSession
 
 DOCS = Path(__file__).parent
 
@@ -37,9 +35,16 @@ named `_engine`, and the groups `_calibration`, `_content` and `_written`, are t
 CONFIG_INTRO = """\
 # Settings
 
-Defaults live in the code; over them come handpipe's `pipeline.yaml`, a file given by `--config`, the session's `session.yaml`, and
-flags, in this order, key by key. A flag is the key's path with dots, underscores as dashes: `fitting.robust_scale` is
-`--fitting.robust-scale`; the keys under `engine` are flags without the prefix (`--workers`). Unknown keys and wrong types are errors.
+Values come from these places, later ones overriding earlier ones key by key: the defaults in the code, handpipe's `pipeline.yaml`, a
+file given by `--config`, the session's `session.yaml`, and flags. `handpipe config SESSION` prints the result and the origin of each
+value. Unknown keys and wrong types are errors.
+
+Every key has a flag of the same path, with dashes for underscores: `fitting.robust_scale` is `--fitting.robust-scale`. Every command
+that takes `--config` accepts all of these flags; its `--help` lists the common ones, its `--help-all` all that it uses. Values that are
+lists of mappings or mappings are written as YAML: `--sessions '{mine: {path: /data/mine}}'`. Some sections may be left out of a flag:
+`engine` in every command (`--workers`), and `training`, `sampling`, `evaluator`, `evaluation`, `synthesis` and `augmentation` in
+`train-diffusion`, `generate`, `train-evaluator`, `evaluate`, `synthesize` and `augment`, where e.g. `--steps` is `--training.steps`. In
+`train-diffusion`, `train-evaluator` and `synthesize`, `--fps` is therefore the frame rate of that section, not the key `fps`.
 """
 
 GROUPS: dict[str, tuple[Columns, str]] = {
@@ -101,43 +106,28 @@ def store_page() -> str:
     return "\n".join(parts)
 
 
-def field_docs(cls: type) -> dict[str, str]:
-    """The strings that stand under a class's fields."""
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(node, ast.ClassDef)
-    docs = {}
-    for field, text in zip(node.body, node.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            assert isinstance(text.value, ast.Constant)
-            docs[field.target.id] = " ".join(str(text.value.value).split())
-    return docs
-
-
 def show(value: Any) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def table(prefix: str, cls: Any) -> str:
-    docs = field_docs(cls)
-    rows = []
-    for field in fields(cls):
-        default = field.default if field.default is not MISSING else None
-        if is_dataclass(default) or field.name in ("sessions", "synthesize"):
-            continue
-        rows.append(f"| `{prefix}{field.name}` | {show(default)} | {docs.get(field.name, '')} |\n")
+def table(prefix: str, of: Iterable[Key]) -> str:
+    rows = [f"| `{prefix}{key}` | {show(key.default)} | {key.help} |\n" for key in of]
     return "| key | default | meaning |\n| --- | --- | --- |\n" + "".join(rows)
 
 
 def configuration_page() -> str:
-    parts = [CONFIG_INTRO, "## General\n\n" + table("", Config)]
-    for field in fields(Config):  # type: ignore[arg-type]
-        if is_dataclass(field.default):
-            cls = type(field.default)
-            parts.append(f"## `{field.name}`\n\n{(cls.__doc__ or '').strip()}\n\n{table(f'{field.name}.', cls)}")
-    parts.append(f"## `sessions`\n\nSessions by name.\n\n{table('sessions.NAME.', NamedSession)}")
-    parts.append(table("sessions.NAME.synthesize.", SynthesisSettings))
+    found = list(keys(Config))
+    general = [key for key in found if len(key.path) == 1 and not key.is_section and str(key) != "sessions"]
+    parts = [CONFIG_INTRO, "## General\n\n" + table("", general)]
+    for section in found:
+        if section.is_section:
+            own = [key for key in found if key.path[:-1] == section.path and not key.is_section]
+            parts.append(f"## `{section}`\n\n{section.help}\n\n{table('', own)}")
+    sessions = [key for key in keys(NamedSession) if str(key) == "path"]
+    parts.append(f"## `sessions`\n\nSessions by name.\n\n{table('sessions.NAME.', sessions)}")
+    parts.append(table("sessions.NAME.synthesize.", keys(SynthesisSettings)))
     return "\n".join(parts)
 
 

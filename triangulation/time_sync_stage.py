@@ -15,7 +15,7 @@ from ..core.engine import Plan, Unit
 from ..core.schema import CLOCK, DETECTIONS, group_spec, read_cameras
 from ..core.store import Store
 from .frame_shifts import find_shifts
-from .settings import ClockSettings
+from .settings import TimeSyncSettings
 from .time_alignment import align, images_at
 from .time_offsets import SURE, Offsets, find_offsets
 
@@ -32,7 +32,7 @@ class SetClocks:
 
     store: Store
     rig: Store
-    options: ClockSettings
+    options: TimeSyncSettings
     timestamps: bool
     units: Sequence[Unit] = ((0,),)
 
@@ -161,7 +161,7 @@ class AlignFrames:
         )
 
 
-def clock_plan(store: Store, rig: Store, options: ClockSettings, chunk_frames: int) -> Plan:
+def clock_plan(store: Store, rig: Store, options: TimeSyncSettings, chunk_frames: int) -> Plan:
     """The plan of the group `clock`: capture times of all images.
 
     Args:

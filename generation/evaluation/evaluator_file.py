@@ -90,7 +90,8 @@ def trained(
     names: Sequence[str], settings: EvaluatorSettings, hand_model: str | None, progress: Progress
 ) -> KnownEvaluator:
     """An evaluator of sessions; arguments and errors as for `train_to_file`."""
-    sources = open_sources(names, settings.fps, settings.window, hand_model)
+    shorten = "Use --evaluator.window {} or less"
+    sources = open_sources(names, settings.fps, settings.window, hand_model, shorten=shorten)
     check_rates(sources, settings.fps)
     windows = Windows(sources, settings.window, settings.fps)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Question:
     """A file of `handpipe train-evaluator`; None trains one on the reference."""
     truth_start: int | None = None
     """The frame of the first reference at which every sample begins, if the samples reproduce that motion."""
+    evaluator_settings: EvaluatorSettings = field(default_factory=EvaluatorSettings)
+    """How the evaluator is trained if `evaluator` is None."""
 
 
 def evaluate(
@@ -63,7 +65,7 @@ def evaluate(
     """
     generated = _generated(question.generated)
     if question.evaluator is None:
-        known = trained(question.reference, EvaluatorSettings(), hand_model, progress)
+        known = trained(question.reference, question.evaluator_settings, hand_model, progress)
         progress.say(f"evaluator {known.record['digest']}: trained on the reference for this report; not saved")
     else:
         known = load_evaluator(question.evaluator, hand_model)
@@ -128,7 +130,8 @@ class _Side:
     def read(
         cls, names: Sequence[str], known: KnownEvaluator, stride: int, hand_model: str | None, progress: Progress
     ) -> _Side:
-        sources = open_sources(names, known.fps, known.window, hand_model)
+        shorten = "Use an evaluator trained with --evaluator.window {} or less"
+        sources = open_sources(names, known.fps, known.window, hand_model, shorten=shorten)
         check_rates(sources, known.fps)
         for name, fps in {source.origin: source.fps for source in sources}.items():
             if abs(fps / known.fps - 1) > SAME_RATE:
@@ -273,7 +276,8 @@ def _truth(
         names = ["joint_error_mm", *agreement_scores([], []).left_out]
         return Scores.unless("needs --truth-start, the frame of the reference where the motion begins", names, dict)
     samples, frames = generated.valid.shape[:2]
-    sources = open_sources(question.reference[:1], generated.fps, frames, hand_model)
+    shorten = "Generate the motion with `handpipe generate --frames {}` or less"
+    sources = open_sources(question.reference[:1], generated.fps, frames, hand_model, shorten=shorten)
     check_rates(sources, generated.fps)
     truth = Windows(sources, frames, generated.fps).at(question.truth_start)
     nowhere = np.zeros(samples, int)

@@ -13,7 +13,11 @@ from numpy import ndarray
 from ...core.errors import GenerationError
 from ...core.hands import HANDS, NUM_BETAS
 from ...hand.stored_motion import COLUMNS, WIDTH, place
+from ..settings import MIN_WINDOW
 from .motion_sources import CACHE_BYTES, PROCEDURAL, MotionSource, clip_count, few, read_sources
+
+SHORTEN = "Use --training.window {} or less"
+"""How windows become shorter, as errors advise it."""
 
 SAME_RATE = 0.005
 """Rates whose ratio is this near to a whole number are taken for it: 29.97 for 30, 119.88 for four times 30."""
@@ -40,7 +44,12 @@ class WindowBatch:
 
 
 def open_sources(
-    names: Sequence[str], fps: float, window: int, hand_model: str | None, cache_bytes: int = CACHE_BYTES
+    names: Sequence[str],
+    fps: float,
+    window: int,
+    hand_model: str | None,
+    cache_bytes: int = CACHE_BYTES,
+    shorten: str = SHORTEN,
 ) -> list[MotionSource]:
     """Open all sources of training motion. Every frame is checked once; none is kept in memory.
 
@@ -51,6 +60,7 @@ def open_sources(
         window: frames they will have.
         hand_model: folder of the model in use; None for the procedural hand.
         cache_bytes: how much of the motion may be in memory at once.
+        shorten: advice of the error where there is no window, with {} for the number of frames.
 
     Raises:
         GenerationError: no such source, no fitted hands in it, other hand models than the one in use, or no window in
@@ -59,7 +69,7 @@ def open_sources(
         StoreError: a store cannot be read.
     """
     sources = read_sources(names, fps, hand_model, cache_bytes)
-    Windows(sources, window, fps)
+    Windows(sources, window, fps, shorten)
     return sources
 
 
@@ -177,15 +187,15 @@ class Windows:
     second there are four); at any other rate it is interpolated, with a window from every recorded frame.
     """
 
-    def __init__(self, sources: Sequence[MotionSource], frames: int, fps: float) -> None:
-        """Raises GenerationError if there is none."""
+    def __init__(self, sources: Sequence[MotionSource], frames: int, fps: float, shorten: str = SHORTEN) -> None:
+        """Raises GenerationError if there is none, as `open_sources` does."""
         self.sources, self.frames, self.fps = list(sources), frames, fps
         self._grids = [_Grid.of(source.fps, fps, frames) for source in sources]
         self._starts = [grid.starts(source.valid) for grid, source in zip(self._grids, sources, strict=True)]
         self.counts = np.array([len(starts) for starts in self._starts], np.int64)
         """(source,) windows in each; 0 where a source is too short or too full of gaps."""
         if not self.counts.sum():
-            raise GenerationError(self._none())
+            raise GenerationError(self._none(shorten))
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -259,17 +269,17 @@ class Windows:
             mirror=mirror,
         )
 
-    def _none(self) -> str:
+    def _none(self, shorten: str) -> str:
         longest = [self._longest(source) for source in self.sources]
         best = int(np.argmax(longest))
         source = self.sources[best]
         which = f"{source.name}" + (f" (the best of {len(longest)} sources)" if len(longest) > 1 else "")
-        todo = (
-            f"Add longer motion, or use a shorter window: train with `--window {longest[best]}` or less "
-            "(train-diffusion; for evaluate, train-evaluator and `--evaluator`)."
-            if longest[best] > 1
-            else "Check `mano/valid`; add longer recordings, or recordings in which both hands are visible."
-        )
+        if longest[best] >= MIN_WINDOW:
+            todo = f"{shorten.format(longest[best])}, or add longer recordings."
+        elif source.valid.all():
+            todo = f"Add longer recordings: a window has {MIN_WINDOW} frames or more."
+        else:
+            todo = f"Both hands are valid in {int(source.valid.sum())} frames (`mano/valid`): record or fit them again."
         return (
             f"{which}: expected {self.frames} frames at {self.fps:g} fps with both hands in all of them, but of its "
             f"{source.frames} frames at {source.fps:g} fps the longest such run gives {longest[best]}. {todo}"

@@ -114,7 +114,9 @@ def test_the_longest_run_that_the_error_tells_is_the_longest_that_works():
     for fps, longest in ((30.0, 30), (60.0, 15), (120.0, 8), (45.0, 20), (20.0, 44), (50.0, 18)):
         source = in_memory(ramp(len(valid)), fps, valid)
         assert len(Windows([source], longest, 30.0)) > 0
-        with pytest.raises(GenerationError, match=f"longest such run gives {longest}. .* `--window {longest}` or less"):
+        with pytest.raises(
+            GenerationError, match=f"longest such run gives {longest}. Use --training.window {longest} "
+        ):
             Windows([source], longest + 1, 30.0)
 
 
@@ -298,14 +300,17 @@ def test_nothing_valid_says_what_there_is(tmp_path):
     with pytest.raises(
         GenerationError,
         match=r"short.zarr: expected 60 frames at 30 fps with both hands in all of them, but of its 40 frames at "
-        r"60 fps the longest such run gives 20. .* `--window 20` or less",
+        r"60 fps the longest such run gives 20. Use --training.window 20 or less, or add longer",
     ):
         open_sources([path], 30.0, 60, None)
     with pytest.raises(GenerationError, match=r"procedural/0 \(the best of 3 sources\).* gives 180"):
         open_sources([path, "procedural:2"], 30.0, 500, None)
     never = write_mano(tmp_path / "never.zarr", {**ramp(40), "betas": np.full((2, 10), np.nan)})
-    with pytest.raises(GenerationError, match=r"gives 0\. Check `mano/valid`"):
+    with pytest.raises(GenerationError, match=r"gives 0\. Both hands are valid in 0 frames"):
         open_sources([never], 30.0, 8, None)
+    one = write_mano(tmp_path / "one.zarr", ramp(1))
+    with pytest.raises(GenerationError, match=r"gives 1\. Add longer recordings: a window has 8 frames or more\."):
+        open_sources([one], 30.0, 8, None)
 
 
 def test_hand_models_are_not_mixed(tmp_path):
