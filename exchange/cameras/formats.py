@@ -16,7 +16,6 @@ import numpy as np
 from ...core.atomic import appearing, write_whole
 from ...core.cameras import Cameras
 from ...core.cameras_file import camera_error, check_metres, format_cameras, parse_aniposelib
-from ...core.store import disk_errors
 from .caliscope import caliscope_numbers, format_caliscope, parse_caliscope
 from .colmap import FILES, MODELS, format_colmap, lens_model, read_colmap
 from .interhand26m import UNIT_M, format_interhand, read_interhand
@@ -90,16 +89,14 @@ def write_camera_file(path: Path, cameras: Cameras, format: Format) -> list[str]
             texts = {path: format_interhand(cameras)}
         case _:
             assert_never(format)
-    with disk_errors(str(path)):
-        if path not in texts and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
-            with appearing(path) as place:
-                place.mkdir()
-                for file, text in texts.items():
-                    (place / file.name).write_text(text, encoding="utf-8")
-        else:
+    if path not in texts and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
+        with appearing(path) as place:
+            place.mkdir()
             for file, text in texts.items():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(file, text)
+                (place / file.name).write_text(text, encoding="utf-8")
+    else:
+        for file, text in texts.items():
+            write_whole(file, text)
     return losses(cameras, format)
 
 

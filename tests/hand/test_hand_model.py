@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from handpipe.core.errors import ModelError
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, TIPS
+from handpipe.hand.loading import load_hand
 from handpipe.hand.model import HandModel, forward_kinematics, local_rotations, rotation_from_axis_angle
 from handpipe.hand.procedural import procedural_hand
 
@@ -148,7 +149,7 @@ def test_identity_is_of_the_content():
 def test_file_round_trip(tmp_path):
     arrays: dict[str, Any] = procedural_hand("right")
     np.savez(tmp_path / "hand.npz", **arrays)
-    loaded = HandModel.load(tmp_path / "hand.npz", "right")
+    loaded = load_hand(tmp_path / "hand.npz", "right")
     assert loaded.model_id == HandModel.from_arrays("right", arrays).model_id
 
 
@@ -158,7 +159,7 @@ def test_the_other_hand_is_noticed(tmp_path):
     with pytest.raises(
         ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on a right hand's side"
     ):
-        HandModel.load(tmp_path / "MANO_LEFT.npz", "left")
+        load_hand(tmp_path / "MANO_LEFT.npz", "left")
 
 
 def test_official_root_parent_is_accepted():
@@ -223,5 +224,5 @@ def test_unusable_files_say_so(tmp_path, damage):
             data[middle : middle + 64] = bytes(b ^ 0xFF for b in data[middle : middle + 64])
             path.write_bytes(data)
     with pytest.raises(ModelError, match=r"hand\.npz") as error:
-        HandModel.load(path, "right")
+        load_hand(path, "right")
     assert "handpipe import mano" in str(error.value)
