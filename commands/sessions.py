@@ -13,6 +13,7 @@ from ..core.engine import Engine
 from ..core.errors import ConfigError
 from ..core.settings import EngineSettings
 from ..exchange.cameras.camera_import import supply_cameras
+from ..exchange.cameras.formats import FORMATS
 from ..pipeline import STAGES, Config, Job, Stage, run, session_folder
 from ..rendering.settings import SynthesisSettings
 from ..rendering.synthesize import synthesize
@@ -80,14 +81,20 @@ class Run(_Common):
         return STAGES[: STAGES.index(self.until) + 1]
 
 
+FROM_HELP = (
+    "Take the cameras from this file or folder and write them to cameras.toml. "
+    f"The format is found from the content: {', '.join(FORMATS)} (docs/cameras.md)."
+)
+_UNITS = ", ".join(f"{format.unit_m:g} for {name}" for name, format in FORMATS.items() if format.unit_m != 1)
+UNIT_HELP = f"Metres in one unit of that file; by default {_UNITS}, and 1 for the others."
+
+
 @dataclass(frozen=True)
 class Calibrate(_Common):
     """The cameras: from the board in the clips, from cameras.toml, or from another tool's file."""
 
-    source: Annotated[str | None, arg(name="from", metavar="FILE")] = None
-    """Take the cameras from this file or folder (docs/cameras.md) and write them to cameras.toml."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of that file; by default 1, and 0.001 for InterHand2.6M's."""
+    source: Annotated[str | None, arg(name="from", metavar="FILE", help=FROM_HELP)] = None
+    unit_m: Annotated[float | None, arg(metavar="METRES", help=UNIT_HELP)] = None
     refine_from_hands: bool = False
     """Adjust where the cameras stand to the hands, and keep that if held-out frames and the board agree."""
 
@@ -101,7 +108,7 @@ class Calibrate(_Common):
         root = session_folder(settings, self.session)
         if self.source is None and self.unit_m is not None:
             raise ConfigError(
-                "--unit-m: expected it with --from FILE, whose unit it is. Name the file, or leave it out."
+                "--unit-m: expected it together with --from FILE, but there is no --from. Add --from, or leave it out."
             )
         if self.source is not None:
             capture, calibration = settings.capture, settings.calibration

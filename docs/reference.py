@@ -1,4 +1,4 @@
-"""Write docs/configuration.md and docs/store.md from the code, so that they cannot disagree.
+"""Write docs/configuration.md, docs/store.md and the table of docs/cameras.md from the code; they cannot disagree.
 
 python docs/reference.py
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from handpipe.core import schema
 from handpipe.core.schema import Columns
+from handpipe.exchange.cameras.formats import FORMATS as CAMERA_FORMATS
 from handpipe.pipeline import Config, NamedSession
 from handpipe.rendering.settings import SynthesisSettings
 
@@ -141,7 +142,27 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"store.md": store_page, "configuration.md": configuration_page}
+def with_table(name: str, table: str) -> str:
+    """A page written by hand, with the table between its two markers replaced."""
+    before, rest = (DOCS / name).read_text().split("<!-- table -->\n")
+    _, after = rest.split("<!-- end of table -->\n")
+    return f"{before}<!-- table -->\n{table}<!-- end of table -->\n{after}"
+
+
+def cameras_page() -> str:
+    rows = [
+        "| format | what it is | read | written | names of the views | rotation and translation | unit | pixel (0, 0) "
+    ]
+    rows[0] += "| lens | lost on export |"
+    rows.append("| --- " * 10 + "|")
+    for name, format in CAMERA_FORMATS.items():
+        lost = (format.loses or "nothing") if format.writes else "is not written"
+        cells = [f"`{name}`", format.title, format.reads, format.writes or "no", format.names, format.pose]
+        rows.append(f"| {' | '.join([*cells, f'{format.unit_m:g} m', format.pixel, format.lens, lost])} |")
+    return with_table("cameras.md", "\n".join(rows) + "\n")
+
+
+PAGES = {"store.md": store_page, "configuration.md": configuration_page, "cameras.md": cameras_page}
 
 
 def main() -> None:

@@ -168,8 +168,9 @@ def test_only_what_nobody_works_on_is_swept_up(tmp_path):
     for left in (mine, killed, elsewhere, long_ago, other):
         left.mkdir()
         (left / "half").touch()
+    before = time.time() - 2 * atomic.OTHERS_S
     for path in (long_ago / "half", long_ago):
-        os.utime(path, (time.time() - 2 * atomic.OTHERS_S,) * 2)
+        os.utime(path, (before, before))
     (tmp_path / ".out.notes.partial").touch()
     write_whole(out, "x")
     assert names(tmp_path) == sorted([mine.name, elsewhere.name, other.name, ".out.notes.partial", "out"])
