@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from ..core.atomic import write_whole
 from ..core.board import Board
 from ..core.cameras_file import check_metres, format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
@@ -19,7 +20,7 @@ from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.schema import read_cameras as stored_cameras
-from ..core.store import Store, digest, disk_errors
+from ..core.store import Store, digest
 from . import aniposelib_solver
 from .aniposelib_solver import AniposelibSolver
 from .board import detect_board, is_usable, num_corners
@@ -313,10 +314,7 @@ def publish(session: Session, store: Store, hashes: Mapping[str, str]) -> None:
         return
     # Remembered before the file appears: a file that is ours must never be taken for one that was supplied.
     store.set_attrs("_written", cameras_toml=sorted({*_written(store), sha}))
-    with disk_errors(str(path)):
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_bytes(text)
-        temporary.replace(path)
+    write_whole(path, text)
 
 
 def _written(store: Store) -> set[str]:

@@ -15,8 +15,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..core.errors import ModelError
-from ..core.store import disk_errors
+from ..core.atomic import appearing
+from ..core.errors import ModelError, disk_errors
 
 WHEEL = "mediapipe==0.10.21"
 
@@ -81,12 +81,9 @@ def build(path: Path) -> None:
                     f"{WHEEL}: expected {name} with SHA-256 {PARTS[name][1]}, but found {found}. "
                     "The package index provides a different file: use another index."
                 )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as bundle:
+        with appearing(path) as place, zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as bundle:
             for name, content in parts.items():
                 bundle.writestr(zipfile.ZipInfo(name), content)
-        temporary.replace(path)
 
 
 def _genuine(path: Path) -> bool:

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 from numpy import ndarray
 
+from ..core.atomic import appearing
 from ..core.errors import VideoError
 from ..core.recording import Clip
-from ..core.store import disk_errors
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
@@ -123,12 +123,8 @@ def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
 @contextmanager
 def clip_writer(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
     """Write an mp4 file atomically: it gets its final name when it is complete."""
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with disk_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(
-            str(temporary.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px
-        )
+    with appearing(path) as place:
+        writer = cv2.VideoWriter(str(place.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px)
         if not writer.isOpened():
             raise VideoError(
                 f"{path}: expected to write an mp4 file, but OpenCV's encoder cannot open it. "
@@ -136,12 +132,8 @@ def clip_writer(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[cv
             )
         try:
             yield writer
-        except BaseException:
+        finally:
             writer.release()
-            temporary.unlink(missing_ok=True)
-            raise
-        writer.release()
-        temporary.replace(path)
 
 
 def _open(path: Path) -> cv2.VideoCapture:

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from .atomic import write_whole
 from .cameras import Cameras
-from .errors import CalibrationError, DiskError, SessionError
+from .errors import CalibrationError, SessionError
 from .files import LARGE, read_text
 
 NUM_DISTORTION, NUM_FISHEYE = 5, 4
@@ -60,14 +60,7 @@ def write_cameras(path: str | Path, cameras: Cameras, metadata: Mapping[str, Any
     Raises:
         DiskError: the file cannot be written.
     """
-    path = Path(path)
-    try:
-        write_whole(path, format_cameras(cameras, metadata))
-    except OSError as error:
-        raise DiskError(
-            f"{path}: expected to write the cameras, but {error.strerror or error}. "
-            "Free space or permissions, and run again."
-        ) from error
+    write_whole(Path(path), format_cameras(cameras, metadata))
 
 
 def format_cameras(cameras: Cameras, metadata: Mapping[str, Any] | None = None) -> str:

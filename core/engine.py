@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy import ndarray
 
-from .errors import ConfigError, SessionError
+from .errors import ConfigError, SessionError, disk_errors
 from .settings import EngineSettings
-from .store import GroupSpec, Store, disk_errors
+from .store import GroupSpec, Store
 
 Unit = tuple[int, ...]
 
@@ -63,6 +63,13 @@ class Progress(Protocol):
     def advance(self, amount: int) -> None: ...
     def stop(self) -> None: ...
     def say(self, text: str) -> None: ...
+
+
+def cpu_count() -> int:
+    """Cores that this process may use: fewer than the machine has where a batch system or `taskset` says so."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; Python 3.13 has os.process_cpu_count.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def limit_threads() -> None:
@@ -234,7 +241,7 @@ class Engine:
 
         if self.options.scheduler is not None:
             return self._join(self.options.scheduler)
-        workers = self.options.workers or len(os.sched_getaffinity(0))
+        workers = self.options.workers or cpu_count()
         # Workers are spawned with these, before they import anything that reads them.
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
         settings = {

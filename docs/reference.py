@@ -23,7 +23,8 @@ STORE_INTRO = """\
 # The store
 
 Everything computed is a [Zarr v3](https://zarr.dev) store with named dimensions: `xarray.open_zarr(path, group=...)`, or any Zarr
-reader. Lengths are metres. Missing is NaN, -1 or false, never 0. Axes `hand`, `joint`, `view`, `xy`, `xyz` carry their labels.
+reader; `xarray.open_datatree(path)` opens all groups at once. Lengths are metres. Missing is NaN, -1 or false, never 0. Axes `hand`,
+`joint`, `view`, `xy`, `xyz` carry their labels.
 
 Attributes of each group: `fps`, `fingerprint` (settings, inputs, code version: what the numbers were computed from), `complete`,
 and what is listed below; of each array: `units` and `description`; of the root: `schema_version`, `handpipe_version`. Subgroups

@@ -24,6 +24,7 @@ from handpipe.core.cameras import Cameras
 from handpipe.core.hands import HANDS, TIPS
 from handpipe.generation.evaluation.evaluator import two_hand_frame
 from handpipe.generation.model.canonical_frame import nearest_rotation
+from handpipe.hand.loading import hand_models
 from handpipe.hand.model import HandModel
 from handpipe.hand.stored_motion import COLUMNS, motion_store, stored_motion
 from handpipe.rendering.render import STUDIO, light_hands, render_hands
@@ -255,12 +256,7 @@ def main() -> None:
     parser.add_argument("--elevation", type=float, default=60.0, help="viewing direction from above, degrees")
     parser.add_argument("--models", type=Path, help="folder with MANO_LEFT.npz and MANO_RIGHT.npz")
     options = parser.parse_args()
-    models = [
-        HandModel.load(options.models / f"MANO_{side.upper()}.npz", side)
-        if options.models
-        else HandModel.procedural(side)
-        for side in ("left", "right")
-    ]
+    models = hand_models(str(options.models) if options.models else None)
     stop = None if options.frames is None else options.start + options.frames
     motion = read_motion(options.motion, options.sample, slice(options.start, stop), options.fps, models)
     size = (FINE * options.size[0], FINE * options.size[1])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
 from ..core.schema import MANO, SHAPE, group_spec, imported, read_cameras, read_taken_px
 from ..core.store import Store
+from ..hand.loading import hand_models
 from ..hand.model import HandModel
 from .gauss_newton import PointTerm, best_seen
 from .reprojection import reprojection_term, view_sigma_px
@@ -43,17 +42,6 @@ SHAPE_SETTINGS = (
 """Settings that the shape depends on."""
 
 
-@cache
-def hand_model(folder: str | None, hand: int) -> HandModel:
-    """The left (0) or right (1) hand: MANO_LEFT.npz or MANO_RIGHT.npz of a folder, or the procedural one."""
-    side = HANDS[hand]
-    return HandModel.procedural(side) if folder is None else HandModel.load(_file(folder, side), side)
-
-
-def _file(folder: str, side: str) -> Path:
-    return Path(folder).expanduser() / f"MANO_{side.upper()}.npz"
-
-
 @dataclass(frozen=True)
 class _Inputs:
     """The inputs of a task."""
@@ -63,8 +51,8 @@ class _Inputs:
     options: FittingSettings
     model_folder: str | None
 
-    def models(self) -> list[HandModel]:
-        return [hand_model(self.model_folder, hand) for hand in range(len(HANDS))]
+    def models(self) -> tuple[HandModel, HandModel]:
+        return hand_models(self.model_folder)
 
     @property
     def detections(self) -> bool:

@@ -7,20 +7,18 @@ statistics-<step>-<hash>.safetensors  of the normalisation and the prior
 training-<step>-<hash>.safetensors    the state for resuming: raw weights, averages, the optimizer's moments
 values-<step>-<hash>.json             the remaining state for resuming
 ```
-New files have unique names. Renaming config.json activates all of them at once; afterwards, files that it no longer
+New files have unique names. Replacing config.json activates all of them at once; afterwards, files that it no longer
 names are removed. A checkpoint without training files can still generate.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -31,8 +29,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from .. import __version__
-from ..core.errors import GenerationError
-from ..core.store import disk_errors
+from ..core.atomic import sweep, write_whole
+from ..core.errors import GenerationError, disk_errors
+from ..core.lock import locked
 from ..hand.keypoints import RATES
 
 SCHEMA_VERSION = 1
@@ -43,7 +42,7 @@ CONFIG_BYTES = 1 << 24
 
 KINDS = {"model": ".safetensors", "statistics": ".safetensors", "training": ".safetensors", "values": ".json"}
 
-_OURS = re.compile(r"(model|statistics|training|values)-\d+-[0-9a-f]{12}(\.safetensors|\.json)(\.partial)?")
+_OURS = re.compile(r"(model|statistics|training|values)-\d+-[0-9a-f]{12}(\.safetensors|\.json)")
 
 CONFIG: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "settings": (dict, "a mapping"),
@@ -106,6 +105,7 @@ def save(folder: Path, checkpoint: Checkpoint, training: Training | None) -> Non
     Raises:
         GenerationError: there is a file with the name of the folder.
         DiskError: it cannot be written; the old checkpoint is kept.
+        StoreError: the file system has no locks.
     """
     config = json.loads(_json(checkpoint.config))
     _check_config("config", config)
@@ -115,14 +115,15 @@ def save(folder: Path, checkpoint: Checkpoint, training: Training | None) -> Non
     step = training.step if training else 0
     with disk_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with locked(folder, wait=True):
+            sweep(folder)
             if training:
                 parts = {**parts, "training": training.tensors}
             files = {kind: _write(folder, kind, step, _packed(tensors)) for kind, tensors in parts.items()}
             if training:
                 files["values"] = _write(folder, "values", step, _json({"step": step, "values": training.values}))
             versions = {"schema_version": SCHEMA_VERSION, "handpipe_version": __version__}
-            _put(folder / "config.json", _json({**config, **versions, "files": files}))
+            write_whole(folder / "config.json", _json({**config, **versions, "files": files}))
             keep = {entry["name"] for entry in files.values()}
             for path in sorted(folder.iterdir()):
                 if _OURS.fullmatch(path.name) and path.name not in keep:
@@ -168,38 +169,12 @@ def load_training(folder: Path) -> Training | None:
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One writer after the other."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _write(folder: Path, kind: str, step: int, content: bytes) -> dict[str, Any]:
     """One file under a name that no other content has; how config.json names it."""
     sha = hashlib.sha256(content).hexdigest()
     name = f"{kind}-{step:06d}-{sha[:12]}{KINDS[kind]}"
-    _put(folder / name, content)
+    write_whole(folder / name, content)
     return {"name": name, "bytes": len(content), "sha256": sha}
-
-
-def _put(path: Path, content: bytes) -> None:
-    """The file, on the disk, whole under its name."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:
@@ -315,7 +290,7 @@ def _check_files(where: str, files: Any) -> None:
 
 def _opened(path: Path) -> BinaryIO:
     """A file; a pipe would keep us waiting."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
 
 
 def _content(folder: Path, kind: str, entry: Mapping[str, Any]) -> bytes:

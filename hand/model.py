@@ -11,12 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -108,39 +105,6 @@ class HandModel:
             raise ModelError(f"{where}: weights: expected rows with sum one, found others. Import the model again.")
         model_id = f"{kind}-{_digest(checked, faces)}"
         return cls(side=side, faces=faces, parents=MANO_PARENTS.copy(), model_id=model_id, **checked)
-
-    @classmethod
-    def load(cls, path_npz: Path | str, side: Literal["left", "right"]) -> HandModel:
-        """The model in an .npz written by `handpipe import mano`; nothing pickled is ever executed.
-
-        Raises:
-            ModelError: no such file, truncated, not an .npz, or not a MANO hand.
-        """
-        path = Path(path_npz)
-        try:
-            file = np.load(path, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            with file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError as error:
-            raise ModelError(
-                f"{path}: expected a hand model, but there is no such file. "
-                "Create it with `handpipe import mano`, or use the procedural hand by leaving `hand_model` unset."
-            ) from error
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError) as error:
-            raise ModelError(
-                f"{path}: expected an .npz with MANO's arrays, but it cannot be read ({error}). "
-                "It may be truncated; create it again with `handpipe import mano`."
-            ) from error
-        model = cls.from_arrays(side, arrays, where=str(path))
-        found = side_of(model.rest_joints)
-        if found != side:
-            raise ModelError(
-                f"{path}: expected a {side} hand, but its thumb is on the side of a {found} hand. "
-                "Create the files again with `handpipe import mano`."
-            )
-        return model
 
     @classmethod
     def procedural(cls, side: Literal["left", "right"]) -> HandModel:

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from ..core.errors import GenerationError
 from ..core.hands import HANDS, NUM_BETAS, NUM_POSE
+from ..core.opened_arrays import METADATA
 from ..core.store import Store
 from .keypoints import RATES
 
@@ -50,7 +51,7 @@ def motion_store(name: str, fitted: bool = True) -> Store:
         store = Store(name)
     elif session.is_dir():
         store = Store(str(session))
-    elif (path / "zarr.json").is_file():
+    elif (path / METADATA).is_file():
         store = Store(str(path))
     elif path.is_dir():
         raise GenerationError(

@@ -18,14 +18,15 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.engine import Engine, Plan, Unit
-from ..core.errors import SessionError
+from ..core.errors import SessionError, disk_errors
 from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import HANDS, NUM_POSE
 from ..core.schema import AUGMENTED, Columns, group_spec
-from ..core.store import Store, disk_errors
+from ..core.store import Store
+from ..hand.loading import hand_models
 from .arm import arm_at_rest, arm_skin
 from .augment_pictures import backdrop, light_of, take_picture, things_at
-from .augment_shot import PER_SEQUENCE, Shot, ShotSource, hand_model_of, hands_shown, read_shot
+from .augment_shot import PER_SEQUENCE, Shot, ShotSource, hands_shown, read_shot
 from .render import FAR_M, Light, LitHands, light_hands
 from .scenes import ARM, Film, visibility
 from .settings import AugmentSettings
@@ -119,7 +120,7 @@ def augment(
 
 def _clips(motion: Store, options: AugmentSettings, hand_model: str | None) -> tuple[bool, tuple[tuple[int, int], ...]]:
     """Whether the motion has samples, and where each sequence begins: all clips before any comes twice."""
-    wanted = [hand_model_of(hand_model, hand).model_id for hand in range(len(HANDS))]
+    wanted = [model.model_id for model in hand_models(hand_model)]
     found = motion.attrs("mano").get("hand_model")
     if found != wanted:
         raise SessionError(
@@ -165,7 +166,7 @@ def picture_path(out: Path, kind: str, sequence: int, view: int, frame: int) -> 
 
 
 def _fingerprint(source: ShotSource, options: AugmentSettings) -> dict[str, Any]:
-    hands = [hand_model_of(source.hand_model, hand).model_id for hand in range(len(HANDS))]
+    hands = [model.model_id for model in hand_models(source.hand_model)]
     return {
         "settings": asdict(options),
         "inputs": {"motion": source.store.digest_of("mano"), "hand_model": hands},
@@ -289,13 +290,13 @@ class Rendered:
         return blocks
 
     def _vertices(self, one: Shot, hand: int, frame: int) -> ndarray:
-        model = hand_model_of(self.source.hand_model, hand)
+        model = hand_models(self.source.hand_model)[hand]
         at = (frame, hand)
         return model.vertices(one.betas[hand], one.global_orient[at], one.hand_pose[at], one.transl[at])
 
     def _arm_at_rest(self, one: Shot, hand: int) -> tuple[ndarray, HandSkin]:
         """Vertices from the wrist, of a hand that lies as in the zero pose; and their colours."""
-        model, still, betas = hand_model_of(self.source.hand_model, hand), np.zeros(3), one.betas[hand]
+        model, still, betas = hand_models(self.source.hand_model)[hand], np.zeros(3), one.betas[hand]
         wrist, knuckle = model.joints(betas, still, np.zeros(NUM_POSE), still)[[0, 9]]
         rest = arm_at_rest(model.vertices(betas, still, np.zeros(NUM_POSE), still), wrist, knuckle, one.scene.arm)
         return rest - wrist, arm_skin(rest, one.scene.arm, one.scene.tone_bgr)
@@ -323,8 +324,7 @@ def _blank(views: int, frames: int) -> dict[str, ndarray]:
 @lru_cache(2)
 def _skins(hand_model: str | None, levels: int) -> tuple[HandSkin, ...]:
     skins = []
-    for hand, side in enumerate(HANDS):
-        model = hand_model_of(hand_model, hand)
+    for model, side in zip(hand_models(hand_model), HANDS, strict=True):
         skins.append(
             hand_skin({"v_template": model.v_template, "f": model.faces, "J": model.rest_joints}, side, levels)
         )

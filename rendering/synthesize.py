@@ -14,10 +14,10 @@ from ..capture.video import clip_writer, find_clips
 from ..core.board import Board
 from ..core.cameras import Cameras
 from ..core.engine import Engine, Plan, Unit
-from ..core.errors import SessionError
+from ..core.errors import SessionError, disk_errors
 from ..core.hands import HANDS
 from ..core.schema import CAMERAS, MANO, Columns, camera_blocks, group_spec
-from ..core.store import Store, disk_errors
+from ..core.store import Store
 from ..hand.model import HandModel
 from ..hand.procedural import procedural_hand
 from ..hand.procedural_motion import TwoHandMotion, two_hand_motion

@@ -15,7 +15,6 @@ import numpy as np
 from ...core.atomic import appearing, write_whole
 from ...core.cameras import Cameras
 from ...core.cameras_file import camera_error, check_metres, read_camera_text
-from ...core.store import disk_errors
 from ..formats import formats_of
 from .format import CameraFormat, Files
 
@@ -82,8 +81,7 @@ def write_camera_file(path: Path, cameras: Cameras, format: str) -> list[str]:
         raise camera_error(path, "a calibrated camera to write", "none", "Calibrate first.")
     write = FORMATS[format].write
     assert write is not None, format
-    with disk_errors(str(path)):
-        _put(path, write(path, cameras.subset(np.nonzero(cameras.calibrated)[0])))
+    _put(path, write(path, cameras.subset(np.nonzero(cameras.calibrated)[0])))
     return losses(cameras, format)
 
 
@@ -104,15 +102,10 @@ def _put(path: Path, files: Files) -> None:
         with appearing(path) as place:
             place.mkdir()
             for file, content in files.items():
-                _put(place / file.name, {place / file.name: content})
+                write_whole(place / file.name, content)
         return
     for file, content in files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, str):
-            write_whole(file, content)
-        else:
-            with appearing(file) as place:
-                place.write_bytes(content)
+        write_whole(file, content)
 
 
 # At the end, because it imports every module of the folder, and some of them import this one.

@@ -21,8 +21,8 @@ import numpy as np
 
 from ...core.cameras import Cameras
 from ...core.cameras_file import NUM_DISTORTION, NUM_FISHEYE, assemble, camera_error
-from ...core.errors import CalibrationError, SessionError
-from ...core.npz import read_npz
+from ...core.errors import CalibrationError
+from ...core.files import read_npz
 from .format import CameraFormat
 from .plain_json import section
 
@@ -30,10 +30,7 @@ KEYS = ("K", "R", "t", "T_cam_world", "distortion", "fisheye", "size")
 
 
 def _read(path: Path, text: str, part: str | None) -> Cameras:
-    try:
-        arrays = read_npz(path, "cameras")
-    except SessionError as error:
-        raise CalibrationError(str(error)) from error
+    arrays = read_npz(path, "cameras", error=CalibrationError)
     missing = [key for key in ("names", "K") if key not in arrays]
     if missing:
         found = ", ".join(list(arrays)[:8]) or "nothing"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import SessionError
-from ...core.files import read_bytes
-from ...core.npz import MAX_BYTES as MAX_NPZ_BYTES
+from ...core.files import MAX_NPZ_BYTES, read_bytes
 from ...core.store import digest
 from . import json as keypoints2d_json
 from . import npz as keypoints2d_npz

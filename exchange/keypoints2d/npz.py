@@ -9,8 +9,8 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.errors import SessionError
+from ...core.files import read_npz
 from ...core.hands import NUM_JOINTS
-from ...core.npz import read_npz
 from .hands import NO_VOTE, Hand2d, ImageHands
 
 KNOWN = {"points", "score", "right", "views"}

@@ -13,9 +13,8 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.errors import SessionError
-from ...core.files import LARGE
+from ...core.files import LARGE, read_npz
 from ...core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from ...core.npz import read_npz
 from ...hand.anatomy import finger_flexion
 from ...hand.model import HandModel
 from ..exporting import HandsMotion, Recording, known

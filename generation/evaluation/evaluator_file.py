@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ... import __version__
-from ...core.atomic import appearing
+from ...core.atomic import write_whole
 from ...core.engine import Progress
 from ...core.errors import GenerationError
 from ...hand.keypoints import RATES
@@ -81,8 +81,7 @@ def train_to_file(
         raise GenerationError(f"{out}: expected a file name for the evaluator, but found a folder. Give a file name.")
     known = trained(names, settings, hand_model, progress)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in known.evaluator.state.items()}
-    with appearing(out) as place:
-        place.write_bytes(safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
+    write_whole(out, safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
     return known.record
 
 

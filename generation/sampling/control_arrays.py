@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,12 +17,6 @@ MAX_BYTES = 1 << 28
 
 FAR_M = 5.0
 """Wrists that are farther apart than this are not in metres."""
-
-NO_NPZ = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
-    *(ValueError, KeyError, TypeError, MemoryError),
-)
-"""Exceptions of zipfile and numpy for invalid or malicious files."""
 
 
 def check_frames(named: str, frame: ndarray, length: int) -> None:
@@ -76,49 +67,12 @@ def check_arrays(
             )
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """A file's content; raises GenerationError if it is not there, or too large."""
-    if not path.is_file():
-        found = "no such file" if not path.exists() else "a folder or special file"
-        raise GenerationError(f"{path}: expected a file, but found {found}. Check the path.")
-    try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise GenerationError(
-            f"{path}: expected a readable file, but it cannot be read ({error.strerror}). Check its permissions."
-        ) from error
-    _check_size(str(path), len(content), max_bytes)
-    return content
-
-
 def _check_size(named: str, size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise GenerationError(
             f"{named}: expected at most {max_bytes} bytes, but it is larger. Keyframes and trajectories are small: "
             "check the path."
         )
-
-
-def read_npz(path: Path, max_bytes: int) -> dict[str, ndarray]:
-    """The arrays of an npz; nothing pickled is loaded, and nothing that unpacks to more than the limit."""
-    content = read_bytes(path, max_bytes)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_size(str(path), sum(member.file_size for member in archive.infolist()), max_bytes)
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-            strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-            if strange:
-                raise ValueError(f"{strange[0]} is no array")
-            return arrays
-    except GenerationError:
-        raise
-    except NO_NPZ as error:
-        raise GenerationError(
-            f"{path}: expected an .npz with plain arrays, but it cannot be read ({error}). "
-            "Write it with numpy.savez from numeric arrays."
-        ) from error
 
 
 def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.errors import GenerationError
+from ...core.files import read_bytes, read_npz
 from ...core.hands import HANDS, NUM_BETAS
 from ...hand.stored_motion import COLUMNS, StoredMotion, motion_store, stored_motion
-from .control_arrays import MAX_BYTES, check_arrays, check_frames, check_metres, read_bytes, read_npz, read_zarr
+from .control_arrays import MAX_BYTES, check_arrays, check_frames, check_metres, read_zarr
 
 FAR_RAD = 7.0
 """Largest plausible rotation of a joint in radians; larger values are in degrees."""
@@ -82,7 +83,8 @@ def read_keyframes(
     """
     session, colon, frames = named.rpartition(":")
     if named.endswith(".npz"):
-        keyframes = _keyframes_of_arrays(named, read_npz(Path(named).expanduser(), max_bytes))
+        arrays = read_npz(Path(named).expanduser(), "keyframes", max_bytes, GenerationError)
+        keyframes = _keyframes_of_arrays(named, arrays)
     elif colon and not frames.startswith("//"):
         keyframes = _keyframes_of_session(named, session, frames, fps)
     else:
@@ -223,7 +225,7 @@ def read_trajectory(path: Path, length: int, max_bytes: int = MAX_BYTES) -> Traj
     """
     named = str(path)
     if path.suffix.lower() == ".npz":
-        arrays = read_npz(path, max_bytes)
+        arrays = read_npz(path, "wrist positions", max_bytes, GenerationError)
         check_arrays(named, arrays, {"frame": (None,), "hand": (None,), "wrist_m": (None, 3)}, {})
         names = arrays["hand"].tolist()
         hands = [HANDS[name] if name in (0, 1) and not isinstance(name, str) else str(name) for name in names]
@@ -262,7 +264,7 @@ def _read_csv(path: Path, max_bytes: int) -> tuple[ndarray, list[str], ndarray]:
     columns = ("frame", "hand", "x", "y", "z")
     wanted = f"{path}: expected a CSV file with the header {','.join(columns)}"
     try:
-        text = read_bytes(path, max_bytes).decode("utf-8-sig")
+        text = read_bytes(path, "a CSV file of wrist positions", max_bytes, GenerationError).decode("utf-8-sig")
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise GenerationError(f"{wanted}, but it cannot be read ({error}). Write it as UTF-8 text.") from error

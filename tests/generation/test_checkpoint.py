@@ -129,9 +129,10 @@ def test_killed_before_any_change_of_the_file_system_it_is_the_old_one_or_the_ne
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     *runs, left = [line.split() for line in out.stdout.splitlines()]
-    # The folder, five files opened and renamed, config.json last, and four old ones removed; then one lives.
-    assert [killed for _, killed, _ in runs] == ["True"] * 15 + ["False"]
-    assert [value for *_, value in runs] == ["1.0"] * 11 + ["2.0"] * 5
+    # The folder; five files, each with both folders made, opened and renamed, config.json last; four old ones removed;
+    # then one lives.
+    assert [killed for _, killed, _ in runs] == ["True"] * 25 + ["False"]
+    assert [value for *_, value in runs] == ["1.0"] * 21 + ["2.0"] * 5
     assert left == ["5"]  # nothing that a killed writer left stays
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from handpipe.core.errors import ModelError
 from handpipe.core.geometry import rotation_from_axis_angle
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, TIPS
+from handpipe.hand.loading import load_hand
 from handpipe.hand.model import HandModel, forward_kinematics, local_rotations
 from handpipe.hand.procedural import procedural_hand
 
@@ -149,7 +150,7 @@ def test_identity_is_of_the_content():
 def test_file_round_trip(tmp_path):
     arrays: dict[str, Any] = procedural_hand("right")
     np.savez(tmp_path / "hand.npz", **arrays)
-    loaded = HandModel.load(tmp_path / "hand.npz", "right")
+    loaded = load_hand(tmp_path / "hand.npz", "right")
     assert loaded.model_id == HandModel.from_arrays("right", arrays).model_id
 
 
@@ -159,7 +160,7 @@ def test_the_other_hand_is_noticed(tmp_path):
     with pytest.raises(
         ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on the side of a right hand"
     ):
-        HandModel.load(tmp_path / "MANO_LEFT.npz", "left")
+        load_hand(tmp_path / "MANO_LEFT.npz", "left")
 
 
 def test_official_root_parent_is_accepted():
@@ -224,5 +225,5 @@ def test_unusable_files_say_so(tmp_path, damage):
             data[middle : middle + 64] = bytes(b ^ 0xFF for b in data[middle : middle + 64])
             path.write_bytes(data)
     with pytest.raises(ModelError, match=r"hand\.npz") as error:
-        HandModel.load(path, "right")
+        load_hand(path, "right")
     assert "handpipe import mano" in str(error.value)

@@ -221,11 +221,10 @@ def test_files_that_are_too_large_packed_or_unpacked(tmp_path):
     (tmp_path / "t.csv").write_text("frame,hand,x,y,z\n" + "0,left,0,0,0\n" * 1000)
     group = zarr.create_group(str(tmp_path / "k.zarr"))
     group.create_array("frame", shape=(10**12,), chunks=(1000,), dtype="i8")
-    says = "expected at most 10000 bytes, but it is larger"
-    for name in ("k.npz", "k.zarr"):
+    for name, says in (("k.npz", "but it unpacks to 0.8 MiB"), ("k.zarr", "at most 10000 bytes, but it is larger")):
         with pytest.raises(GenerationError, match=says):
             read_keyframes(str(tmp_path / name), 60, 30.0, max_bytes=10_000)
-    with pytest.raises(GenerationError, match=says):
+    with pytest.raises(GenerationError, match=r"expected a CSV file of wrist positions of at most 0\.0095"):
         read_trajectory(tmp_path / "t.csv", 60, max_bytes=10_000)
 
 
@@ -297,7 +296,7 @@ def test_trajectory_arrays_that_are_refused(tmp_path):
     np.savez(path, **{**arrays, "wrist_m": np.zeros((2, 3))})
     with pytest.raises(GenerationError, match=r"wrist_m: expected numbers of shape \(1, 3\), .* shape \(2, 3\)"):
         read_trajectory(path, 60)
-    with pytest.raises(GenerationError, match="expected a file, but found no such file"):
+    with pytest.raises(GenerationError, match="expected a CSV file of wrist positions, but there is no such file"):
         read_trajectory(tmp_path / "nowhere.csv", 60)
 
 
