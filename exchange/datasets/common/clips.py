@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ...capture.session import TIMESTAMPS
-from ...capture.timeline import COLUMNS
-from ...capture.video import clip_writer
-from ...core.cameras import Cameras
-from ...core.cameras_file import write_cameras
-from ...core.engine import Progress
-from ...core.errors import SessionError
-from ...core.files import read_bytes
-from ...core.store import disk_errors
+from ....capture.session import TIMESTAMPS
+from ....capture.timeline import COLUMNS
+from ....capture.video import clip_writer
+from ....core.cameras import Cameras
+from ....core.cameras_file import write_cameras
+from ....core.engine import Progress
+from ....core.errors import SessionError
+from ....core.files import read_bytes
+from ....core.store import disk_errors
 
 MAX_IMAGE_BYTES = 64 << 20
 
