@@ -29,6 +29,8 @@ class ExportFormat(Format):
     """What comes back."""
     within: float = 0.0
     """Largest error of what comes back, metres (pixels of detections); 0 is bit for bit."""
+    keeps_axes: bool = True
+    """Whether the session's axes come back; else y is up."""
     keeps_gaps: bool = True
     """Whether frames without a hand come back as such."""
 

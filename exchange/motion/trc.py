@@ -167,4 +167,5 @@ FORMAT = MotionFormat(
     read=_read,
     read_back="keypoints FILE OUT",
     within=1e-7,
+    keeps_axes=False,
 )

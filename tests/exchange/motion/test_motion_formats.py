@@ -203,25 +203,6 @@ def test_a_header_that_claims_more_than_memory_is_refused(tmp_path, capsys):
 # ---- joints: glTF, BVH, TRC, CSV, npz --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "tolerance_m", "gaps"),
-    [("gltf", 1e-6, True), ("trc", 1e-7, True), ("csv", 1e-7, True), ("bvh", 1e-6, False)],
-)
-def test_joints_come_back(exported, arrays, tmp_path, capsys, kind, tolerance_m, gaps):
-    """All 21 joints of both hands, the frames where the left one is missing, and the rate."""
-    file = exported / f"{kind}{FILES[kind]}"
-    files = ("bvh", file, file) if kind == "bvh" else ("keypoints", file)
-    status, figures, _ = run(capsys, "import", *files, tmp_path / "back", "--json")
-    assert (status, figures["fps"], figures["frames"]) == (0, 30.0, 24)
-    points = imported(tmp_path / "back", "keypoints", "points")
-    seen = arrays["valid"]
-    np.testing.assert_allclose(points[seen], arrays["joints"][seen], atol=tolerance_m)
-    if gaps:
-        assert np.isnan(points[~seen]).all()
-    else:  # the pose before the gap is held: so docs/exporting.md says
-        np.testing.assert_allclose(points[GAP, 0], np.broadcast_to(points[4, 0], points[GAP, 0].shape), atol=1e-7)
-
-
 def test_keypoints_come_back_bit_for_bit(exported, session, tmp_path, capsys):
     assert run(capsys, "import", "keypoints", exported / "keypoints3d.npz", tmp_path / "back")[0] == 0
     for name in ("points", "sigma"):
@@ -237,22 +218,11 @@ def test_generated_motion_has_keypoints_without_sigma(tmp_path, capsys):
     np.testing.assert_array_equal(imported(tmp_path / "back", "keypoints", "points"), sample["joints"])
 
 
-@pytest.mark.parametrize("kind", ["gltf", "bvh", "trc", "csv", "mano"])
-def test_a_hand_that_never_was_there_is_left_out(tmp_path, capsys, kind):
-    arrays = without(clip(frames=6), 0, slice(None))
-    file = tmp_path / f"it{FILES[kind]}"
-    status, figures, _ = run(capsys, "export", kind, fitted(tmp_path / "s", arrays), "--out", file, "--json")
-    assert status == 0
-    if kind in ("gltf", "bvh"):
-        assert any("never was there is left out" in sentence for sentence in figures["lost"])
-    if kind == "bvh":
-        return  # handpipe import bvh asks for both hands
-    what = "mano-motion" if kind == "mano" else "keypoints"
-    assert run(capsys, "import", what, file, tmp_path / "back")[0] == 0
-    group, name = ("mano", "joints") if kind == "mano" else ("keypoints", "points")
-    joints = imported(tmp_path / "back", group, name)
-    assert np.isnan(joints[:, 0]).all()
-    np.testing.assert_allclose(joints[:, 1], arrays["joints"][:, 1], atol=1e-6)
+@pytest.mark.parametrize("kind", ["gltf", "bvh"])
+def test_a_hand_that_is_left_out_is_mentioned(tmp_path, capsys, kind):
+    arrays = without(clip(frames=3), 0, slice(None))
+    command = ("export", kind, fitted(tmp_path / "s", arrays), "--out", tmp_path / f"it{FILES[kind]}", "--json")
+    assert any("never was there is left out" in sentence for sentence in run(capsys, *command)[1]["lost"])
 
 
 @pytest.mark.parametrize("kind", ["gltf", "bvh", "trc"])
