@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,17 @@ from pydantic.dataclasses import dataclass as settings
 from .calibration import stage as calibration_stage
 from .calibration.settings import CalibrationSettings
 from .capture import detect as detect_stage
+from .capture.crop_detection import CropDetector
 from .capture.detector import find_detector
-from .capture.session import Session, content_hashes, read_session
+from .capture.frames import view_frames
+from .capture.session import content_hashes, read_session
 from .capture.settings import CaptureSettings, DetectionSettings
-from .capture.timeline import regular
+from .capture.video import read_frames
 from .core.board import Board
 from .core.config import Layer, build, read_yaml
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
+from .core.recording import Session, regular
 from .core.schema import detections_group, imported
 from .core.settings import STRICT, EngineSettings
 from .core.store import Store
@@ -251,12 +254,12 @@ class _Work:
         hashes = content_hashes(self.rig, clips)
         supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
         if supplied is None:
-            plan = partial(calibration_stage.board_plan, session, config.board, hashes)
+            plan = partial(calibration_stage.board_plan, session, view_frames, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force)
         else:
             self.progress.say(f"cameras: taken from {supplied}")
         plan = calibration_stage.cameras_plan(
-            session, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
+            session, read_frames, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
         )
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force)
         if supplied is None:
@@ -295,8 +298,10 @@ class _Work:
             done += [group] * self.engine.execute(self.store, make, force=force)
         again = self.config.second_look.enabled and not import2d.imported(self.rig)
         if again:
-            detection, look = self.config.detection, self.config.second_look
-            make = partial(second_look.plan, self.session, self.store, self.rig, detection, look)
+            look = self.config.second_look
+            low = replace(self.config.detection, min_detection=look.min_detection, min_presence=look.min_presence)
+            detect = CropDetector(low, look.crop_scale, look.crop_px)
+            make = partial(second_look.plan, self.session, self.store, self.rig, view_frames, detect, look)
             done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force)
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         return done + ["keypoints"] * self.engine.execute(self.store, make, force=force)

@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..capture.frames import ViewFrames, view_frames
-from ..capture.session import Session
-from ..capture.video import Clip, read_frames
 from ..core.board import Board
 from ..core.cameras_file import check_metres, format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
+from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.schema import read_cameras as stored_cameras
 from ..core.store import Store, digest, disk_errors
@@ -58,11 +56,12 @@ class FindBoard:
             yield unit, {"corners": np.stack(corners)[None].astype(np.float32)}
 
 
-def board_plan(session: Session, board: Board, hashes: Mapping[str, str], chunk_frames: int) -> Plan:
+def board_plan(session: Session, views_of: ViewsOf, board: Board, hashes: Mapping[str, str], chunk_frames: int) -> Plan:
     """Look for the board in every frame of every board clip.
 
     Args:
         session: the clips.
+        views_of: reads them.
         board: what to look for.
         hashes: SHA-256 of each board clip.
         chunk_frames: frames per unit.
@@ -70,7 +69,7 @@ def board_plan(session: Session, board: Board, hashes: Mapping[str, str], chunk_
     timeline = session.board_timeline
     frames = timeline.frames
     chunk = min(chunk_frames, frames)
-    tasks = [FindBoard(view, board) for view in view_frames(list(session.board_clips.values()), timeline, chunk)]
+    tasks = [FindBoard(view, board) for view in views_of(list(session.board_clips.values()), timeline, chunk)]
     group = group_spec(
         BOARD_GROUP,
         BOARD,
@@ -100,6 +99,7 @@ class SolveCameras:
     """(view, board_frame) when each image was taken."""
     clips: Mapping[str, Clip]
     """Of the board."""
+    read: ReadFrames
     options: CalibrationSettings
     judge: Judge
     units: Sequence[Unit] = ((0,),)
@@ -159,7 +159,7 @@ class SolveCameras:
         for view in poor[:MAX_HINTS]:
             clip = self.clips[view]
             frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
-            hint = diagnose(self.board, list(read_frames(clip, frames)))
+            hint = diagnose(self.board, list(self.read(clip, frames)))
             if hint is not None:
                 hints[view] = hint
         return hints
@@ -205,6 +205,7 @@ def supplied_cameras(session: Session, store: Store, hashes: Mapping[str, str]) 
 
 def cameras_plan(
     session: Session,
+    read: ReadFrames,
     board: Board,
     options: CalibrationSettings,
     store: Store,
@@ -215,6 +216,7 @@ def cameras_plan(
 
     Args:
         session: the clips.
+        read: decodes those of the board, where one does not show it.
         board: the board in the `board` group.
         options: the solver's settings.
         store: where the `board` group is.
@@ -230,7 +232,7 @@ def cameras_plan(
         time_s = session.board_timeline.time_s
         if not (np.fmax.reduce(time_s) > np.fmin.reduce(time_s)).any():  # They pass over NaN without a word.
             time_s = None  # All at once; when, does not matter.
-        task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, options, judge)
+        task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, read, options, judge)
         chosen = {**asdict(options), "known_distances": known}
         inputs: dict[str, Any] = {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
         if time_s is not None:

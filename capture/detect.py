@@ -13,11 +13,11 @@ from numpy import ndarray
 from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
+from ..core.recording import Session, ViewFrames
 from ..core.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.store import Store
 from .detector import Candidates, find_detector, make_detector
-from .frames import ViewFrames, view_frames
-from .session import Session
+from .frames import view_frames
 from .settings import DetectionSettings
 
 GROUP = "detections"

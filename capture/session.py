@@ -7,45 +7,21 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import SessionError, VideoError
+from ..core.recording import Clip, Session, Timeline, regular
 from ..core.store import Store
 from .settings import CaptureSettings
-from .timeline import Timeline, read_timestamps, regular
-from .video import Clip, find_clips, probe
+from .timeline import read_timestamps
+from .video import find_clips, probe
 
 TIMESTAMPS = "timestamps.csv"
 
 CONTENT = "_content"
 """Group whose attributes remember the hashes of files, so that an unchanged file is not read again."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """The usable views of a recording."""
-
-    root: Path
-    clips: tuple[Clip, ...]
-    """One per view, in natural order of the names."""
-    board_clips: Mapping[str, Clip]
-    """Clips that show the calibration board, by view: those of `calibration/`, else the session's own."""
-    timeline: Timeline
-    board_timeline: Timeline
-    """The same for the board's clips, one row per entry of `board_clips`."""
-    fps: float
-    left_out: Mapping[str, str]
-    """Views that cannot be used, and why."""
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        return tuple(clip.view for clip in self.clips)
-
-    def first(self, frames: int | None) -> Session:
-        """The session as if it were only this many frames long; the board's clips stay whole."""
-        return self if frames is None else replace(self, timeline=self.timeline.first(frames))
 
 
 def read_session(root: Path, options: CaptureSettings, fps: float | None = None) -> Session:

@@ -3,56 +3,19 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy import ndarray
 
 from ..core.errors import SessionError
+from ..core.recording import Timeline
 
 COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time")
 
 Row = tuple[int, str, int, float]
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """For every instant of the session, the frame each view took."""
-
-    source_frame: ndarray
-    """(view, frame) int64, index into the view's clip; -1 where the view has no frame for this instant."""
-    time_s: ndarray
-    """(view, frame) float64, capture time in seconds since the first frame; NaN where there is none."""
-    timestamps: bool = False
-    """Whether the times were measured, not inferred from a regular rate."""
-
-    @property
-    def frames(self) -> int:
-        return self.source_frame.shape[1]
-
-    def digest(self) -> str:
-        """SHA-256 of which frames belong together; when they were taken changes no pixel."""
-        return hashlib.sha256(self.source_frame.astype("<i8").tobytes()).hexdigest()
-
-    def fps(self) -> float:
-        """Instants per second, from the times: the median step."""
-        step = np.diff(np.nanmean(self.time_s[:, np.isfinite(self.time_s).any(0)], axis=0))
-        return float(1 / np.median(step)) if len(step) and np.median(step) > 0 else math.nan
-
-    def first(self, frames: int) -> Timeline:
-        """The first instants only."""
-        return Timeline(self.source_frame[:, :frames], self.time_s[:, :frames], self.timestamps)
-
-
-def regular(views: int, frames: int, fps: float) -> Timeline:
-    """Clips that started together and dropped nothing: frame n of every clip is instant n."""
-    index = np.broadcast_to(np.arange(frames), (views, frames))
-    return Timeline(index.copy(), index / fps)
 
 
 def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequence[str] = ()) -> Timeline:

@@ -6,32 +6,16 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 from numpy import ndarray
 
 from ..core.errors import VideoError
+from ..core.recording import Clip
 from ..core.store import disk_errors
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One video file, as its header describes it."""
-
-    path: Path
-    frames: int
-    fps: float
-    size_px: tuple[int, int]
-    """Width, height."""
-
-    @property
-    def view(self) -> str:
-        """Name of the view: the file's stem."""
-        return self.path.stem
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:

@@ -8,22 +8,17 @@ whether it is the hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..capture.detector import Detector, make_detector
-from ..capture.frames import ViewFrames, view_frames
-from ..capture.session import Session
-from ..capture.settings import DetectionSettings
-from ..capture.video import read_frames
 from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
-from ..core.hands import BONES, HANDS, JOINTS, NUM_JOINTS
+from ..core.hands import HANDS, NUM_JOINTS
+from ..core.recording import Session, ViewFrames, ViewsOf
 from ..core.schema import SECOND_LOOK, detections_group, group_spec, read_cameras
 from ..core.store import Store
 from .settings import SecondLookSettings
@@ -35,14 +30,9 @@ CODE = 1
 MIN_JOINTS = 10
 """Joints of a hand that must be known and in the image, for it to be looked for there."""
 
-_WRIST, _MIDDLE = JOINTS.index("wrist"), JOINTS.index("middle_mcp")
-_WEB = [(JOINTS.index(a), JOINTS.index(b)) for a, b in (
-    ("thumb_cmc", "index_mcp"), ("index_mcp", "middle_mcp"), ("middle_mcp", "ring_mcp"), ("ring_mcp", "pinky_mcp"),
-)]  # fmt: skip
-_FOREARM = 0.7  # Drawn this much of the palm's length beyond the wrist.
-_PAINT_WIDTH = 0.3  # How far from the other hand's bones its skin is painted over, in sizes of the hand looked for.
-_PAINT = 127
-_MIN_SIZE_PX = 8.0
+DetectInCrop = Callable[[ndarray, ndarray, int], tuple[ndarray, float, float]]
+"""(image, (hand, 21, 2) where the hands are expected in it, which hand to look for) to its (21, 2) pixels, score and
+probability of a right hand; NaN, 0 and NaN where it is not found. Sent to the workers: a picklable value."""
 
 
 # ---- where to look -----------------------------------------------------------------------------------------------
@@ -84,86 +74,6 @@ def choose_looks(cameras: Cameras, hands_m: ndarray, taken_px: ndarray, options:
     return (chosen & (need > 0)).reshape(frames, views, hands).transpose(1, 0, 2)
 
 
-# ---- one look ----------------------------------------------------------------------------------------------------
-
-
-def crop_matrix(hand_px: ndarray, scale: float, size_px: int) -> ndarray:
-    """(2, 3) from pixels of the image to pixels of a square crop with the hand upright in its middle.
-
-    Args:
-        hand_px: (21, 2) where the hand is expected, NaN where unknown.
-        scale: side of the crop in sizes of the hand, the larger side of its upright bounding box.
-        size_px: side of the crop.
-    """
-    up = hand_px[_MIDDLE] - hand_px[_WRIST]
-    if not np.isfinite(up).all() or np.hypot(*up) < 1e-6:
-        up = np.array([0.0, -1.0])
-    up = up / np.hypot(*up)
-    R = np.array([[-up[1], up[0]], [-up[0], -up[1]]])
-    turned = hand_px[np.isfinite(hand_px).all(-1)] @ R.T
-    low, high = turned.min(0), turned.max(0)
-    zoom = size_px / (scale * max(float((high - low).max()), _MIN_SIZE_PX))
-    middle = 0.5 * (low + high)
-    return np.concatenate([zoom * R, ((size_px - 1) / 2 - zoom * middle)[:, None]], axis=1)
-
-
-def paint_over(crop: ndarray, own_px: ndarray, other_px: ndarray) -> None:
-    """Grey out what is nearer to the other hand's bones than to this hand's, in place.
-
-    Args:
-        crop: (size, size, 3) uint8.
-        own_px: (21, 2) joints of the hand that is looked for, in the crop.
-        other_px: (21, 2) joints of the other hand, in the crop; nothing is painted where one of them is unknown.
-    """
-    if not (np.isfinite(other_px).all() and np.isfinite(own_px).all()):
-        return
-    to_own, to_other = (_distance_to_bones(hand, crop.shape[0]) for hand in (own_px, other_px))
-    reach = _PAINT_WIDTH * float(np.ptp(own_px, axis=0).max())
-    crop[(to_other < to_own) & (to_other < reach)] = _PAINT
-
-
-def _distance_to_bones(hand_px: ndarray, size_px: int) -> ndarray:
-    """(size, size) float32 pixels to the nearest bone, the forearm's beginning among them."""
-    canvas = np.full((size_px, size_px), 255, np.uint8)
-    forearm = hand_px[_WRIST] + _FOREARM * (hand_px[_WRIST] - hand_px[_MIDDLE])
-    # Far outside, where OpenCV's integers end, it does not matter where exactly.
-    points = np.clip(np.round(np.vstack([hand_px, forearm])), -8 * size_px, 8 * size_px).astype(int).tolist()
-    for a, b in [*BONES.tolist(), *_WEB, (_WRIST, NUM_JOINTS)]:
-        cv2.line(canvas, points[a], points[b], 0, 1)
-    return cv2.distanceTransform(canvas, cv2.DIST_L2, 3)
-
-
-def look_again(
-    detector: Detector, image_bgr: ndarray, hands_px: ndarray, hand: int, options: SecondLookSettings
-) -> tuple[ndarray, float, float]:
-    """What the detector finds in a crop about one hand.
-
-    Args:
-        detector: any.
-        image_bgr: (height, width, 3) uint8.
-        hands_px: (hand, 21, 2) where the hands are expected, NaN where unknown.
-        hand: which one is looked for.
-        options: the crop.
-
-    Returns:
-        (21, 2) pixels of the image, score, probability of a right hand: of the finding nearest to the hand. NaN, 0 and
-        NaN when there is none.
-    """
-    M = crop_matrix(hands_px[hand], options.crop_scale, options.crop_px)
-    crop = cv2.warpAffine(image_bgr, M, (options.crop_px, options.crop_px), flags=cv2.INTER_LINEAR)
-    own, other = (hands_px[k] @ M[:, :2].T + M[:, 2] for k in (hand, 1 - hand))
-    paint_over(crop, own, other)
-    found = detector.detect(crop)
-    if not len(found.score):
-        return np.full((NUM_JOINTS, 2), np.nan), 0.0, np.nan
-    away = np.linalg.norm(found.points_px - own, axis=-1)
-    common = np.isfinite(away)
-    away = np.where(common, away, 0.0).sum(-1) / np.maximum(common.sum(-1), 1)
-    best = int(np.argmin(np.where(common.any(-1), away, np.inf)))
-    points = np.linalg.solve(M[:, :2], (found.points_px[best] - M[:, 2]).T).T
-    return points, float(found.score[best]), float(found.right[best])
-
-
 # ---- the group ---------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +84,7 @@ class LookAgain:
     store: Store
     rig: Store
     frames: ViewFrames
-    detection: DetectionSettings
+    detect: DetectInCrop
     options: SecondLookSettings
 
     @property
@@ -186,7 +96,7 @@ class LookAgain:
         chosen = {unit: self._choose(cameras, unit) for unit in todo}
         wanted = [self.frames.chunk(unit)[looks.any(-1)] for unit, looks in chosen.items()]
         wanted = np.unique(np.concatenate(wanted)).tolist()
-        images = zip(wanted, read_frames(self.frames.clip, wanted), strict=True)
+        images = zip(wanted, self.frames.read(self.frames.clip, wanted), strict=True)
         at, image = -1, np.empty(0)
         for unit, looks in chosen.items():
             blocks = _empty(len(looks))
@@ -198,18 +108,12 @@ class LookAgain:
                 if source > at:
                     at, image = next(images)
                 for hand in np.flatnonzero(looks[i]).tolist():
-                    points, score, right = look_again(self._detector, image, at_image[i], hand, self.options)
+                    points, score, right = self.detect(image, at_image[i], hand)
                     # Back to the instant, like the candidates of the first look.
                     points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
                     for name, value in (("points", points), ("score", score), ("right", right)):
                         blocks[name][0, i, hand] = value
             yield unit, blocks
-
-    @property
-    def _detector(self) -> Detector:
-        """Made, and kept, by the first look: many chunks need none."""
-        low = {"min_detection": self.options.min_detection, "min_presence": self.options.min_presence}
-        return make_detector(replace(self.detection, **low))
 
     def _part(self, unit: Unit) -> slice:
         start = unit[1] * self.frames.chunk_frames
@@ -261,7 +165,8 @@ def plan(
     session: Session,
     store: Store,
     rig: Store,
-    detection: DetectionSettings,
+    views_of: ViewsOf,
+    detect: DetectInCrop,
     options: SecondLookSettings,
     chunk_frames: int,
 ) -> Plan:
@@ -271,7 +176,8 @@ def plan(
         session: the clips.
         store: where `detections`, `groups` and `tracks` are.
         rig: where `cameras` is.
-        detection: the detector's settings.
+        views_of: reads the clips.
+        detect: looks at one hand in one image.
         options: where and how to look.
         chunk_frames: frames per unit.
     """
@@ -280,8 +186,8 @@ def plan(
     timeline = session.timeline
     if detections_group(store) == "aligned":
         timeline = replace(timeline, source_frame=store.read("clock", "source_frame"))
-    clips = view_frames(session.clips, timeline, chunk)
-    tasks = [LookAgain(store, rig, view, detection, options) for view in clips]
+    clips = views_of(session.clips, timeline, chunk)
+    tasks = [LookAgain(store, rig, view, detect, options) for view in clips]
     chosen = asdict(options)
     del chosen["enabled"]
     group = group_spec(

@@ -11,14 +11,13 @@ import numpy as np
 from numpy import ndarray
 
 from ...capture.detect import GROUP, summarize
-from ...capture.session import Session, read_session
+from ...capture.session import read_session
 from ...capture.settings import CaptureSettings
-from ...capture.timeline import regular
-from ...capture.video import Clip
 from ...core.cameras_file import read_cameras
 from ...core.engine import Plan, Unit
 from ...core.errors import ConfigError, SessionError
 from ...core.hands import NUM_JOINTS
+from ...core.recording import Clip, Session, regular
 from ...core.schema import DETECTIONS, group_spec
 from ...core.store import GroupSpec, Store
 from ...hand.keypoints import check_fps

@@ -10,9 +10,9 @@ import pytest
 from clips import SIZE, write
 
 from handpipe.capture.frames import view_frames
-from handpipe.capture.timeline import Timeline
 from handpipe.capture.video import clip_writer, find_clips, natural_key, probe, read_frames
 from handpipe.core.errors import VideoError
+from handpipe.core.recording import Timeline
 
 
 def brightness(images):

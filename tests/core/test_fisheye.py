@@ -202,6 +202,10 @@ def test_first_guess_of_one_view(k, across_deg):
 # In the store and in files
 
 
+def no_clip(clip, frames):
+    raise AssertionError("the board was found: no clip has to be looked at")
+
+
 def test_the_setting_reaches_the_store(tmp_path, scene):
     rig, corners_px = scene
     store = Store(str(tmp_path / "s.zarr"))
@@ -215,7 +219,7 @@ def test_the_setting_reaches_the_store(tmp_path, scene):
     time_s = np.zeros((8, 80)) + np.arange(80)
     clips: Any = dict.fromkeys(rig.names)
     judge = Judge("here", 0.0, "Show them the board", options)
-    task = SolveCameras(store, BOARD, rig.names, rig.size_px, time_s, clips, options, judge)
+    task = SolveCameras(store, BOARD, rig.names, rig.size_px, time_s, clips, no_clip, options, judge)
     ((unit, blocks),) = task.run([(0,)])
     store.create(make("cameras", CAMERAS))
     store.write("cameras", unit, blocks)

@@ -14,20 +14,22 @@ from hypothesis import strategies as st
 from moving_hands import hands_joints, rig
 from toy_stage import Quiet
 
+from handpipe.capture import crop_detection
+from handpipe.capture.crop_detection import crop_matrix, detect_in_crop, paint_over
 from handpipe.capture.detector import Candidates
-from handpipe.capture.session import Session
+from handpipe.capture.frames import view_frames
 from handpipe.capture.settings import DetectionSettings
-from handpipe.capture.timeline import Timeline
 from handpipe.capture.video import probe
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
 from handpipe.core.hands import LEFT, RIGHT
+from handpipe.core.recording import Session, Timeline
 from handpipe.core.schema import CAMERAS, DETECTIONS, GROUPS, TIMELINE, TRACKS, camera_blocks, group_spec, read_taken_px
 from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.triangulation import second_look
 from handpipe.triangulation.assignment import add_second_look
-from handpipe.triangulation.second_look import choose_looks, crop_matrix, look_again, paint_over
+from handpipe.triangulation.second_look import choose_looks
 from handpipe.triangulation.settings import SecondLookSettings, TriangulationSettings
 from handpipe.triangulation.stage import keypoints_plan
 
@@ -141,13 +143,13 @@ def test_what_a_crop_shows_is_told_in_pixels_of_the_image_and_the_nearest_counts
     middle = px[LEFT].mean(0)
     image = np.zeros((480, 640, 3), np.uint8)
     unknown = np.stack([px[LEFT], np.full((21, 2), np.nan)])
-    points, score, right = look_again(FindsSpots(), image, unknown, LEFT, OPTIONS)
+    points, score, right = detect_in_crop(FindsSpots(), image, unknown, LEFT, OPTIONS.crop_scale, OPTIONS.crop_px)
     assert np.isnan([*points.ravel(), right]).all()
     assert score == 0
     far = middle + 0.9 * np.ptp(px[LEFT], axis=0).max() * np.array([-1, 0])
     for at in (middle, far):
         cv2.circle(image, tuple(np.round(at).astype(int).tolist()), 6, (255, 255, 255), -1)
-    points, score, right = look_again(FindsSpots(), image, unknown, LEFT, OPTIONS)
+    points, score, right = detect_in_crop(FindsSpots(), image, unknown, LEFT, OPTIONS.crop_scale, OPTIONS.crop_px)
     np.testing.assert_allclose(points, np.tile(np.round(middle), (21, 1)), atol=0.5)
     assert (score > 0, right) == (True, 1)
 
@@ -261,8 +263,9 @@ def test_only_the_chosen_pictures_are_looked_at_and_the_fit_reads_what_was_taken
     seen = scene()[2]
     # The same hand in the same view, so that one detector can know it: a look at frame 4 of view 2 is a look at it.
     detector = Upright(seen[2, 4, RIGHT])
-    monkeypatch.setattr(second_look, "make_detector", lambda options: detector)
-    plan = partial(second_look.plan, session, store, store, DetectionSettings(), OPTIONS)
+    monkeypatch.setattr(crop_detection, "make_detector", lambda options: detector)
+    look = crop_detection.CropDetector(DetectionSettings(), OPTIONS.crop_scale, OPTIONS.crop_px)
+    plan = partial(second_look.plan, session, store, store, view_frames, look, OPTIONS)
     assert execute(store, plan, chunk)
     assert not execute(store, plan, chunk)
     assert detector.shown == [2, 0, 4], "the clips' pictures, in order; none where there is no picture"

@@ -10,11 +10,9 @@ from hand_scenes import FPS, detect, dome, error_m, interaction
 from stored_detections import fill
 from toy_stage import Quiet
 
-from handpipe.capture.frames import ViewFrames
-from handpipe.capture.settings import DetectionSettings
-from handpipe.capture.video import Clip
 from handpipe.core.engine import Engine
 from handpipe.core.hands import NUM_JOINTS
+from handpipe.core.recording import Clip, ViewFrames
 from handpipe.core.schema import TRACKS, detections_group, group_spec, read_candidates, read_taken_px
 from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
@@ -201,6 +199,10 @@ def test_a_long_recording_is_sampled(count):
     assert looked[-1] - looked[0] > 0.8 * (count - 40)
 
 
+def no_images(*args):
+    raise AssertionError("no image is looked at here")
+
+
 def test_a_second_look_sees_the_hands_when_the_image_was_taken(tmp_path):
     """Tracks that move steadily: at an image that is a fifth of a frame late the hand is a fifth further on."""
     late = np.zeros((VIEWS, FRAMES))
@@ -214,8 +216,8 @@ def test_a_second_look_sees_the_hands_when_the_image_was_taken(tmp_path):
     blocks = {"slot": np.zeros((FRAMES, 2)), "points": steady, "predicted": np.full(steady.shape, np.nan)}
     store.write("tracks", (0,), blocks)
     clip = Clip(tmp_path / "c.mp4", FRAMES, FPS, (640, 480))
-    frames = ViewFrames(clip, 2, store.read("clock", "source_frame")[2], 16)
-    look = LookAgain(store, store, frames, DetectionSettings(), SecondLookSettings())
+    frames = ViewFrames(clip, 2, store.read("clock", "source_frame")[2], 16, no_images)
+    look = LookAgain(store, store, frames, no_images, SecondLookSettings())
     lag = store.read("clock", "lag")[2] * FPS
     assert np.allclose(lag, -0.2, atol=0.05)
     for unit in look.units:

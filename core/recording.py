@@ -1,0 +1,143 @@
+"""A recording as the stages see it: clips, which of their frames are simultaneous, and images, one view at a time.
+
+`capture` makes these records from a session's folder. A stage that needs images is handed `ViewFrames`; how a clip is
+decoded is not its business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy import ndarray
+
+from .engine import Unit
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video file, as its header describes it."""
+
+    path: Path
+    frames: int
+    fps: float
+    size_px: tuple[int, int]
+    """Width, height."""
+
+    @property
+    def view(self) -> str:
+        """Name of the view: the file's stem."""
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """For every instant of the session, the frame each view took."""
+
+    source_frame: ndarray
+    """(view, frame) int64, index into the view's clip; -1 where the view has no frame for this instant."""
+    time_s: ndarray
+    """(view, frame) float64, capture time in seconds since the first frame; NaN where there is none."""
+    timestamps: bool = False
+    """Whether the times were measured, not inferred from a regular rate."""
+
+    @property
+    def frames(self) -> int:
+        return self.source_frame.shape[1]
+
+    def digest(self) -> str:
+        """SHA-256 of which frames belong together; when they were taken changes no pixel."""
+        return hashlib.sha256(self.source_frame.astype("<i8").tobytes()).hexdigest()
+
+    def fps(self) -> float:
+        """Instants per second, from the times: the median step."""
+        step = np.diff(np.nanmean(self.time_s[:, np.isfinite(self.time_s).any(0)], axis=0))
+        return float(1 / np.median(step)) if len(step) and np.median(step) > 0 else math.nan
+
+    def first(self, frames: int) -> Timeline:
+        """The first instants only."""
+        return Timeline(self.source_frame[:, :frames], self.time_s[:, :frames], self.timestamps)
+
+
+def regular(views: int, frames: int, fps: float) -> Timeline:
+    """Clips that started together and dropped nothing: frame n of every clip is instant n."""
+    index = np.broadcast_to(np.arange(frames), (views, frames))
+    return Timeline(index.copy(), index / fps)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The usable views of a recording."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+    """One per view, in natural order of the names."""
+    board_clips: Mapping[str, Clip]
+    """Clips that show the calibration board, by view: those of `calibration/`, else the session's own."""
+    timeline: Timeline
+    board_timeline: Timeline
+    """The same for the board's clips, one row per entry of `board_clips`."""
+    fps: float
+    left_out: Mapping[str, str]
+    """Views that cannot be used, and why."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return tuple(clip.view for clip in self.clips)
+
+    def first(self, frames: int | None) -> Session:
+        """The session as if it were only this many frames long; the board's clips stay whole."""
+        return self if frames is None else replace(self, timeline=self.timeline.first(frames))
+
+
+Seen = TypeVar("Seen")
+
+ReadFrames = Callable[[Clip, Sequence[int]], Iterator[ndarray]]
+"""(clip, frames in ascending order) to their images, (height, width, 3) uint8 BGR each."""
+
+ViewsOf = Callable[[Sequence[Clip], Timeline, int], "list[ViewFrames]"]
+"""(clips, timeline, frames per chunk) to the frames of every view."""
+
+
+@dataclass(frozen=True)
+class ViewFrames:
+    """The instants of one view, cut into the units (view, chunk)."""
+
+    clip: Clip
+    view: int
+    source_frame: ndarray
+    """(frame,) index into the clip, -1 where the view has no frame."""
+    chunk_frames: int
+    read: ReadFrames
+    """Decodes the clip."""
+
+    @property
+    def units(self) -> list[Unit]:
+        return [(self.view, chunk) for chunk in range(-(-len(self.source_frame) // self.chunk_frames))]
+
+    def chunk(self, unit: Unit) -> ndarray:
+        """(frame,) the clip's frames that belong to a unit."""
+        return self.source_frame[unit[1] * self.chunk_frames :][: self.chunk_frames]
+
+    def look(self, todo: Sequence[Unit], see: Callable[[ndarray], Seen]) -> Iterator[tuple[Unit, list[Seen | None]]]:
+        """Decode the clip once, and give what `see` makes of each instant's image; None where there is no image.
+
+        An image that stands for two instants (a duplicated frame) is looked at once.
+        """
+        wanted = np.unique(np.concatenate([self.chunk(unit) for unit in todo]))
+        wanted = wanted[wanted >= 0].tolist()
+        images = zip(wanted, self.read(self.clip, wanted), strict=True)
+        at, seen = -1, None
+        for unit in todo:
+            found: list[Seen | None] = []
+            for frame in self.chunk(unit).tolist():
+                if frame > at:
+                    at, image = next(images)
+                    seen = see(image)
+                found.append(seen if frame >= 0 else None)
+            yield unit, found
