@@ -178,6 +178,24 @@ def test_what_is_not_motion_of_this_hand(exported, tmp_path, capsys, change, mes
     assert "bad.npz: " in refused(capsys, tmp_path, "mano-motion", tmp_path / "bad.npz")
 
 
+def test_valid_over_nan_is_no_hand(tmp_path, capsys):
+    """Other tools keep `valid` true over frames without numbers: 10 frames at each end of 90 here. What comes of them
+    is missing in every format."""
+    arrays = clip(frames=90)
+    assert run(capsys, "export", "mano", fitted(tmp_path / "s", arrays), "--out", tmp_path / "it.npz")[0] == 0
+    with np.load(tmp_path / "it.npz") as file:
+        altered = {name: file[name].copy() for name in file.files}
+    for name in ("global_orient", "hand_pose", "transl"):
+        altered[f"left_{name}"][:10] = altered[f"left_{name}"][80:] = np.nan
+    np.savez(tmp_path / "nan.npz", **altered)
+    _, figures, said = run(capsys, "import", "mano-motion", tmp_path / "nan.npz", tmp_path / "nan", "--json")
+    assert figures["frames_with_hand"] == {"left": 70 / 90, "right": 1.0}
+    assert "left hand in 77.8 %" in said
+    assert imported(tmp_path / "nan", "mano", "valid").sum(axis=0).tolist() == [70, 90]
+    assert run(capsys, "export", "gltf", tmp_path / "nan", "--out", tmp_path / "nan.glb")[0] == 0
+    assert "left hand in 77.8 %" in run(capsys, "import", "keypoints", tmp_path / "nan.glb", tmp_path / "glb")[2]
+
+
 def test_an_archive_that_expands_without_bound_is_not_unpacked(tmp_path, capsys, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("left_hand_pose.npy", bytes(30 << 20))
