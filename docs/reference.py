@@ -1,4 +1,4 @@
-"""Write docs/configuration.md, docs/store.md and the table of docs/cameras.md from the code; they cannot disagree.
+"""Write docs/configuration.md, docs/store.md and the tables of formats from the code, so that they cannot disagree.
 
 python docs/reference.py
 """
@@ -14,6 +14,10 @@ from handpipe.core import schema
 from handpipe.core.config import Key, keys
 from handpipe.core.schema import Columns
 from handpipe.exchange.cameras.formats import FORMATS as CAMERA_FORMATS
+from handpipe.exchange.datasets.format import DatasetFormat
+from handpipe.exchange.formats import formats_of
+from handpipe.exchange.keypoints2d.format import keypoints2d_formats
+from handpipe.exchange.motion.format import motion_formats
 from handpipe.rendering.settings import SynthesisSettings
 from handpipe.settings import Config, NamedSession
 
@@ -132,11 +136,41 @@ def configuration_page() -> str:
     return "\n".join(parts)
 
 
-def with_table(name: str, table: str) -> str:
+def rows_of(head: str, rows: list[list[str]]) -> str:
+    lines = [head, "| --- " * (head.count("|") - 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def with_format_table(name: str, mark: str, table: str) -> str:
     """A page written by hand, with the table between its two markers replaced."""
-    before, rest = (DOCS / name).read_text().split("<!-- table -->\n")
-    _, after = rest.split("<!-- end of table -->\n")
-    return f"{before}<!-- table -->\n{table}<!-- end of table -->\n{after}"
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    before, rest = (DOCS / name).read_text().split(begin)
+    return before + begin + table + end + rest.split(end)[1]
+
+
+def exporting_page() -> str:
+    rows = [
+        [f"`{each.name}`", f"`{each.suffixes[0]}`", each.title, each.writes, each.loses]
+        + [f"`handpipe import {each.read_back.split()[0]}`: {each.comes_back}" if each.read_back else ""]
+        for each in motion_formats().values()
+    ]
+    head = "| format | file | what it is | written | not in it | read back |"
+    return with_format_table("exporting.md", "motion formats", rows_of(head, rows))
+
+
+def datasets_page() -> str:
+    rows = [
+        [f"`{each.name}`", each.title, each.writes, each.reads, each.comes_back, each.loses]
+        for each in formats_of("datasets", DatasetFormat).values()
+    ]
+    head = "| format | what it is | written | read | comes back | not in it |"
+    return with_format_table("datasets.md", "dataset formats", rows_of(head, rows))
+
+
+def importing_page() -> str:
+    rows = [[each.title, f"`{each.suffixes[0]}`", each.reads, each.sides] for each in keypoints2d_formats().values()]
+    head = "| format | file | what is read | left and right |"
+    return with_format_table("importing.md", "formats of 2D hands", rows_of(head, rows))
 
 
 def cameras_page() -> str:
@@ -149,10 +183,17 @@ def cameras_page() -> str:
         lost = (format.loses or "nothing") if format.writes else "is not written"
         cells = [f"`{name}`", format.title, format.reads, format.writes or "no", format.names, format.pose]
         rows.append(f"| {' | '.join([*cells, f'{format.unit_m:g} m', format.pixel, format.lens, lost])} |")
-    return with_table("cameras.md", "\n".join(rows) + "\n")
+    return with_format_table("cameras.md", "table", "\n".join(rows) + "\n")
 
 
-PAGES = {"store.md": store_page, "configuration.md": configuration_page, "cameras.md": cameras_page}
+PAGES = {
+    "store.md": store_page,
+    "configuration.md": configuration_page,
+    "cameras.md": cameras_page,
+    "exporting.md": exporting_page,
+    "datasets.md": datasets_page,
+    "importing.md": importing_page,
+}
 
 
 def main() -> None:

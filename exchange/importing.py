@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,13 @@ from ..core.hands import HANDS
 from ..hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
 from ..hand.loading import model_file
 from .imported_session import ImportedSession, must_be_folder, write_imported
-from .motion.bvh.keypoints import Mirror, read_bvh
-from .motion.keypoints_npz import read_keypoints
-from .motion.mano_models import read_mano_hands
+from .motion.bvh import Mirror
+from .motion.bvh.keypoints import read_bvh
+from .motion.format import reader_of
+from .motion.mano.models import read_mano_hands
 
 Imported = tuple[dict[str, Any], list[str]]
 """Figures for a program, and lines for a person."""
-
-KeypointReader = Callable[[Path, float, float | None, float | None], Keypoints]
-"""(file, sigma_m, fps, unit_m) to keypoints; raises SessionError. None is what the file says itself."""
 
 CODE = 1
 """Raised when the same files would give other numbers."""
@@ -83,15 +81,17 @@ def import_keypoints(
     swap_hands: bool,
     mirror: bool,
     sigma_m: float,
-    read: KeypointReader = read_keypoints,
 ) -> Imported:
-    """A file of keypoints to a session; arguments as for `read_keypoints`, raises SessionError.
+    """A file of keypoints, in a format that its suffix tells, to a session; raises SessionError.
 
     Args:
-        read: the reader of the file's format.
+        file, fps, unit_m, sigma_m: as for `KeypointReader`.
+        root: the session's folder.
+        swap_hands: exchange left and right.
+        mirror: negate x.
     """
     _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
-    keypoints = read(file, sigma_m, fps, unit_m)
+    keypoints = reader_of(file)(file, sigma_m, fps, unit_m)
     if swap_hands:
         keypoints = swapped(keypoints)
     if mirror:
@@ -115,8 +115,7 @@ def _report(
     root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path], messages: list[str]
 ) -> Imported:
     written = write_session(root, keypoints, settings, files)
-    there = np.asarray(np.isfinite(keypoints.points_m[..., 0]).any(axis=-1))
-    figures, line = imported_motion(root, "keypoints", written, there, keypoints.fps, f"handpipe fit {root}")
+    figures, line = imported_motion(root, "keypoints", written, keypoints.there, keypoints.fps, f"handpipe fit {root}")
     return figures, [*messages, line]
 
 

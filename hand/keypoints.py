@@ -49,6 +49,11 @@ class Keypoints:
     """(frame, hand, joint) standard error, metres, NaN where missing."""
     fps: float
 
+    @property
+    def there(self) -> ndarray:
+        """(frame, hand) bool: any joint is known."""
+        return np.asarray(np.isfinite(self.points_m).all(axis=-1).any(axis=-1))
+
 
 def where_seen(points_m: ndarray, sigma_m: ndarray, fps: float) -> Keypoints:
     """A point and its sigma are there together or not at all."""

@@ -34,9 +34,9 @@ from handpipe.core.schema import BOARD as BOARD_ARRAYS
 from handpipe.core.schema import CAMERAS, group_spec, read_cameras
 from handpipe.core.store import Store
 from handpipe.exchange.cameras.formats import WRITTEN, read_camera_file, write_camera_file
+from handpipe.exchange.datasets.common.labels import _rectified
 from handpipe.exchange.datasets.hub import reader as hub_reading
 from handpipe.exchange.datasets.hub import writer as hub
-from handpipe.exchange.datasets.labels import _rectified
 
 seeds = integers(0, 2**32 - 1)
 K = np.array([[490.0, 0, 640], [0, 480, 470], [0, 0, 1]])

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from ....core.engine import Progress
 from ....core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from ...exporting import Recording
+from ...recording import Recording
 from .card import card
 
 if TYPE_CHECKING:

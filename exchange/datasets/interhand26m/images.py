@@ -15,7 +15,7 @@ from ....core.errors import SessionError
 from ....core.store import Store
 from ....hand.keypoints import Keypoints
 from ...imported_session import ImportedSession, write_imported
-from ..clips import ImageRig, film
+from ..common.clips import ImageRig, film
 from .reader import DatasetSequence
 
 TRUTH = "truth.zarr"

@@ -15,6 +15,7 @@ from ....hand.anatomy import SCALE_RANGE
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, guess_unit, size_of, where_seen
 from ....hand.loading import hand_models
 from ....hand.model import HandModel
+from ....hand.presence import hand_is_there
 from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
 from .arrays import mano_in
@@ -182,6 +183,7 @@ def _mano(each: DatasetSequence, models: tuple[HandModel, HandModel]) -> dict[st
         square = np.where(known, apart_m, 0.0) ** 2
         seen = known.any(axis=-1)
         out["residual"][seen, index] = np.sqrt(square.sum(axis=-1)[seen] / known.sum(axis=-1)[seen])
+    out["valid"] = hand_is_there(out)
     return out
 
 

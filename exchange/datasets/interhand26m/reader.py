@@ -17,8 +17,8 @@ from ....core.cameras import Cameras
 from ....core.errors import SessionError
 from ....core.files import numbers_in
 from ....core.hands import HANDS, NUM_BETAS, NUM_POSE
-from ...exporting import safe_name
-from ..json_files import read_json, wrong
+from ...recording import safe_name
+from ..common.json_files import read_json, wrong
 from .arrays import NUM_BOTH, Pinhole, camera_in, joints_in
 
 KINDS = ("data", "camera", "joint_3d")

@@ -199,7 +199,7 @@ def edit(folder: Path, change) -> None:
             lambda data: data["images"][0].update(file_name="../../../etc/c99/1.jpg"),
             "expected one of the session's views",
         ),
-        (lambda data: data.pop("images"), "expected OpenPose's JSON"),
+        (lambda data: data.pop("images"), "OpenPose's JSON: `people`"),
         (lambda data: data["annotations"][0].update(lefthand_kpts=["1"] * 63), "expected numbers"),
         (lambda data: data["annotations"][0].update(lefthand_kpts=[10**400] * 63), "expected numbers"),
         (lambda data: data["images"][0].update(file_name=""), "expected one of the session's views"),

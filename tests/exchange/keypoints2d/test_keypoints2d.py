@@ -392,7 +392,7 @@ def save(path: Path, **arrays) -> Path:
 WRONG_JSON = {
     "cut off": ('{"people": [', "expected JSON, but it cannot be read"),
     "deep": ("[" * 100000, "expected JSON, but it cannot be read"),
-    "another thing": ('{"shapes": []}', "expected OpenPose's JSON (`people`)"),
+    "another thing": ('{"shapes": []}', "OpenPose's JSON: `people`"),
     "a number": ("3", "but found int"),
     "one joint": ('{"people": [{"hand_left_keypoints_2d": [1, 2, 3]}]}', "[0].hand_left_keypoints_2d: expected 21"),
     "words": ('{"people": [{"hand_left_keypoints_2d": ["a", 2, 3]}]}', "expected numbers"),

@@ -24,9 +24,10 @@ from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS, MANO_JOINT, TIPS
 from handpipe.core.store import Store
 from handpipe.exchange.importing import write_session
-from handpipe.exchange.motion.bvh.keypoints import bvh_joint, read_bvh
+from handpipe.exchange.motion.bvh.keypoints import read_bvh
 from handpipe.exchange.motion.bvh.parser import parse_bvh
-from handpipe.exchange.motion.keypoints_npz import read_keypoints
+from handpipe.exchange.motion.joint_names import joint_named
+from handpipe.exchange.motion.keypoints3d import read_keypoints
 from handpipe.hand.anatomy import bone_lengths, chirality_log_odds
 from handpipe.hand.keypoints import Keypoints, guess_unit, other_hand
 from handpipe.hand.model import HandModel
@@ -204,7 +205,7 @@ def test_more_frames_than_fit_into_memory_are_not_begun():
 
 
 def test_names_of_joints():
-    assert [bvh_joint(name, "left") for name in JOINTS] == list(JOINTS)
+    assert [joint_named(name, "left") for name in JOINTS] == list(JOINTS)
     for name, ours in {
         "WRIST": "wrist",
         "LeftHand": "wrist",
@@ -220,7 +221,7 @@ def test_names_of_joints():
         "LeftForeArm": None,
         "Spine1": None,
     }.items():
-        assert bvh_joint(name, "left") == ours, name
+        assert joint_named(name, "left") == ours, name
 
 
 def write_bvh(path: Path, points: np.ndarray, frame_time_s: float = 1 / 30) -> Path:

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from handpipe.cli import main
 from handpipe.core.errors import ModelError
-from handpipe.exchange.motion.mano_models import mend_left, read_mano_hands
-from handpipe.exchange.motion.mano_pickle import KEEP, read_mano_pickle
+from handpipe.exchange.motion.mano.models import mend_left, read_mano_hands
+from handpipe.exchange.motion.mano.pickle import KEEP, read_mano_pickle
 from handpipe.hand.loading import load_hand
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural import procedural_hand

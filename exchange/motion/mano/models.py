@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from ...core.errors import ModelError
-from ...hand.model import HandModel, side_of
-from .mano_pickle import read_mano_pickle
+from ....core.errors import ModelError
+from ....hand.model import HandModel, side_of
+from .pickle import read_mano_pickle
 
 
 def mend_left(left: Mapping[str, ndarray], right: Mapping[str, ndarray] | None) -> tuple[dict[str, ndarray], str]:

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import ConfigError
-from ...hand.keypoints import check_fps
-from ...hand.loading import hand_models
-from ..imported_session import ImportedSession, write_imported
-from ..importing import Imported, content_hash, imported_motion
-from . import mano
+from ....core.errors import ConfigError
+from ....hand.keypoints import check_fps
+from ....hand.loading import hand_models
+from ...imported_session import ImportedSession, write_imported
+from ...importing import Imported, content_hash, imported_motion
+from .npz import read
 
 CODE = 1
 """Raised when the same file would give other numbers."""
 
 
 def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: str | None) -> Imported:
-    """An npz of MANO motion to a session with the group `mano`; arguments as for `mano.read`.
+    """An npz of MANO motion to a session with the group `mano`; arguments as for `npz.read`.
 
     Args:
         hand_model: folder of the hand model that the numbers are for; None is the procedural hand.
@@ -29,7 +29,7 @@ def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: st
     if fps is not None and not 0 < fps < np.inf:
         raise ConfigError(f"--fps: expected a number above zero, but got {fps:g}. Correct it.")
     models = hand_models(hand_model)
-    motion, rate = mano.read(file, models, fps)
+    motion, rate = read(file, models, fps)
     check_fps(rate, str(file))
     ids = [model.model_id for model in models]
     fingerprint = {

@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ...capture.session import TIMESTAMPS
-from ...capture.timeline import COLUMNS
-from ...capture.video import clip_writer
-from ...core.cameras import Cameras
-from ...core.cameras_file import write_cameras
-from ...core.engine import Progress
-from ...core.errors import SessionError, disk_errors
-from ...core.files import read_bytes
+from ....capture.session import TIMESTAMPS
+from ....capture.timeline import COLUMNS
+from ....capture.video import clip_writer
+from ....core.cameras import Cameras
+from ....core.cameras_file import write_cameras
+from ....core.engine import Progress
+from ....core.errors import SessionError, disk_errors
+from ....core.files import read_bytes
 
 MAX_IMAGE_BYTES = 64 << 20
 

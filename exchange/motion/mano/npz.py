@@ -7,17 +7,19 @@ Per hand, `left_` and `right_`: `betas` (10), `global_orient` (frame, 3), `hand_
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
-from ...core.errors import SessionError
-from ...core.files import LARGE, read_npz
-from ...core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from ...hand.anatomy import finger_flexion
-from ...hand.model import HandModel
-from ..exporting import HandsMotion, Recording, known
+from ....core.errors import SessionError
+from ....core.files import LARGE, read_npz
+from ....core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
+from ....hand.anatomy import finger_flexion
+from ....hand.model import HandModel
+from ....hand.presence import hand_is_there, has_numbers
+from ...recording import HandsMotion, Recording
 
 WIDTHS = {"global_orient": 3, "hand_pose": NUM_POSE, "transl": 3}
 
@@ -62,7 +64,9 @@ def write(recording: Recording, out: Path) -> list[str]:
 
 
 def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> tuple[HandsMotion, float]:
-    """The motion in a file of this format, checked; a hand that the file does not have is NaN and never valid.
+    """The motion in a file of this format, checked. A hand that the file does not have is NaN and never valid.
+
+    Where a number of a hand is NaN, the hand is not valid, whatever `valid` says.
 
     Args:
         path: the file. `joints`, `valid`, `hand_model` and `flat_hand_mean` may be missing.
@@ -96,7 +100,7 @@ def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> 
         for name, width in WIDTHS.items():
             parts[name][:, index] = _numbers(path, arrays, f"{hand}_{name}", (frames, width))
     motion = HandsMotion(betas=betas, joints=joints, valid=valid, **parts)
-    finite = known(motion)
+    finite = has_numbers(vars(motion))
     for hand in there:
         _check_angles(path, hand, motion, finite)
         index, model = HANDS.index(hand), models[HANDS.index(hand)]
@@ -109,6 +113,7 @@ def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> 
         valid[:, index] = where
         if f"{hand}_valid" in arrays:
             valid[:, index] = _flags(path, arrays, f"{hand}_valid", frames)
+    motion = replace(motion, valid=hand_is_there(vars(motion)))
     rate = _rate(path, arrays.get("fps"), fps)
     _check_places(path, motion, finite, rate)
     return motion, rate

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ...core.errors import ModelError
+from ....core.errors import ModelError
 
 MAX_BYTES = 64 * 2**20
 """An official file has 4 MB."""

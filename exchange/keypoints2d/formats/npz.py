@@ -8,36 +8,25 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
-from ...core.errors import SessionError
-from ...core.files import read_npz
-from ...core.hands import NUM_JOINTS
-from .hands import NO_VOTE, Hand2d, ImageHands
+from ....core.errors import SessionError
+from ....core.hands import NUM_JOINTS
+from ..format import File2d, Keypoints2dFormat
+from ..hands import NO_VOTE, Hand2d, ImageHands
 
 KNOWN = {"points", "score", "right", "views"}
 
 
-def read_arrays(path: Path, name: str) -> list[ImageHands]:
-    """The images that an npz tells of.
-
-    `points` (frame, candidate, 21, 2), and optionally `score` and `right` (frame, candidate), of the view that the
-    file's name tells; with `views` (names), a view axis stands in front of each.
-
-    Args:
-        path: the file.
-        name: its path as far as it tells the view.
-
-    Raises:
-        SessionError: not an npz, or not these arrays.
-    """
-    arrays = read_npz(path, "2D hands")
+def _read(file: File2d) -> list[ImageHands]:
+    """`points` (frame, candidate, 21, 2), and optionally `score` and `right` (frame, candidate), of the view that the
+    file's name tells; with `views` (names), each has a view axis in front."""
+    arrays: dict[str, ndarray] = file.data
     views = None if "views" not in arrays else [str(view) for view in arrays["views"].ravel()]
-    _check(path, arrays, views)
+    _check(file.path, arrays, views)
     if views is None:
-        return list(_view(path, name, None, arrays))
+        return list(_view(file, None, arrays))
     found = []
     for i, view in enumerate(views):
-        one = {key: array[i] for key, array in arrays.items() if key != "views"}
-        found += _view(path, name, view, one)
+        found += _view(file, view, {key: array[i] for key, array in arrays.items() if key != "views"})
     return found
 
 
@@ -73,11 +62,11 @@ def _check(path: Path, arrays: Mapping[str, ndarray], views: list[str] | None) -
             )
 
 
-def _view(path: Path, name: str, view: str | None, arrays: Mapping[str, ndarray]) -> Iterator[ImageHands]:
+def _view(file: File2d, view: str | None, arrays: Mapping[str, ndarray]) -> Iterator[ImageHands]:
     """One view's frames; a candidate without any joint, or of score 0 or NaN, is none."""
     points = arrays["points"].astype(np.float64)
     if np.isinf(points).any():
-        raise SessionError(f"{path}: expected NaN where a joint is missing, but found infinity. Write NaN.")
+        raise SessionError(f"{file.path}: expected NaN where a joint is missing, but found infinity. Write NaN.")
     seen = np.asarray(np.isfinite(points).all(axis=-1))
     score = np.asarray(arrays.get("score", seen.mean(axis=-1)), np.float64)
     right = np.nan_to_num(np.asarray(arrays.get("right", np.full(score.shape, NO_VOTE)), np.float64), nan=NO_VOTE)
@@ -85,4 +74,16 @@ def _view(path: Path, name: str, view: str | None, arrays: Mapping[str, ndarray]
     there = np.asarray(seen.any(axis=-1) & (score > 0))
     for frame in range(len(points)):
         hands = [Hand2d(points[frame, c], score[frame, c], right[frame, c]) for c in np.nonzero(there[frame])[0]]
-        yield ImageHands(str(path), name, frame, hands, view=view)
+        yield ImageHands(str(file.path), file.name, frame, hands, view=view)
+
+
+FORMAT = Keypoints2dFormat(
+    name="npz",
+    title="npz",
+    suffixes=(".npz",),
+    reads="a file for each view or one for all (`numpy.savez`): `points`, and optionally `score`, `right`, `views`",
+    content="arrays",
+    sides="`right`, or no vote",
+    recognizes=lambda data: True,
+    read=_read,
+)

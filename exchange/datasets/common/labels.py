@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ...capture.video import probe, read_frames
-from ...core.cameras import Cameras
-from ...core.engine import Progress
-from ...core.errors import DiskError, ExportError
-from ...core.schema import imported
-from ..exporting import Recording, safe_name
+from ....capture.video import probe, read_frames
+from ....core.cameras import Cameras
+from ....core.engine import Progress
+from ....core.errors import DiskError, ExportError
+from ....core.schema import imported
+from ...recording import Recording, safe_name
 
 CHUNK_FRAMES = 2048
 """Frames projected at once."""
@@ -103,8 +103,7 @@ def joints_of(recording: Recording) -> ndarray:
     keypoints = recording.keypoints()
     if keypoints is not None and (imported(recording.store) or not recording.fitted):
         return keypoints.points_m
-    motion = recording.motion()
-    return np.where(motion.valid[..., None, None], motion.joints, np.nan)
+    return recording.motion().seen_joints
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
