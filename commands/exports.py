@@ -1,5 +1,7 @@
 """`handpipe export`: motion and cameras to other tools' formats, one command for each format of the registry."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..core.store import Store
+from ..core.storage.store import Store
 from ..exchange.cameras.formats import WRITTEN
 from ..exchange.export_format import ExportFormat, export_formats
 from ..pipeline import Config, session_folder

@@ -1,5 +1,7 @@
 """What a camera format says of itself and does; `formats.py` reads and writes files through it."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

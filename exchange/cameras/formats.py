@@ -3,6 +3,8 @@
 A format is found by what a file holds, not by its name. docs/cameras.md has the table of their conventions.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import zipfile

@@ -19,7 +19,7 @@ from toy_stage import Quiet
 from handpipe.capture.settings import CaptureSettings
 from handpipe.core.cameras_file import write_cameras
 from handpipe.core.hands import HANDS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.datasets.hub.importer import import_hub
 from handpipe.exchange.datasets.interhand26m.importer import import_interhand26m
 from handpipe.exchange.importing import import_bvh, import_keypoints
@@ -102,7 +102,9 @@ ROUNDED = Tolerance(1e-6, 1e-6)
 """Products and turned vectors in single precision, whose last bit depends on the processor's fused operations."""
 
 GOLDENS = (
-    Golden("mano_motion", "handpipe.exchange.motion.mano.motion_import", mano_motion, {"mano.valid": EXACT, "*": ROUNDED}),
+    Golden(
+        "mano_motion", "handpipe.exchange.motion.mano.motion_import", mano_motion, {"mano.valid": EXACT, "*": ROUNDED}
+    ),
     Golden("keypoints", "handpipe.exchange.importing", keypoints, {"*": METRES}),
     # Pixels of up to 640, in single precision.
     Golden("keypoints2d", "handpipe.exchange.keypoints2d.session", keypoints2d, {"detections.points": Tolerance(1e-3)}),

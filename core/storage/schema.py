@@ -1,5 +1,7 @@
 """The Zarr schema: the arrays of every group, their axes, units and meaning. docs/store.md is written from here."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -8,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from .cameras import Cameras
-from .hands import HANDS, JOINTS, NUM_BETAS, NUM_JOINTS, NUM_POSE
+from ..cameras import Cameras
+from ..hands import HANDS, JOINTS, NUM_BETAS, NUM_JOINTS, NUM_POSE
 from .store import ArraySpec, GroupSpec, Store
 
 NAN = float("nan")
