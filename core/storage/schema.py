@@ -62,20 +62,8 @@ DETECTIONS: Columns = {
 }
 
 SECOND_LOOK: Columns = {
-    "points": (
-        "view frame hand joint xy",
-        "float32",
-        NAN,
-        "pixel",
-        "what a crop about the hand's expected place showed; NaN where nothing was found, or it was not looked for",
-    ),
-    "score": (
-        "view frame hand",
-        "float32",
-        NAN,
-        "1",
-        "confidence; 0 where nothing was found, NaN where not looked for",
-    ),
+    "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks in a crop around the hand; NaN: none"),
+    "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
