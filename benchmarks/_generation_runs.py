@@ -1,4 +1,4 @@
-"""Checkpoints that the benchmarks of generation judge: trained here, or given; two at a time."""
+"""Checkpoints for the benchmarks of generation: trained here, or given; two at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from _generation_subject import Scene
 from manipnet import fit_sequence, unpacked
 
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.settings import LossWeights, TrainingSettings
 from handpipe.generation.training.run import train
@@ -53,7 +53,7 @@ class Run:
 
     @classmethod
     def given(cls, folder: Path) -> Run:
-        """Of a checkpoint that is there, by what it says of itself."""
+        """The run of an existing checkpoint, identified by its config."""
         settings = checkpoints.load(folder).config["settings"]
         model = settings["denoiser"]
         if model == OURS:

@@ -1,4 +1,6 @@
-"""Looking at every frame of a clip once, chunk by chunk: what detection and the board's search have in common."""
+"""Decoding every frame of a clip once, chunk by chunk. Shared by hand detection and board detection."""
+
+# Ring 2: reads and writes.
 
 from __future__ import annotations
 

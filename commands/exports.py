@@ -1,31 +1,34 @@
-"""`handpipe export`: motion and cameras to other tools' formats, one command for each; each says what it loses."""
+"""`handpipe export`: motion and cameras to other tools' formats, one command for each format of the registry."""
+
+# Ring 2: reads and writes.
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 from tyro.conf import Positional, arg
 
-from ..core.store import Store
-from ..exchange.cameras.formats import Format as CameraFormat
+from ..core.storage.store import Store
+from ..exchange.cameras.formats import WRITTEN
+from ..exchange.export_format import ExportFormat, export_formats
 from ..pipeline import Config, session_folder
 from ..screen import Screen
 from . import AsJson, Command, ConfigFile, Debug, Group, HandModelFolder
 
 
 @dataclass(frozen=True)
-class _Motion(Command):
-    """What every format of motion takes."""
+class ExportSequences(Command):
+    """What every format of motion and datasets takes."""
 
-    format: ClassVar[str]
+    into: ClassVar[ExportFormat]
     images = True
     sessions: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
     """Session folders, Zarr stores with a `mano` group, or names of sessions in pipeline.yaml."""
     out: Annotated[Path, arg(metavar="OUT")]
-    """A folder that is made, one file for each sequence; or a file with the format's suffix, for one sequence."""
+    """A new folder, for one file or folder per sequence; for one sequence also a file name with the format's suffix."""
     hand_model: HandModelFolder = None
     config: ConfigFile = None
     force: bool = False
@@ -39,87 +42,36 @@ class _Motion(Command):
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.exporting import export
-        from ..exchange.registry import EXPORTERS, KEYPOINTS_DO
 
         # A URL is no path.
         names = [str(session_folder(config, name)) if name in config.sessions else name for name in self.sessions]
-        figures = export(
-            self.format,
-            EXPORTERS[self.format],
-            names,
-            self.out,
-            self.hand_model,
-            screen,
-            force=self.force,
-            fitted=self.format not in KEYPOINTS_DO,
-            images=self.images,
-        )
+        figures = export(self.into, names, self.out, self.hand_model, screen, force=self.force, images=self.images)
         for sentence in figures["lost"]:
-            screen.say(f"not in {self.format}: {sentence}")
+            screen.say(f"not in {self.into.name}: {sentence}")
         screen.say(f"{figures['out']}: sequences: {len(figures['sequences'])}")
         return figures
 
 
 @dataclass(frozen=True)
-class _MotionWithImages(_Motion):
+class ExportWithImages(ExportSequences):
     """What formats take that have images."""
 
     images: bool = True
     """Write the images of the session's clips."""
 
 
-class ExportMano(_Motion):
-    """MANO parameters in npz, for training and research code."""
-
-    format = "mano"
-
-
-class ExportGltf(_Motion):
-    """Skinned, animated meshes, for viewers, games and Blender."""
-
-    format = "gltf"
+def _command(into: ExportFormat) -> type[ExportSequences]:
+    """The command of a format: its help is the format's title."""
+    base = ExportWithImages if into.images else ExportSequences
+    command = type(f"Export_{into.name}", (base,), {"__doc__": f"{into.title}.", "into": into})
+    assert issubclass(command, ExportSequences)
+    return command
 
 
-class ExportBvh(_Motion):
-    """Skeletons, for animation programs."""
-
-    format = "bvh"
-
-
-class ExportTrc(_Motion):
-    """Markers, for OpenSim."""
-
-    format = "trc"
-
-
-class ExportCsv(_Motion):
-    """Joints, for spreadsheets and statistics."""
-
-    format = "csv"
-
-
-class ExportKeypoints3d(_Motion):
-    """Keypoints with standard errors in npz, for other fitters."""
-
-    format = "keypoints3d"
-
-
-class ExportInterHand26M(_MotionWithImages):
-    """InterHand2.6M's annotation files and image tree."""
-
-    format = "interhand26m"
-
-
-class ExportCoco(_MotionWithImages):
-    """COCO-WholeBody hands in every view's images, and cameras."""
-
-    format = "coco"
-
-
-class ExportHub(_Motion):
-    """A dataset folder for Hugging Face."""
-
-    format = "hub"
+if TYPE_CHECKING:
+    CameraFormatName = str
+else:
+    CameraFormatName = Literal[WRITTEN]
 
 
 @dataclass(frozen=True)
@@ -129,9 +81,9 @@ class ExportCameras(Command):
     session: Positional[str]
     """A session folder, or the name of a session in pipeline.yaml."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The file, or for COLMAP the folder, that is made. OpenCV's is XML where the name ends in .xml."""
-    format: CameraFormat = "aniposelib"
-    """What to write; docs/cameras.md has their conventions."""
+    """The file to write; for COLMAP the folder. OpenCV's is XML if the name ends in .xml, else YAML."""
+    format: CameraFormatName = "aniposelib"
+    """The format to write; docs/cameras.md lists their conventions."""
     config: ConfigFile = None
     store: str | None = None
     """Where the results are: a folder or an fsspec URL; by default session.zarr in the session's folder."""
@@ -153,17 +105,6 @@ class ExportCameras(Command):
 
 
 EXPORT = Group(
-    "Motion or cameras to other tools' formats; says what each of them loses.",
-    {
-        "mano": ExportMano,
-        "gltf": ExportGltf,
-        "bvh": ExportBvh,
-        "trc": ExportTrc,
-        "csv": ExportCsv,
-        "keypoints3d": ExportKeypoints3d,
-        "interhand26m": ExportInterHand26M,
-        "coco": ExportCoco,
-        "hub": ExportHub,
-        "cameras": ExportCameras,
-    },
+    "Motion or cameras to other tools' formats. Each command says what its format cannot hold.",
+    {**{name: _command(each) for name, each in export_formats().items()}, "cameras": ExportCameras},
 )

@@ -1,4 +1,6 @@
-"""`handpipe import`: hand models, motion, keypoints and cameras from elsewhere."""
+"""`handpipe import`: hand models, motion, keypoints and datasets from other tools."""
+
+# Ring 2: reads and writes.
 
 from __future__ import annotations
 
@@ -10,12 +12,11 @@ from typing import Annotated, Any, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..core.store import Store
-from ..exchange.datasets.coco.importer import import_coco
-from ..exchange.importing import data_folder, import_bvh, import_keypoints, import_mano
-from ..exchange.keypoints2d.session import Reading, import_keypoints2d
-from ..exchange.motion.bvh.keypoints import Mirror
-from ..exchange.motion.mano_import import import_mano_motion
+from ..exchange.export_format import export_formats
+from ..exchange.keypoints2d.format import keypoints2d_formats
+from ..exchange.keypoints2d.reading import Reading
+from ..exchange.motion.bvh import Mirror
+from ..exchange.motion.format import motion_formats
 from ..pipeline import Config, session_folder
 from ..screen import Screen
 from . import AsJson, Command, ConfigFile, Debug, Group
@@ -23,7 +24,7 @@ from . import AsJson, Command, ConfigFile, Debug, Group
 
 @dataclass(frozen=True)
 class ImportMano(Command):
-    """The official hand models to npz: no chumpy, and nothing pickled is run."""
+    """Official MANO hand models (.pkl) to npz. Needs no chumpy; runs no code from the pickle."""
 
     one: Annotated[Positional[Path], arg(metavar="MANO_RIGHT.pkl")]
     """An official file."""
@@ -35,6 +36,8 @@ class ImportMano(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..exchange.importing import data_folder, import_mano
+
         files = [path for path in (self.one, self.other) if path is not None]
         figures, messages = import_mano(files, self.out or data_folder() / "mano")
         return _told(figures, messages, screen)
@@ -42,16 +45,16 @@ class ImportMano(Command):
 
 @dataclass(frozen=True)
 class ImportMotion(Command):
-    """MANO motion in npz, as `handpipe export mano` writes it, to a session that is already fitted."""
+    """To a session that is already fitted."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE.npz")]
-    """Per hand: betas, global_orient, hand_pose, transl; docs/importing.md says how they are called."""
+    """docs/importing.md lists the arrays."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where the file does not say."""
     hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz that the motion is for; None is the procedural hand."""
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, the motion's hand model; None is the procedural hand."""
     config: ConfigFile = None
     json: AsJson = False
     debug: Debug = False
@@ -61,32 +64,36 @@ class ImportMotion(Command):
         return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..exchange.motion.mano.motion_import import import_mano_motion
+
         figures, messages = import_mano_motion(self.file, self.out, self.fps, self.hand_model)
         return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
 class ImportBvh(Command):
-    """Two-hand motion in BVH to a session of keypoints, for `handpipe fit`."""
+    """To a session of keypoints, for `handpipe fit`."""
 
     left: Annotated[Positional[Path], arg(metavar="LEFT")]
     """The left hand's motion."""
     right: Annotated[Positional[Path], arg(metavar="RIGHT")]
-    """The right hand's; the same file again if it has both."""
+    """The right hand's; the same file again if it has both hands, or only one."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Keep only so many frames per second; by default all."""
+    """Thin the motion to this rate, which must divide the recorded one; by default all frames are kept."""
     unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of the files; by default found from the length of the bones."""
+    """Metres in one unit of the files; by default guessed from the length of the bones."""
     mirror: Mirror = "auto"
-    """Negate x; `auto` does where both hands have the other's shape: left-handed coordinates, as Unity's."""
+    """Negate x. `auto`: only if both hands look like the other hand, as in left-handed coordinates (Unity)."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
     json: AsJson = False
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..exchange.importing import import_bvh
+
         files = (self.left, self.right)
         figures, messages = import_bvh(files, self.out, self.fps, self.unit_m, self.mirror, self.sigma_m)
         return _told(figures, messages, screen)
@@ -94,10 +101,10 @@ class ImportBvh(Command):
 
 @dataclass(frozen=True)
 class ImportKeypoints(Command):
-    """3D keypoints in npz, TRC, CSV or glTF to a session, for `handpipe fit`."""
+    """To a session of keypoints, for `handpipe fit`."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
-    """An npz with `points` (frame, hand, joint, 3), or `left` and `right`; or a .trc, .csv or .glb file."""
+    """The file; its suffix tells the format."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
@@ -105,38 +112,37 @@ class ImportKeypoints(Command):
     unit_m: Annotated[float | None, arg(metavar="METRES")] = None
     """Metres in one unit of the file; by default what the file says, or 1."""
     swap_hands: bool = False
-    """Left is right and right is left."""
+    """Exchange the left and the right hand."""
     mirror: bool = False
-    """Negate x: the coordinates are left-handed."""
+    """Negate x, for left-handed coordinates."""
     sigma_m: float = 0.001
     """Standard error of the joints where the file has none, metres."""
     json: AsJson = False
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..exchange.registry import KEYPOINT_READERS
+        from ..exchange.importing import import_keypoints
 
-        read = KEYPOINT_READERS.get(self.file.suffix.lower(), KEYPOINT_READERS[".npz"])
         figures, messages = import_keypoints(
-            self.file, self.out, self.fps, self.unit_m, self.swap_hands, self.mirror, self.sigma_m, read
+            self.file, self.out, self.fps, self.unit_m, self.swap_hands, self.mirror, self.sigma_m
         )
         return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
 class ImportKeypoints2d(Command):
-    """Another detector's 2D hands to the detections of a session: OpenPose, MMPose, COCO-WholeBody or npz."""
+    """To the detections of a session, for `handpipe run`."""
 
-    session: Positional[str]
+    session: Annotated[Positional[str], arg(metavar="SESSION")]
     """A session folder, with clips or with only cameras.toml, or the name of a session in pipeline.yaml."""
     paths: Annotated[Positional[tuple[Path, ...]], arg(metavar="PATH...")]
-    """Files, or folders of files. A folder or the beginning of a file's name says the view."""
+    """Files, or folders of files. The view is the name of a folder, or the start of a file's name."""
     reading: Annotated[Reading, arg(name="")]
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where there are no clips."""
     config: ConfigFile = None
     store: str | None = None
-    """Where results go: a folder or an fsspec URL; by default session.zarr in the session's folder."""
+    """Where the results are written: a folder or an fsspec URL; by default session.zarr in the session's folder."""
     json: AsJson = False
     debug: Debug = False
 
@@ -144,6 +150,9 @@ class ImportKeypoints2d(Command):
         return self.config, self.session
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..core.storage.store import Store
+        from ..exchange.keypoints2d.session import import_keypoints2d
+
         root = session_folder(config, self.session)
         store = Store((self.store or str(root / "session.zarr")).rstrip("/"))
         fps = self.fps or config.fps
@@ -153,7 +162,7 @@ class ImportKeypoints2d(Command):
 
 @dataclass(frozen=True)
 class ImportInterHand26M(Command):
-    """InterHand2.6M's annotations to sessions of joints, cameras and MANO."""
+    """To a session for each sequence."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """With *_data.json, *_camera.json, *_joint_3d.json and, if there is one, *_MANO_NeuralAnnot.json."""
@@ -162,15 +171,15 @@ class ImportInterHand26M(Command):
     only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
     """Sequences to take, such as 'Capture3/*touch*'; by default all."""
     fps: Annotated[float, arg(metavar="FPS")] = 30.0
-    """Of the dataset: 30 or 5, by the release."""
+    """Frames per second of the release: 30 or 5."""
     unit_m: float = 0.001
     """Metres in one unit of the joints and of the cameras' positions."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
     images: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """The images' folder, with Capture*: make clips of them, for `handpipe run`; the labels become its truth."""
+    """Folder with the images (Capture*): makes clips for `handpipe run`, and the labels its ground truth."""
     hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, which NeuralAnnot is for; None is the procedural hand."""
+    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, the hands of NeuralAnnot; None is the procedural hand."""
     config: ConfigFile = None
     json: AsJson = False
     debug: Debug = False
@@ -198,7 +207,7 @@ class ImportInterHand26M(Command):
 
 @dataclass(frozen=True)
 class ImportCoco(Command):
-    """COCO-WholeBody hands with cameras to a session of detections, for `handpipe run`."""
+    """To a session of detections, for `handpipe run`."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """With annotations.json and cameras.toml, as `handpipe export coco` writes it."""
@@ -210,13 +219,15 @@ class ImportCoco(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..exchange.datasets.coco.importer import import_coco
+
         figures, messages = import_coco(self.folder, self.out, self.fps)
         return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
 class ImportHub(Command):
-    """What `handpipe export hub` wrote, back to sessions."""
+    """To a session for each sequence."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """With sequences.parquet."""
@@ -240,16 +251,27 @@ def _told(figures: dict[str, Any], messages: Sequence[str], screen: Screen) -> d
     return figures
 
 
-IMPORT = Group(
-    "Hand models, motion and keypoints from elsewhere.",
-    {
-        "mano": ImportMano,
-        "mano-motion": ImportMotion,
-        "bvh": ImportBvh,
-        "keypoints": ImportKeypoints,
-        "keypoints2d": ImportKeypoints2d,
-        "interhand26m": ImportInterHand26M,
-        "coco": ImportCoco,
-        "hub": ImportHub,
-    },
-)
+_COMMANDS: dict[str, type[Command]] = {
+    "mano": ImportMano,
+    "mano-motion": ImportMotion,
+    "bvh": ImportBvh,
+    "keypoints": ImportKeypoints,
+    "keypoints2d": ImportKeypoints2d,
+    "interhand26m": ImportInterHand26M,
+    "coco": ImportCoco,
+    "hub": ImportHub,
+}
+
+
+def _from_registry(commands: dict[str, type[Command]]) -> dict[str, type[Command]]:
+    """The commands, with the formats that each reads in front of its help."""
+    suffixes = [suffix for each in motion_formats().values() if each.read for suffix in each.suffixes]
+    what = {each.read_back.split()[0]: each.title for each in export_formats().values()}
+    what["keypoints"] = f"3D keypoints ({', '.join(suffixes)})"
+    what["keypoints2d"] = f"2D hands ({', '.join(each.title for each in keypoints2d_formats().values())})"
+    for name, text in what.items():
+        commands[name].__doc__ = f"{text}. {commands[name].__doc__}"
+    return commands
+
+
+IMPORT = Group("Hand models, motion, keypoints and datasets from other tools.", _from_registry(_COMMANDS))

@@ -1,4 +1,4 @@
-"""What came in and what came out: frames of a few views, and the fitted hands drawn over them.
+"""Draw the fitted hands over frames of some views.
 
 python examples/overlay.py SESSION OUT.png [--frame 20] [--views c0 c7 c21 c40]
 """
@@ -15,8 +15,8 @@ from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.video import read_frames
 from handpipe.core.hands import BONES, HANDS
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 
 COLORS_BGR = {"left": (60, 140, 255), "right": (255, 170, 40)}
 

@@ -1,30 +1,31 @@
 """What `handpipe import` writes: sessions of keypoints without clips, and hand models as npz. Whole, or not at all."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
+from ..core.atomic import appearing
 from ..core.errors import ConfigError
 from ..core.hands import HANDS
-from ..core.store import disk_errors
 from ..hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
+from ..hand.loading import model_file
 from .imported_session import ImportedSession, must_be_folder, write_imported
-from .motion.bvh.keypoints import Mirror, read_bvh
-from .motion.keypoints_npz import read_keypoints
-from .motion.mano_models import read_mano_hands
+from .motion.bvh import Mirror
+from .motion.bvh.keypoints import read_bvh
+from .motion.format import reader_of
+from .motion.mano.models import read_mano_hands
 
 Imported = tuple[dict[str, Any], list[str]]
 """Figures for a program, and lines for a person."""
-
-KeypointReader = Callable[[Path, float, float | None, float | None], Keypoints]
-"""(file, sigma_m, fps, unit_m) to keypoints; raises SessionError. None is what the file says itself."""
 
 CODE = 1
 """Raised when the same files would give other numbers."""
@@ -48,7 +49,7 @@ def import_mano(files: Sequence[Path], folder: Path) -> Imported:
     hands, messages = read_mano_hands(files)
     written = write_models(hands, folder)
     messages += [f"{path}: written" for path in written]
-    missing = [hand for hand in HANDS if hand not in hands and not (folder / f"MANO_{hand.upper()}.npz").exists()]
+    missing = [hand for hand in HANDS if hand not in hands and not model_file(folder, hand).exists()]
     if missing:
         messages.append(
             f"warning: {folder} has no {missing[0]} hand yet; a fit needs both: import MANO_{missing[0].upper()}.pkl"
@@ -82,15 +83,17 @@ def import_keypoints(
     swap_hands: bool,
     mirror: bool,
     sigma_m: float,
-    read: KeypointReader = read_keypoints,
 ) -> Imported:
-    """A file of keypoints to a session; arguments as for `read_keypoints`, raises SessionError.
+    """A file of keypoints, in a format that its suffix tells, to a session; raises SessionError.
 
     Args:
-        read: the reader of the file's format.
+        file, fps, unit_m, sigma_m: as for `KeypointReader`.
+        root: the session's folder.
+        swap_hands: exchange left and right.
+        mirror: negate x.
     """
     _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
-    keypoints = read(file, sigma_m, fps, unit_m)
+    keypoints = reader_of(file)(file, sigma_m, fps, unit_m)
     if swap_hands:
         keypoints = swapped(keypoints)
     if mirror:
@@ -114,8 +117,7 @@ def _report(
     root: Path, keypoints: Keypoints, settings: Mapping[str, Any], files: Mapping[str, Path], messages: list[str]
 ) -> Imported:
     written = write_session(root, keypoints, settings, files)
-    there = np.asarray(np.isfinite(keypoints.points_m[..., 0]).any(axis=-1))
-    figures, line = imported_motion(root, "keypoints", written, there, keypoints.fps, f"handpipe fit {root}")
+    figures, line = imported_motion(root, "keypoints", written, keypoints.there, keypoints.fps, f"handpipe fit {root}")
     return figures, [*messages, line]
 
 
@@ -150,15 +152,11 @@ def write_models(hands: Mapping[str, Mapping[str, ndarray]], folder: Path) -> li
     """MANO_LEFT.npz and MANO_RIGHT.npz, as far as they are given. Returns their paths."""
     written = []
     must_be_folder(folder)
-    with disk_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-        for side, arrays in sorted(hands.items()):
-            path = folder / f"MANO_{side.upper()}.npz"
-            partial = folder / f".{path.name}.{os.getpid()}.partial"
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-            partial.replace(path)
-            written.append(path)
+    for side, arrays in sorted(hands.items()):
+        path = model_file(folder, side)
+        with appearing(path) as place:
+            np.savez(place, **arrays)  # pyright: ignore[reportArgumentType]
+        written.append(path)
     return written
 
 

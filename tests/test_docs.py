@@ -24,7 +24,10 @@ def load(path: Path):
     return module
 
 
-@pytest.mark.parametrize("page", ["store.md", "configuration.md"])
+PAGES = ["store.md", "configuration.md", "cameras.md", "exporting.md", "datasets.md", "importing.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_reference_pages_are_what_the_code_says(page):
     """`python docs/reference.py` writes them."""
     assert (ROOT / "docs" / page).read_text() == load(ROOT / "docs" / "reference.py").PAGES[page]()

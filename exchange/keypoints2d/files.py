@@ -1,21 +1,27 @@
 """Files and folders of 2D hands, in any mixture of formats."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import SessionError
-from ...core.files import read_bytes
-from ...core.npz import MAX_BYTES as MAX_NPZ_BYTES
-from ...core.store import digest
-from . import json as keypoints2d_json
-from . import npz as keypoints2d_npz
+from ...core.files import MAX_NPZ_BYTES, read_bytes, read_npz
+from ...core.storage.store import digest
+from .format import File2d, keypoints2d_formats
 from .hands import ImageHands
 
-MAX_BYTES = {".json": keypoints2d_json.MAX_BYTES, ".npz": MAX_NPZ_BYTES}
+MAX_JSON_BYTES = 2**30
+"""JSON is held in memory whole, at several times its size."""
+
+MAX_BYTES = {".json": MAX_JSON_BYTES, ".npz": MAX_NPZ_BYTES}
+"""By the suffixes that formats have."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,34 @@ def read_files(paths: Sequence[Path], min_confidence: float) -> Found2d:
     for path, name in _find(paths):
         content = read_bytes(path, "2D hands in .json or .npz", MAX_BYTES[path.suffix])
         marks.append(f"{name} {hashlib.sha256(content).hexdigest()}")
-        if path.suffix == ".npz":
-            pictures += keypoints2d_npz.read_arrays(path, name)
-        else:
-            data = keypoints2d_json.decode(path, content)
-            pictures += keypoints2d_json.pictures(path, name, data, min_confidence)
+        data = read_npz(path, "2D hands") if path.suffix == ".npz" else decode(path, content)
+        pictures += _pictures(File2d(path, name, data, min_confidence))
     if not pictures:
         where = ", ".join(str(path) for path in paths) or "PATH"
         raise SessionError(f"{where}: expected files with at least one frame, but found none. Check what was written.")
     return Found2d(pictures, digest(sorted(marks)))
+
+
+def decode(path: Path, content: bytes) -> Any:
+    """The value in a JSON file. Raises SessionError."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise SessionError(
+            f"{path}: expected JSON, but it cannot be read ({error}). The file may be cut off: write it again."
+        ) from error
+
+
+def _pictures(file: File2d) -> list[ImageHands]:
+    """The images that a file tells of, by the format that recognizes it."""
+    formats = [each for each in keypoints2d_formats().values() if file.path.suffix in each.suffixes]
+    for each in formats:
+        if each.recognizes(file.data):
+            return list(each.read(file))
+    data = file.data
+    found = f"the keys {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else type(data).__name__
+    known = "; ".join(f"{each.title}: {each.content}" for each in formats)
+    raise SessionError(f"{file.path}: expected one of these ({known}), but found {found}. Convert it, or write an npz.")
 
 
 def _find(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:

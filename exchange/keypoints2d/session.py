@@ -1,11 +1,13 @@
 """2D hands from elsewhere become a session's `detections`: `handpipe import keypoints2d`."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -18,12 +20,13 @@ from ...core.engine import Plan, Unit
 from ...core.errors import ConfigError, SessionError
 from ...core.hands import NUM_JOINTS
 from ...core.recording import Clip, Session, regular
-from ...core.schema import DETECTIONS, group_spec
-from ...core.store import GroupSpec, Store
+from ...core.storage.schema import DETECTIONS, group_spec
+from ...core.storage.store import GroupSpec, Store
 from ...hand.keypoints import check_fps
 from .files import read_files
 from .hands import Candidates2d, Hand2d, ImageHands, candidates_of, check_order, check_pixels
 from .names import known_view, place_of
+from .reading import Reading
 
 CODE = 1
 """Raised when the same files would give other numbers."""
@@ -32,23 +35,6 @@ CHUNK_FRAMES = 1024
 
 IMPORTED = "imported"
 """Attribute of `detections` that no detector of handpipe's made; `run` leaves them as they are."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files are read."""
-
-    pattern: str | None = None
-    """What the files' names mean, matched from the right: `{view}/img_{frame}.jpg`; `*` is anything but a slash.
-    None: the view is a folder or begins the name, and the name's last number is the frame."""
-    first_frame: int | None = None
-    """Number of a clip's first frame; None is 0, but 1 for MMPose's demo."""
-    origin: Literal["centre", "corner"] = "centre"
-    """Where pixel coordinates count from: the first pixel's centre, or the image's corner, half a pixel before it."""
-    min_confidence: float = 0.0
-    """Joints of this confidence or less count as missing."""
-    candidates: int = 4
-    """Hands kept in an image: the best."""
 
 
 def import_keypoints2d(

@@ -1,4 +1,6 @@
-"""Keypoints as comma-separated values: `frame`, `time_s`, and columns that say hand, joint, axis and unit."""
+"""Joints as comma-separated values: `frame`, `time_s`, and columns that say hand, joint, axis and unit; and back."""
+
+# Ring 2: reads and writes.
 
 from __future__ import annotations
 
@@ -8,12 +10,17 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
 from ...core.errors import SessionError
+from ...core.files import read_text
 from ...core.hands import HANDS, JOINTS, NUM_JOINTS
+from ...hand.keypoints import Keypoints, where_seen
+from ..recording import Recording
+from .format import FITTED_FROM, ONLY_JOINTS, MotionFormat
 from .trc import UNITS_M
 
 _POINT = re.compile(rf"({'|'.join(HANDS)})_({'|'.join(JOINTS)})_([xyz])_({'|'.join(UNITS_M)})")
@@ -110,3 +117,55 @@ def _number(field: str, where: str) -> float:
     if math.isinf(value):
         raise SessionError(f"{where}: expected an empty field where a joint is missing, but found infinity.")
     return value
+
+
+def _write(recording: Recording, out: Path) -> list[str]:
+    """One row per frame: `frame`, `time_s`, and the joints in metres; a joint that is missing has empty fields."""
+    motion = recording.motion()
+    frames = np.arange(len(motion.valid))
+    columns = [("frame", frames), ("time_s", frames / recording.fps), *point_columns(motion.seen_joints)]
+    out.write_text(csv_text(columns), encoding="utf-8")
+    return [ONLY_JOINTS, FITTED_FROM]
+
+
+def _read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -> Keypoints:
+    """Keypoints of columns like left_index_mcp_x_mm; arguments as for `KeypointReader`.
+
+    Args:
+        unit_m: metres in one unit, whatever the columns' names say it is.
+
+    Raises:
+        SessionError: not such a table, or without times where no `fps` is given.
+    """
+    points, times = parse_csv(read_text(path, "a CSV file"), str(path), unit_m)
+    return where_seen(points, np.full(points.shape[:3], sigma_m), fps or _rate(path, times))
+
+
+def _rate(path: Path, times: ndarray | None) -> float:
+    steps = np.diff(times) if times is not None else np.zeros(0)
+    if len(steps) == 0 or not (steps > 0).all():
+        raise SessionError(
+            f"{path}: expected a column time_s with two or more increasing times, but found none. Say the frames per "
+            "second with --fps."
+        )
+    if not 0.9 < np.median(steps) / np.mean(steps) < 1.1:
+        raise SessionError(
+            f"{path}: expected times evenly apart in time_s, but their steps are {np.mean(steps):.3g} s on average and "
+            f"{np.median(steps):.3g} s in the middle. Bring the rows to an even rate."
+        )
+    rate = float(1 / np.mean(steps))
+    return float(round(rate)) if abs(rate - round(rate)) < 0.01 else rate
+
+
+FORMAT = MotionFormat(
+    name="csv",
+    title="Joints in CSV, for spreadsheets and statistics",
+    suffixes=(".csv",),
+    reads="columns like left_index_mcp_x_mm, and time_s",
+    writes="a row for each frame: frame, time_s, and the joints of both hands in metres",
+    loses="shape, rotations; the frame rate of a single frame",
+    write=_write,
+    read=_read,
+    read_back="keypoints FILE OUT",
+    within=1e-7,
+)

@@ -1,5 +1,7 @@
 """A hand's motion as a tree of 21 joints that turn in their parents' frames: what animation formats want."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ from numpy import ndarray
 
 from ...core.hands import JOINTS, MANO_JOINT, NUM_MANO_JOINTS, PARENT, TIPS
 from ...hand.model import MANO_PARENTS, HandModel, forward_kinematics, local_rotations
-from ..exporting import HandsMotion, known
+from ...hand.presence import has_numbers
+from ..recording import HandsMotion
 
 NAMES = tuple(
     [JOINTS[int(np.flatnonzero(joint == MANO_JOINT)[0])] for joint in range(NUM_MANO_JOINTS)]
@@ -39,9 +42,9 @@ class SkeletonMotion:
 
 
 def posed(model: HandModel, motion: HandsMotion, index: int) -> SkeletonMotion:
-    """One hand of a motion; a frame in which it is not known holds the pose of the last one before that is, or of the
-    first."""
-    finite = known(motion)[:, index]
+    """One hand of a motion. A frame without numbers holds the pose of the last frame before it that has them, or of the
+    first one that has."""
+    finite = has_numbers(vars(motion))[:, index]
     source = np.maximum.accumulate(np.where(finite, np.arange(len(finite)), -1))
     source[source < 0] = np.flatnonzero(finite)[0]
     betas, orient, pose, transl = (

@@ -1,18 +1,28 @@
-"""Track Row Column (TRC) text, the marker format of Motion Analysis that OpenSim reads: arrays to text and back.
+"""Track Row Column (TRC), the marker format of Motion Analysis that OpenSim reads: joints over time as text, and back.
 
 Six lines of header, tabs between columns: what the columns of the third line are, their values, the markers' names
 over three columns each, X1 Y1 Z1 X2 ..., an empty line. A marker that was not seen has three empty fields.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
 from ...core.errors import SessionError
+from ...core.files import read_text
+from ...core.hands import JOINTS
+from ...hand.keypoints import Keypoints, where_seen
+from ..recording import Recording
+from .format import FITTED_FROM, ONLY_JOINTS, MotionFormat
+from .joint_names import points_by_name
+from .upright import upright
 
 UNITS_M: Mapping[str, float] = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
@@ -118,3 +128,46 @@ def _row(line: str, markers: int, where: str) -> list[float]:
     if np.isinf(values).any():
         raise SessionError(f"{where}: expected finite numbers or empty fields, but found infinity. {_REMEDY}.")
     return values
+
+
+def _write(recording: Recording, out: Path) -> list[str]:
+    """One file with the joints of both hands as markers, in millimetres; a joint that is missing has empty fields."""
+    motion = recording.motion_of_some_hand()
+    names = tuple(f"{hand}_{joint}" for _, hand in motion.there for joint in JOINTS)
+    R_up, messages = upright(recording, "TRC does not store this turn; csv keeps the axes.")
+    points = motion.seen_joints[:, [index for index, _ in motion.there]].astype(np.float64) @ R_up.T / UNITS_M["mm"]
+    points = points.reshape(len(points), len(names), 3)
+    out.write_text(trc_text(out.name, Trc(names, points, "mm", recording.fps)), encoding="utf-8")
+    return [ONLY_JOINTS, FITTED_FROM, *messages]
+
+
+def _read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -> Keypoints:
+    """Keypoints of the markers with names like left_index_mcp or LeftHandIndex1; arguments as for `KeypointReader`.
+
+    Raises:
+        SessionError: not TRC, or without the joints of a hand.
+    """
+    trc = parse_trc(read_text(path, "a TRC file"), str(path))
+    points = points_by_name(trc.names, trc.points, str(path))
+    if not np.isfinite(points).any():
+        raise SessionError(
+            f"{path}: expected markers called like a hand's joints, left_index_mcp or LeftHandIndex1, but found "
+            f"{', '.join(trc.names[:8])}. Rename the markers."
+        )
+    points *= unit_m or UNITS_M[trc.units]
+    return where_seen(points, np.full(points.shape[:3], sigma_m), fps or trc.fps)
+
+
+FORMAT = MotionFormat(
+    name="trc",
+    title="Markers in TRC, for OpenSim",
+    suffixes=(".trc",),
+    reads="markers with names like left_index_mcp or LeftHandIndex1",
+    writes="the joints of both hands as markers, in millimetres, y up",
+    loses="shape, rotations, the session's axes",
+    write=_write,
+    read=_read,
+    read_back="keypoints FILE OUT",
+    within=1e-7,
+    keeps_axes=False,
+)

@@ -1,11 +1,13 @@
 """Which way is up: a session's world is where its calibration put it, glTF and its like want y up."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import numpy as np
 from numpy import ndarray
 
-from ..exporting import Recording
+from ..recording import Recording
 
 ALONG_AXIS_DEG = 5.0
 """An axis of the world this near to the cameras' up is meant to be up: what is left is how level the cameras are."""

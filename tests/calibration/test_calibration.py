@@ -19,9 +19,9 @@ from handpipe.calibration.board import corner_positions, detect_board, is_usable
 from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.initial import slow_sightings
 from handpipe.calibration.quality import board_distance_errors, triangulate_corners
-from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError
+from handpipe.core.settings import Board
 from handpipe.exchange.cameras.caliscope import read_caliscope_cameras
 
 
@@ -212,7 +212,7 @@ def test_views_without_support_are_left_out_with_a_reason(scene):
     result = calibrate(BOARD, poor, rig.names, rig.size_px)
     assert list(result.left_out) == ["c2", "c5"]
     assert "found in" in result.left_out["c2"]
-    assert "shares no 3 agreeing frames" in result.left_out["c5"]
+    assert "shares no 3 consistent frames" in result.left_out["c5"]
     np.testing.assert_array_equal(result.cameras.calibrated, ~np.isin(np.arange(8), [2, 5]))
     assert np.isnan(result.rms_px[[2, 5]]).all()
     assert center_errors_m(result.cameras, rig).max() < 5e-3

@@ -12,7 +12,7 @@ from handpipe.capture.session import content_hashes, read_session
 from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.timeline import read_timestamps
 from handpipe.core.errors import SessionError, VideoError
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 
 OPTIONS = CaptureSettings()
 
@@ -146,11 +146,11 @@ def test_timestamps_may_name_the_views(tmp_path):
             [(0, 0, 0, 0.0), (0, 1, 9, 0.0)],
             "to stay below the 3 frames of clip cam_1, but found 9",
         ),
-        ([(0, 0, 1, 0.0), (1, 0, 0, 0.1), (0, 1, 0, 0.0)], "frame_index and frame_time of cam_0 to grow"),
+        ([(0, 0, 1, 0.0), (1, 0, 0, 0.1), (0, 1, 0, 0.0)], "frame_index and frame_time of cam_0 to increase"),
         ([(0, 0, -5, 0.0), (0, 1, 0, 0.0)], "line 2: expected sync_index and frame_index as whole numbers from 0 on"),
         ([(0, 0, 0, "nan"), (0, 1, 0, 0.0)], "a time in seconds, but found"),
         ([(0, 0, 0, 0.0), (0, 0, 1, 0.0), (0, 1, 0, 0.0)], "one frame for camera 0 at sync_index 0, but found 0 and 1"),
-        ([(0, 0, 0, 5.0), (1, 0, 1, 4.0), (0, 1, 0, 5.0)], "frame_time of cam_0 to grow"),
+        ([(0, 0, 0, 5.0), (1, 0, 1, 4.0), (0, 1, 0, 5.0)], "frame_time of cam_0 to increase"),
         ([(0, 0, 0, 0.0), (900, 1, 1, 9.0)], "expected sync_index to count instants, but 2 rows spread it over 901"),
         ([], "expected at least one row"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,8 +22,9 @@ from toy_stage import Quiet
 from handpipe.cli import main
 from handpipe.commands.exports import EXPORT, ExportCameras
 from handpipe.core.errors import ExportError
-from handpipe.exchange.exporting import REPORT, export, one_file_each, recordings, safe_name
-from handpipe.exchange.registry import EXPORTERS
+from handpipe.exchange.export_format import FileFormat, export_formats
+from handpipe.exchange.exporting import REPORT, export
+from handpipe.exchange.recording import recordings, safe_name
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,14 @@ def wrong(capsys, *argv) -> str:
     return err.partition("handpipe: ")[2]
 
 
+FORMATS = export_formats()
+
+
+def writing(write) -> FileFormat:
+    """A format of the test's own."""
+    return FileFormat(name="x", title="", suffixes=(".x",), write=write)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -60,7 +70,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def test_every_format_has_a_command_and_every_command_a_format():
     motion = {name: command for name, command in EXPORT.commands.items() if command is not ExportCameras}
-    assert {name: vars(command)["format"] for name, command in motion.items()} == {name: name for name in EXPORTERS}
+    assert {name: vars(command)["into"].name for name, command in motion.items()} == {name: name for name in FORMATS}
 
 
 def test_one_file_for_each_sequence_and_a_report(session, samples, tmp_path, capsys):
@@ -222,11 +232,11 @@ def test_an_interrupted_export_leaves_what_was_there(session, samples, tmp_path)
 
     for out in (tmp_path / "new", tmp_path / "again"):
         if out.name == "again":
-            export("keypoints3d", EXPORTERS["keypoints3d"], *_to(session, out))
+            export(FORMATS["keypoints3d"], *_to(session, out))
         before = tree(tmp_path)
         written.clear()
         with pytest.raises(KeyboardInterrupt):
-            export("x", one_file_each(".x", stops_at_the_second), *_to(samples, out), force=True)
+            export(writing(stops_at_the_second), *_to(samples, out), force=True)
         assert tree(tmp_path) == before
         assert not list(tmp_path.glob(".*"))
 
@@ -240,11 +250,11 @@ def test_what_appeared_in_the_meantime_is_not_replaced(session, tmp_path):
     out = tmp_path / "out"
 
     def slow(recording, path):
-        export("csv", EXPORTERS["csv"], *_to(session, out))
+        export(FORMATS["csv"], *_to(session, out))
         return []
 
     with pytest.raises(ExportError, match="expected nothing there yet"):
-        export("x", one_file_each(".x", slow), *_to(session, out))
+        export(writing(slow), *_to(session, out))
     assert sorted(tree(out)) == [REPORT, "hands.csv"]
 
 
@@ -252,13 +262,15 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from toy_stage import Quiet
-from handpipe.generation.exporting import export, one_file_each
+from handpipe.exchange.export_format import FileFormat
+from handpipe.exchange.exporting import export
 
 def write(recording, path):
     path.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 
-export("x", one_file_each(".x", write), [sys.argv[1]], Path(sys.argv[2]), None, Quiet())
+into = FileFormat(name="x", title="", suffixes=(".x",), write=write)
+export(into, [sys.argv[1]], Path(sys.argv[2]), None, Quiet())
 """
 
 
@@ -269,9 +281,9 @@ def test_a_killed_export_leaves_nothing_under_the_final_name_and_the_next_one_sw
     assert done.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".out [1].")
-    at_work = tmp_path / f".out [1].{os.getppid()}.partial"
+    at_work = tmp_path / re.sub(r"-\d+-", f"-{os.getppid()}-", left.name)
     at_work.mkdir()
-    export("keypoints3d", EXPORTERS["keypoints3d"], *_to(session, out))
+    export(FORMATS["keypoints3d"], *_to(session, out))
     assert sorted(path.name for path in tmp_path.iterdir()) == [at_work.name, out.name]
 
 
@@ -290,5 +302,5 @@ def test_an_exporter_that_fails_ends_the_progress_bar(session, tmp_path):
 
     bar = Bar()
     with pytest.raises(ExportError):
-        export("x", one_file_each(".x", fails), [str(session)], tmp_path / "out", None, bar)
+        export(writing(fails), [str(session)], tmp_path / "out", None, bar)
     assert not bar.running

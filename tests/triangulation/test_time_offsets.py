@@ -13,13 +13,13 @@ from toy_stage import Quiet
 from handpipe.core.engine import Engine
 from handpipe.core.hands import NUM_JOINTS
 from handpipe.core.recording import Clip, ViewFrames
-from handpipe.core.schema import TRACKS, detections_group, group_spec, read_candidates, read_taken_px
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import TRACKS, detections_group, group_spec, read_candidates, read_taken_px
+from handpipe.core.storage.store import Store
 from handpipe.triangulation.frame_shifts import find_shifts
 from handpipe.triangulation.grouping import HandGroups
 from handpipe.triangulation.second_look import LookAgain
-from handpipe.triangulation.settings import ClockSettings, SecondLookSettings, TriangulationSettings
+from handpipe.triangulation.settings import SecondLookSettings, TimeSyncSettings, TriangulationSettings
 from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
 from handpipe.triangulation.time_offsets import PARTS, _errors, offset_equations, solve_offsets
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan, instants, sample
@@ -49,7 +49,7 @@ def staged(path, cameras, found, *, chunk_frames=64, keypoints=False, **options)
     store = Store(str(path / f"{chunk_frames}.zarr"))
     store.open()
     fill(store, cameras, *found)
-    settings = ClockSettings(**{"instants": 24, **options})
+    settings = TimeSyncSettings(**{"instants": 24, **options})
     with Engine(EngineSettings(workers=0, chunk_frames=chunk_frames), Quiet()) as engine:
         engine.execute(store, partial(clock_plan, store, store, settings))
         if detections_group(store) == "aligned":

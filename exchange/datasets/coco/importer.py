@@ -1,5 +1,7 @@
 """`handpipe import coco`: a folder of COCO-WholeBody hands with cameras becomes a session without clips."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,11 +9,12 @@ from typing import Any
 
 from ....capture.settings import CaptureSettings
 from ....core.cameras_file import format_cameras, read_cameras, write_cameras
-from ....core.errors import SessionError
+from ....core.errors import SessionError, disk_errors
 from ....core.files import read_bytes
-from ....core.store import Store, disk_errors
-from ...keypoints2d.json import MAX_BYTES, decode
-from ...keypoints2d.session import Reading, import_keypoints2d
+from ....core.storage.store import Store
+from ...keypoints2d.files import MAX_JSON_BYTES, decode
+from ...keypoints2d.reading import Reading
+from ...keypoints2d.session import import_keypoints2d
 
 ANNOTATIONS = "annotations.json"
 CAMERAS = "cameras.toml"
@@ -56,7 +59,7 @@ def import_coco(folder: Path, root: Path, fps: float | None) -> tuple[dict[str, 
 
 
 def _rate(path: Path) -> float:
-    data = decode(path, read_bytes(path, "annotations in JSON", MAX_BYTES))
+    data = decode(path, read_bytes(path, "annotations in JSON", MAX_JSON_BYTES))
     info = data.get("info") if isinstance(data, dict) else None
     rate = info.get("fps") if isinstance(info, dict) else None
     if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate < float("inf"):

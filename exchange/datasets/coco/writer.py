@@ -6,6 +6,8 @@ but was not (it may be hidden), 0 where it is not in the image or not known. COC
 wrists, its face and feet nothing.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +22,10 @@ from ....core.cameras_file import write_cameras
 from ....core.engine import Progress
 from ....core.errors import ExportError
 from ....core.hands import HANDS
-from ...exporting import Recording
+from ...recording import Recording
+from ..common.json_files import write_lists
+from ..common.labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images
 from ..interhand26m.arrays import box_of
-from ..json_files import write_lists
-from ..labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images
 
 ANNOTATIONS = "annotations.json"
 CAMERAS = "cameras.toml"

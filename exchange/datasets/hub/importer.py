@@ -1,5 +1,7 @@
 """`handpipe import hub`: a dataset's folder becomes the sessions that it was exported from."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from ....core.hands import HANDS
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, where_seen
 from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
-from ...motion.mano import TURNS_RAD
+from ...motion.mano.npz import TURNS_RAD
 from . import writer as hub
 from .reader import HubSequence, read_hub
 

@@ -1,5 +1,7 @@
 """The folder that `handpipe export hub` writes, read with suspicion: every column has its type, nothing expands."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import math
@@ -17,7 +19,8 @@ from ....core.cameras import Cameras
 from ....core.errors import SessionError
 from ....core.files import LARGE
 from ....core.hands import HANDS, NUM_BETAS
-from ...exporting import safe_name
+from ....hand.presence import hand_is_there
+from ...recording import safe_name
 from . import writer as hub
 
 if TYPE_CHECKING:
@@ -117,6 +120,7 @@ def _sequence(folder: Path, row: Mapping[str, Any], views: Sequence[Mapping[str,
             raise SessionError(
                 f"{where}: {row['sequence']}: expected betas of a hand, but found {betas}. Export again."
             )
+        mano["valid"] = hand_is_there(mano)
     keypoints = {"points": arrays["keypoints"], "sigma": arrays["sigma"]} if row["has_keypoints"] else None
     return HubSequence(row["sequence"], fps, mano, models, keypoints, _cameras(folder, views))
 

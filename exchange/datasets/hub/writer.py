@@ -4,6 +4,8 @@
 of each. The numbers are the store's own, bit for bit: metres, radians, pixels, NaN where there is nothing.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from numpy import ndarray
 
 from ....core.engine import Progress
 from ....core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from ...exporting import Recording
+from ...recording import Recording
 from .card import card
 
 if TYPE_CHECKING:

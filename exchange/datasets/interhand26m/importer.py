@@ -1,5 +1,7 @@
 """`handpipe import interhand26m`: datasets become sessions of keypoints, cameras and, where there is any, MANO."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from ....hand.anatomy import SCALE_RANGE
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, guess_unit, size_of, where_seen
 from ....hand.loading import hand_models
 from ....hand.model import HandModel
+from ....hand.presence import hand_is_there
 from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
 from .arrays import mano_in
@@ -182,6 +185,7 @@ def _mano(each: DatasetSequence, models: tuple[HandModel, HandModel]) -> dict[st
         square = np.where(known, apart_m, 0.0) ** 2
         seen = known.any(axis=-1)
         out["residual"][seen, index] = np.sqrt(square.sum(axis=-1)[seen] / known.sum(axis=-1)[seen])
+    out["valid"] = hand_is_there(out)
     return out
 
 

@@ -1,5 +1,7 @@
 """InterHand2.6M's published annotations, read with suspicion: every number has a shape, and every name stays inside."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import math
@@ -17,8 +19,8 @@ from ....core.cameras import Cameras
 from ....core.errors import SessionError
 from ....core.files import numbers_in
 from ....core.hands import HANDS, NUM_BETAS, NUM_POSE
-from ...exporting import safe_name
-from ..json_files import read_json, wrong
+from ...recording import safe_name
+from ..common.json_files import read_json, wrong
 from .arrays import NUM_BOTH, Pinhole, camera_in, joints_in
 
 KINDS = ("data", "camera", "joint_3d")

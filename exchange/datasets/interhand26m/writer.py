@@ -1,5 +1,7 @@
 """InterHand2.6M's annotation files and image tree, as its own tools read them."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +13,11 @@ import numpy as np
 from numpy import ndarray
 
 from ....core.engine import Progress
+from ....core.errors import disk_errors
 from ....core.hands import HANDS
-from ....core.store import disk_errors
-from ...exporting import Recording, known, safe_name
-from ..json_files import write_lists, write_table
-from ..labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images
+from ...recording import Recording, safe_name
+from ..common.json_files import write_lists, write_table
+from ..common.labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images
 from .arrays import HAND_ORDER, Pinhole, box_of, camera_out, hand_type, joints_out, mano_out, skeleton
 
 SPLIT = "train"
@@ -153,7 +155,7 @@ def _mano(each: _Placed) -> Iterator[tuple[str, Any]]:
     if not recording.fitted:
         return
     motion, models = recording.motion(), recording.models
-    there = known(motion) & motion.valid
+    there = motion.valid
     for instant in np.flatnonzero(there.any(axis=-1)).tolist():
         yield (
             str(each.frame_idx[instant]),

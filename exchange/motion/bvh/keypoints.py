@@ -1,84 +1,29 @@
 """Keypoints in BVH motion: which of its joints are ours, in which unit, left- or right-handed."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy import ndarray
 
 from ....core.errors import SessionError
 from ....core.files import read_text
-from ....core.hands import FINGERS, HANDS, JOINTS, NUM_JOINTS
+from ....core.hands import HANDS, JOINTS, NUM_JOINTS
 from ....hand.keypoints import MIRROR_X, Keypoints, guess_unit, other_hand, where_seen
+from ..joint_names import joint_named
+from . import Mirror
 from .parser import Bvh, parse_bvh
 
-Mirror = Literal["auto", "yes", "no"]
+MIN_JOINTS = 6
+"""With fewer named joints a file holds no hand."""
 
 WORLD = "handpipe_world"
 """Root of our own files. It stands still; its turn makes y up, which animation programs expect."""
-
-_THUMB, _FINGER = ("cmc", "mcp", "ip", "tip"), ("mcp", "pip", "dip", "tip")
-
-
-def bvh_joint(name: str, hand: str) -> str | None:
-    """Our name of a BVH joint of one hand, None for a joint that is none of the 21.
-
-    Understood are our own names, numbered ones (LeftHandIndex1 to 4, Thumb1 from the metacarpal's root) and ManipNet's
-    (INDEX_PIP_FE). ManipNet splits the thumb's saddle joint into two axes 28 mm apart, THUMB_CMC_FE and THUMB_CMC_AA;
-    neither is where the models have thumb_cmc (the nearer is 19 mm off), so neither is taken.
-    """
-    joint, _, end = name.partition("/")
-    word = re.sub("[^a-z0-9]", "", joint.lower())
-    if not word:
-        return None
-    word = word.replace("little", "pinky").removeprefix(hand).removeprefix("hand")
-    if word in ("", "wrist"):
-        return None if end else "wrist"
-    for finger in FINGERS:
-        places = _THUMB if finger == "thumb" else _FINGER
-        for number, place in enumerate(places):
-            flexion = () if place == "cmc" else (f"{finger}{place}fe",)
-            if word in (f"{finger}{place}", f"{finger}{number + 1}", *flexion):
-                # The end of the outermost joint is the fingertip, other ends are nothing we know.
-                last = {"": place, "end": "tip" if number == 2 else None}[end]
-                return None if last is None else f"{finger}_{last}"
-    return None
-
-
-def points_by_name(names: Sequence[str], tracks: ndarray, where: str) -> ndarray:
-    """Both hands' joints among named tracks.
-
-    Args:
-        names: as `bvh_joint` understands them; others, and empty ones, are passed over.
-        tracks: (frame, name, 3), NaN where missing.
-        where: the file, for messages.
-
-    Returns:
-        (frame, hand, 21, 3), NaN where missing.
-
-    Raises:
-        SessionError: two different tracks are called the same joint.
-    """
-    points = np.full((len(tracks), len(HANDS), NUM_JOINTS, 3), np.nan)
-    called: dict[tuple[str, str], int] = {}
-    for number, name in enumerate(names):
-        for index, hand in enumerate(HANDS):
-            joint = bvh_joint(name, hand)
-            if joint is None:
-                continue
-            first = called.setdefault((hand, joint), number)
-            if not np.array_equal(tracks[:, first], tracks[:, number], equal_nan=True):
-                raise SessionError(
-                    f"{where}: expected every joint once, but {names[first]} and {name} are both the {hand} {joint}. "
-                    "Rename or remove one of them."
-                )
-            points[:, index, JOINTS.index(joint)] = tracks[:, number]
-    return points
 
 
 def read_bvh(
@@ -91,7 +36,7 @@ def read_bvh(
     """Keypoints of two BVH files with the same frames, left and right.
 
     Args:
-        paths: left and right; the same file twice when it has both hands.
+        paths: left and right; the same file twice when it has both hands, or only one: the other is missing then.
         sigma_m: standard error of every joint.
         fps: keep only this many frames per second; None keeps all.
         unit_m: metres in one unit of the files; None finds it from the length of the bones.
@@ -111,9 +56,14 @@ def read_bvh(
             f"{frames[1]}, one every {times[1]:g} s. Give the two files of one recording."
         )
     step, rate = _thin(paths[0], 1 / times[0], fps)
-    points = np.stack(
-        [_bvh_points(path, m, hand, step) for path, m, hand in zip(paths, motions, HANDS, strict=True)], axis=1
-    )
+    found = [_bvh_points(motion, hand, step) for motion, hand in zip(motions, HANDS, strict=True)]
+    one_file = paths[0].resolve() == paths[1].resolve()
+    # One file for both may well hold only one of them.
+    enough = [np.isfinite(each[0, :, 0]).sum() >= MIN_JOINTS for each in found]
+    if not (any(enough) if one_file else all(enough)):
+        without = enough.index(False)
+        raise _no_hand(paths[without], motions[without], "left or right" if one_file else HANDS[without])
+    points = np.stack([np.where(known, each, np.nan) for known, each in zip(enough, found, strict=True)], axis=1)
     messages = []
     if unit_m is None:
         name, unit_m = guess_unit(points)
@@ -158,19 +108,21 @@ def _thin(path: Path, recorded_fps: float, fps: float | None) -> tuple[int, floa
     return step, recorded / step
 
 
-def _bvh_points(path: Path, motion: Bvh, hand: str, step: int) -> ndarray:
-    """(frame, 21, 3) in the file's unit."""
+def _no_hand(path: Path, motion: Bvh, hand: str) -> SessionError:
+    names = ", ".join(name for name in motion.names[:12] if not name.endswith("/end"))
+    return SessionError(
+        f"{path}: expected the joints of a {hand} hand, like WRIST, INDEX_MCP or RightHandIndex1, but found {names}. "
+        "Rename the joints."
+    )
+
+
+def _bvh_points(motion: Bvh, hand: str, step: int) -> ndarray:
+    """(frame, 21, 3) in the file's unit, NaN where the file has no such joint."""
     positions = motion.positions()[::step]
     points = np.full((len(positions), NUM_JOINTS, 3), np.nan)
     for joint, name in enumerate(motion.names):
-        ours = bvh_joint(name, hand)
+        ours = joint_named(name, hand)
         # An end site without an offset says nothing about the fingertip.
         if ours is not None and (motion.offset[joint].any() or not name.endswith("/end")):
             points[:, JOINTS.index(ours)] = positions[:, joint]
-    if np.isfinite(points[0, :, 0]).sum() < 6:
-        names = ", ".join(name for name in motion.names[:12] if not name.endswith("/end"))
-        raise SessionError(
-            f"{path}: expected the joints of a {hand} hand, like WRIST, INDEX_MCP or {hand.title()}HandIndex1, but "
-            f"found {names}. Rename the joints."
-        )
     return points

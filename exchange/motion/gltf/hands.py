@@ -1,5 +1,7 @@
 """glTF: both hands as skinned meshes that move, for viewers, engines and Blender; and back, from any hands in a GLB."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,13 +12,13 @@ from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
 from .... import __version__
-from ....core.errors import ExportError, SessionError
+from ....core.errors import SessionError
 from ....core.files import read_bytes
 from ....core.hands import HANDS
 from ....hand.keypoints import Keypoints, where_seen
 from ....hand.model import HandModel
-from ...exporting import HandsMotion, Recording, hands_there
-from ..bvh.keypoints import points_by_name
+from ...recording import HandsMotion, Recording
+from ..joint_names import points_by_name
 from ..skeleton import SkeletonMotion, posed
 from ..upright import upright
 from .reader import NodeMotion, node_motion
@@ -31,12 +33,10 @@ MAX_BYTES = 1 << 30
 
 def write(recording: Recording, out: Path) -> list[str]:
     """One GLB: per hand a mesh, a skin of 16 joints, five fingertips, and their animation at the recording's rate."""
-    motion = recording.motion()
-    there = hands_there(motion)
-    if not there:
-        raise ExportError(f"{recording.source}: expected a hand in some frame, but there is none. Leave it out.")
+    motion = recording.motion_of_some_hand()
     hands = [
-        _hand(recording.models[index], posed(recording.models[index], motion, index), motion) for index, _ in there
+        _hand(recording.models[index], posed(recording.models[index], motion, index), motion)
+        for index, _ in motion.there
     ]
     R_up, messages = upright(recording, "`handpipe import` turns them back.")
     world = Rotation.from_matrix(R_up).as_quat()
@@ -47,7 +47,7 @@ def write(recording: Recording, out: Path) -> list[str]:
         "Skinning weights beyond the four largest of a vertex.",
         *messages,
     ]
-    if len(there) < len(HANDS) or not motion.valid.all():
+    if len(motion.there) < len(HANDS) or not motion.valid.all():
         lost.append(
             "Missing frames: a hand holds the pose of its nearest frame, and one that never was there is left out. "
             "Which frames these are stands in the mesh node's extras, where only `handpipe import` looks."
@@ -88,7 +88,7 @@ def _runs(flags: ndarray) -> list[list[int]]:
 
 
 def read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -> Keypoints:
-    """Keypoints of the nodes with names like left_index_mcp or LeftHandIndex1; arguments as for `read_keypoints`.
+    """Keypoints of the nodes with names like left_index_mcp or LeftHandIndex1; arguments as for `KeypointReader`.
 
     Raises:
         SessionError: not a GLB, without animation, or without the joints of a hand.

@@ -113,11 +113,14 @@ class _Document:
     def motion(self) -> NodeMotion:
         nodes = self.json.get("nodes", [])
         animations = self.json.get("animations", [])
+        if not animations and any("handpipe" in (node.get("extras") or {}) for node in nodes):
+            # One frame, as `handpipe export` once wrote it.
+            animations = [{"samplers": [], "channels": []}]
         if not animations:
             self.fail("an animation", "none")
         samplers = animations[0]["samplers"]
         keys = [self.accessor(sampler["input"])[:, 0] for sampler in samplers]
-        times = max(keys, key=len)
+        times = max(keys, key=len, default=np.zeros(1))
         if any((np.diff(key) <= 0).any() for key in keys):
             self.fail("times that increase", "times that do not")
         local = [{path: np.array(node.get(path, rest), float) for path, rest in _REST.items()} for node in nodes]

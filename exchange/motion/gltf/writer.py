@@ -112,7 +112,8 @@ def animated_glb(
         for joint in range(len(hand.names)):
             for path, values in (("translation", hand.translation_m), ("rotation", hand.rotation)):
                 moving = values[:, joint].astype(np.float32)
-                if (moving != moving[0]).any():
+                # The wrist always: an animation has at least one channel, also of one frame.
+                if joint == 0 or (moving != moving[0]).any():
                     samplers.append({"input": times, "interpolation": "LINEAR", "output": builder.add(moving)})
                     target = {"node": first + joint, "path": path}
                     channels.append({"sampler": len(samplers) - 1, "target": target})
@@ -123,9 +124,8 @@ def animated_glb(
         # What a skin's joints say is all that moves its mesh, so the mesh is not below `world`.
         document["scenes"][0]["nodes"].append(len(nodes) - 1)
         wrists.append(first)
-    if channels:
-        animation = {"name": "motion", "samplers": samplers, "channels": channels, "extras": {"fps": fps}}
-        document["animations"] = [animation]
+    animation = {"name": "motion", "samplers": samplers, "channels": channels, "extras": {"fps": fps}}
+    document["animations"] = [animation]
     document |= {"accessors": builder.accessors, "bufferViews": builder.views}
     document["buffers"] = [{"byteLength": len(builder.data)}]
     return _container(document, bytes(builder.data))

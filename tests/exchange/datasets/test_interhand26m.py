@@ -23,8 +23,8 @@ from handpipe.cli import main
 from handpipe.core.cameras import Cameras
 from handpipe.core.cameras_file import read_cameras as read_cameras_toml
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.datasets.interhand26m.arrays import (
     ORDER,
     Pinhole,
@@ -505,7 +505,7 @@ def test_other_files_are_refused(fixture, tmp_path, capsys, monkeypatch):
     nested.chmod(0o755)
     path.write_text("[" * 200_000)
     assert "cannot be read" in run(capsys, "import", "interhand26m", nested, tmp_path / "out")[1]
-    monkeypatch.setattr("handpipe.exchange.datasets.json_files.MAX_BYTES", 1000)
+    monkeypatch.setattr("handpipe.exchange.datasets.common.json_files.MAX_BYTES", 1000)
     status, said = run(capsys, "import", "interhand26m", fixture, tmp_path / "out")
     assert (status, "a JSON file of at most" in said) == (2, True)
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handpipe.cli import main
-from handpipe.core import npz
+from handpipe.core import files
 from handpipe.core.cameras_file import write_cameras
 from handpipe.core.errors import ConfigError, SessionError
 from handpipe.core.hands import HANDS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.keypoints2d.hands import ENOUGH_HANDS, Hand2d, candidates_of, check_order, check_pixels, hand_of
 from handpipe.exchange.keypoints2d.names import place_of
 from handpipe.hand.joint_order import OTHER_ORDERS, other_order, side_by_side
@@ -392,7 +392,7 @@ def save(path: Path, **arrays) -> Path:
 WRONG_JSON = {
     "cut off": ('{"people": [', "expected JSON, but it cannot be read"),
     "deep": ("[" * 100000, "expected JSON, but it cannot be read"),
-    "another thing": ('{"shapes": []}', "expected OpenPose's JSON (`people`)"),
+    "another thing": ('{"shapes": []}', "OpenPose's JSON: `people`"),
     "a number": ("3", "but found int"),
     "one joint": ('{"people": [{"hand_left_keypoints_2d": [1, 2, 3]}]}', "[0].hand_left_keypoints_2d: expected 21"),
     "words": ('{"people": [{"hand_left_keypoints_2d": ["a", 2, 3]}]}', "expected numbers"),
@@ -458,7 +458,7 @@ def test_paths_that_are_nothing(filmed, tmp_path, capsys, monkeypatch):
     huge.touch()
     os.truncate(huge, 3 * 2**30)
     assert "of at most 1024 MiB, but it has 3072" in wrong(capsys, filmed, huge)
-    monkeypatch.setattr(npz, "MAX_BYTES", 5000)
+    monkeypatch.setattr(files, "MAX_NPZ_BYTES", 5000)
     np.savez_compressed(tmp_path / "c1.npz", points=np.zeros((12, 2, 21, 2)))
     assert "but it unpacks to" in wrong(capsys, filmed, tmp_path / "c1.npz")
 

@@ -19,6 +19,7 @@ from stored_motions import MODELS, clip, fitted, without
 from handpipe.cli import main
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS
+from handpipe.core.storage.store import Store
 from handpipe.exchange.motion.gltf.reader import node_motion
 from handpipe.exchange.motion.gltf.writer import strongest, vertex_normals
 
@@ -340,6 +341,21 @@ def renamed(glb: Path, out: Path, change) -> Path:
         node["name"] = change(node["name"])
     out.write_bytes(packed(json.dumps(document).encode(), data))
     return out
+
+
+def test_one_frame_without_an_animation(tmp_path, capsys):
+    """As older versions exported a single frame; of other tools, a file without animation holds no motion."""
+    arrays = clip(frames=1)
+    assert main(["export", "gltf", str(fitted(tmp_path / "s", arrays)), "--out", str(tmp_path / "one.glb")]) == 0
+    document, data = chunks((tmp_path / "one.glb").read_bytes())
+    del document["animations"]
+    (tmp_path / "still.glb").write_bytes(packed(json.dumps(document).encode(), data))
+    command = ["import", "keypoints", str(tmp_path / "still.glb"), str(tmp_path / "back")]
+    assert main(command) == 2
+    assert "Say it with --fps" in " ".join(capsys.readouterr().err.split())
+    assert main([*command, "--fps", "30"]) == 0
+    points = Store(str(tmp_path / "back" / "session.zarr")).read("keypoints", "points")
+    np.testing.assert_allclose(points, arrays["joints"], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from scipy.spatial.transform import Rotation
 from stored_motions import clip, fitted, generated, without
 
 from handpipe.cli import main
-from handpipe.core import npz
+from handpipe.core import files
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.importing import write_models
 from handpipe.exchange.motion.bvh.parser import parse_bvh
 from handpipe.exchange.motion.bvh.writer import euler_deg
@@ -178,17 +178,35 @@ def test_what_is_not_motion_of_this_hand(exported, tmp_path, capsys, change, mes
     assert "bad.npz: " in refused(capsys, tmp_path, "mano-motion", tmp_path / "bad.npz")
 
 
+def test_valid_over_nan_is_no_hand(tmp_path, capsys):
+    """Other tools keep `valid` true over frames without numbers: 10 frames at each end of 90 here. What comes of them
+    is missing in every format."""
+    arrays = clip(frames=90)
+    assert run(capsys, "export", "mano", fitted(tmp_path / "s", arrays), "--out", tmp_path / "it.npz")[0] == 0
+    with np.load(tmp_path / "it.npz") as file:
+        altered = {name: file[name].copy() for name in file.files}
+    for name in ("global_orient", "hand_pose", "transl"):
+        altered[f"left_{name}"][:10] = altered[f"left_{name}"][80:] = np.nan
+    np.savez(tmp_path / "nan.npz", **altered)
+    _, figures, said = run(capsys, "import", "mano-motion", tmp_path / "nan.npz", tmp_path / "nan", "--json")
+    assert figures["frames_with_hand"] == {"left": 70 / 90, "right": 1.0}
+    assert "left hand in 77.8 %" in said
+    assert imported(tmp_path / "nan", "mano", "valid").sum(axis=0).tolist() == [70, 90]
+    assert run(capsys, "export", "gltf", tmp_path / "nan", "--out", tmp_path / "nan.glb")[0] == 0
+    assert "left hand in 77.8 %" in run(capsys, "import", "keypoints", tmp_path / "nan.glb", tmp_path / "glb")[2]
+
+
 def test_an_archive_that_expands_without_bound_is_not_unpacked(tmp_path, capsys, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("left_hand_pose.npy", bytes(30 << 20))
     assert (tmp_path / "bomb.npz").stat().st_size < 100_000
-    monkeypatch.setattr(npz, "MAX_BYTES", 20 << 20)
+    monkeypatch.setattr(files, "MAX_NPZ_BYTES", 20 << 20)
     for what in ("mano-motion", "keypoints"):
         assert "unpacks to" in refused(capsys, tmp_path, what, tmp_path / "bomb.npz")
 
 
 def test_more_frames_than_can_be_judged_are_refused(exported, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("handpipe.exchange.motion.mano.MAX_FRAMES", 23)
+    monkeypatch.setattr("handpipe.exchange.motion.mano.npz.MAX_FRAMES", 23)
     assert "at most 23 frames, but found 24" in refused(capsys, tmp_path, "mano-motion", exported / "mano.npz")
 
 
@@ -201,25 +219,6 @@ def test_a_header_that_claims_more_than_memory_is_refused(tmp_path, capsys):
 
 
 # ---- joints: glTF, BVH, TRC, CSV, npz --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "tolerance_m", "gaps"),
-    [("gltf", 1e-6, True), ("trc", 1e-7, True), ("csv", 1e-7, True), ("bvh", 1e-6, False)],
-)
-def test_joints_come_back(exported, arrays, tmp_path, capsys, kind, tolerance_m, gaps):
-    """All 21 joints of both hands, the frames where the left one is missing, and the rate."""
-    file = exported / f"{kind}{FILES[kind]}"
-    files = ("bvh", file, file) if kind == "bvh" else ("keypoints", file)
-    status, figures, _ = run(capsys, "import", *files, tmp_path / "back", "--json")
-    assert (status, figures["fps"], figures["frames"]) == (0, 30.0, 24)
-    points = imported(tmp_path / "back", "keypoints", "points")
-    seen = arrays["valid"]
-    np.testing.assert_allclose(points[seen], arrays["joints"][seen], atol=tolerance_m)
-    if gaps:
-        assert np.isnan(points[~seen]).all()
-    else:  # the pose before the gap is held: so docs/exporting.md says
-        np.testing.assert_allclose(points[GAP, 0], np.broadcast_to(points[4, 0], points[GAP, 0].shape), atol=1e-7)
 
 
 def test_keypoints_come_back_bit_for_bit(exported, session, tmp_path, capsys):
@@ -237,22 +236,11 @@ def test_generated_motion_has_keypoints_without_sigma(tmp_path, capsys):
     np.testing.assert_array_equal(imported(tmp_path / "back", "keypoints", "points"), sample["joints"])
 
 
-@pytest.mark.parametrize("kind", ["gltf", "bvh", "trc", "csv", "mano"])
-def test_a_hand_that_never_was_there_is_left_out(tmp_path, capsys, kind):
-    arrays = without(clip(frames=6), 0, slice(None))
-    file = tmp_path / f"it{FILES[kind]}"
-    status, figures, _ = run(capsys, "export", kind, fitted(tmp_path / "s", arrays), "--out", file, "--json")
-    assert status == 0
-    if kind in ("gltf", "bvh"):
-        assert any("never was there is left out" in sentence for sentence in figures["lost"])
-    if kind == "bvh":
-        return  # handpipe import bvh asks for both hands
-    what = "mano-motion" if kind == "mano" else "keypoints"
-    assert run(capsys, "import", what, file, tmp_path / "back")[0] == 0
-    group, name = ("mano", "joints") if kind == "mano" else ("keypoints", "points")
-    joints = imported(tmp_path / "back", group, name)
-    assert np.isnan(joints[:, 0]).all()
-    np.testing.assert_allclose(joints[:, 1], arrays["joints"][:, 1], atol=1e-6)
+@pytest.mark.parametrize("kind", ["gltf", "bvh"])
+def test_a_hand_that_is_left_out_is_mentioned(tmp_path, capsys, kind):
+    arrays = without(clip(frames=3), 0, slice(None))
+    command = ("export", kind, fitted(tmp_path / "s", arrays), "--out", tmp_path / f"it{FILES[kind]}", "--json")
+    assert any("never was there is left out" in sentence for sentence in run(capsys, *command)[1]["lost"])
 
 
 @pytest.mark.parametrize("kind", ["gltf", "bvh", "trc"])
@@ -260,7 +248,7 @@ def test_no_hand_at_all(tmp_path, capsys, kind):
     arrays = without(without(clip(frames=3), 0, slice(None)), 1, slice(None))
     status, _, err = run(capsys, "export", kind, fitted(tmp_path / "s", arrays), "--out", tmp_path / "out")
     assert status == 2
-    assert "expected a hand in some frame" in err
+    assert "expected a hand in at least one frame" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
 
 
