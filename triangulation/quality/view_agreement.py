@@ -9,22 +9,27 @@ moved. An explanation counts only if the view agrees with it as the other views 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy import ndarray
 
-from ..core.cameras import Cameras
-from .candidates import MIN_JOINTS, TOLERANCE_M
+from ...core.cameras import Cameras
+from ..candidates import MIN_JOINTS, TOLERANCE_M
 
-LOW_SHARE, LOW_RELATIVE = 0.35, 0.5
-"""A view disagrees when it agrees in less than this share of its candidates, and in less than this part of what the
-rig's better views reach."""
+SUSPECT = 0.8
+"""A view that agrees in less than this part of what the rig's better views reach is examined."""
+HOPELESS = 0.4
+"""A view below this part disagrees, whether or not an explanation is found."""
+GAIN = 0.25
+"""An explanation must raise the view's share by at least this part of the better views' share."""
 MIN_CANDIDATES = 8
 """Candidates with a hand in space to compare with, below which a view is not judged."""
-EXPLAINED = 0.7
+EXPLAINED = 0.75
 """Part of the better views' share that an explanation must reach."""
+TURNED_BACK = 0.02
+"""Scale and shift (relative to the image) within which an image counts as neither scaled nor shifted."""
 MAX_DELAY_S = 1.0
 SAMPLE_FRAMES = 96
 """Frames on which explanations are tested."""
@@ -48,9 +53,14 @@ class Agreement:
         return float(np.quantile(known, 0.75)) if len(known) else 0.0
 
     @property
-    def low(self) -> ndarray:
+    def suspect(self) -> ndarray:
+        """(view,) bool, the views to examine."""
+        return np.nan_to_num(self.share, nan=1.0) < SUSPECT * self.usual
+
+    @property
+    def hopeless(self) -> ndarray:
         """(view,) bool, the views that disagree."""
-        return np.nan_to_num(self.share, nan=1.0) < min(LOW_SHARE, LOW_RELATIVE * self.usual)
+        return np.nan_to_num(self.share, nan=1.0) < HOPELESS * self.usual
 
 
 @dataclass(frozen=True)
@@ -108,48 +118,52 @@ def _distances(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[
 def explain(
     cameras: Cameras, hands_m: ndarray, points_px: ndarray, found: Agreement, view: int, fps: float
 ) -> Explanation | None:
-    """The simplest explanation with which a view agrees like the others; None where there is none.
+    """The simplest explanation with which a view agrees like the others; None if there is none.
 
     Args:
         cameras: the rig.
-        hands_m: (frame, hand, 21, 3), made without this view's detections, which were rejected.
+        hands_m: (frame, hand, 21, 3); this view hardly contributed to them, because its detections were rejected.
         points_px: (view, frame, candidate, 21, 2).
         found: the agreement of all views.
         view: which one to explain.
         fps: frames per second.
     """
     own = cameras.subset([view])
-    needed = EXPLAINED * found.usual
     frames = _sample(hands_m, points_px[view])
     hands, points = hands_m[frames], points_px[view, frames]
 
     def share(camera: Cameras, seen_px: ndarray) -> float:
         return float(np.nan_to_num(agreement(camera, hands, seen_px[None]).share[0]))
 
-    best: list[Explanation] = []
-    for other in np.flatnonzero(cameras.calibrated):
-        if other != view:
-            best.append(Explanation("exchanged", share(cameras.subset([other]), points), cameras.names[other]))
-    best = [max(best, key=lambda each: each.share)] if best else []
-    best += _delays(own, hands_m, points_px[view], fps)
-    best += [Explanation(kind, share(own, turn(points))) for kind, turn in _turns(*own.size_px[0].tolist()).items()]
-    scale, shift = _image_map(own, hands, points)
-    if np.isfinite(scale):
-        resized = scale * (points + 0.5) - 0.5
-        best.append(Explanation("size", share(own, resized), value=1 / scale))
-        zoomed = replace(own, K=own.K * np.array([[1 / scale, 1, 1], [1, 1 / scale, 1], [1, 1, 1]]))
-        best.append(Explanation("focal length", share(zoomed, points), value=1 / scale))
-        best.append(Explanation("cut out", share(own, scale * points + shift), value=1 / scale))
+    others = [other for other in np.flatnonzero(cameras.calibrated).tolist() if other != view]
+    exchanged = [Explanation("exchanged", share(cameras.subset([i]), points), cameras.names[i]) for i in others]
+    tried = [max(exchanged, key=lambda each: each.share)] if exchanged else []
+    tried.append(_delay(own, hands_m, points_px[view], fps))
+    tried += [Explanation(kind, share(own, turn(points))) for kind, turn in _turns(*own.size_px[0].tolist()).items()]
+    tried += _resized(own, hands, points, share)
     moved = _moved(own, hands, points)
     if moved is not None:
         away_m = float(np.linalg.norm(moved.centers_m[0] - own.centers_m[0]))
-        best.append(Explanation("moved", share(moved, points), value=away_m))
-    good = [each for each in best if each.share >= needed]
-    if not good:
-        return None
-    # The first that does as well as the best one: they stand in the order of how much they can bend.
-    most = max(each.share for each in good)
-    return next(each for each in good if each.share >= 0.9 * most)
+        tried.append(Explanation("moved", share(moved, points), value=away_m))
+    now = share(own, points)
+    good = [each for each in tried if each.share >= max(EXPLAINED * found.usual, now + GAIN * found.usual)]
+    # The first that does about as well as the best: they are in the order of how much they can adapt.
+    most = max((each.share for each in good), default=0.0)
+    return next((each for each in good if each.share >= 0.92 * most), None)
+
+
+def _resized(
+    camera: Cameras, hands_m: ndarray, points_px: ndarray, share: Callable[[Cameras, ndarray], float]
+) -> list[Explanation]:
+    """An image of another size, a lens of another focal length, an image cut out of a larger one."""
+    scale, shift = _image_map(camera, hands_m, points_px)
+    if not np.isfinite(scale) or abs(scale - 1) < TURNED_BACK:
+        return []
+    resized = Explanation("size", share(camera, scale * (points_px + 0.5) - 0.5), value=1 / scale)
+    zoomed = replace(camera, K=camera.K * np.array([[1 / scale, 1, 1], [1, 1 / scale, 1], [1, 1, 1]]))
+    zoom = Explanation("focal length", share(zoomed, points_px), value=1 / scale)
+    cut = Explanation("cut out", share(camera, scale * points_px + shift), value=1 / scale)
+    return [resized, zoom, cut]
 
 
 def _sample(hands_m: ndarray, points_px: ndarray) -> ndarray:
@@ -159,7 +173,7 @@ def _sample(hands_m: ndarray, points_px: ndarray) -> ndarray:
     return frames[np.unique(np.linspace(0, len(frames) - 1, SAMPLE_FRAMES).astype(int))] if len(frames) else frames
 
 
-def _turns(width: float, height: float) -> dict[str, object]:
+def _turns(width: float, height: float) -> dict[str, Callable[[ndarray], ndarray]]:
     """Images of another orientation, as maps of pixels back to the calibrated image."""
     w, h = width - 1, height - 1
     return {
@@ -171,11 +185,11 @@ def _turns(width: float, height: float) -> dict[str, object]:
     }
 
 
-def _delays(camera: Cameras, hands_m: ndarray, points_px: ndarray, fps: float) -> list[Explanation]:
-    """The view's images shown some frames later; the best delay."""
-    frames, most = len(hands_m), max(1, round(MAX_DELAY_S * fps))
-    best = Explanation("delay", 0.0)
-    for delay in range(-min(most, frames - 2), min(most, frames - 2) + 1):
+def _delay(camera: Cameras, hands_m: ndarray, points_px: ndarray, fps: float) -> Explanation:
+    """The best of the delays by whole frames; positive if the view's images are late."""
+    frames, best = len(hands_m), Explanation("delay", 0.0)
+    most = min(max(1, round(MAX_DELAY_S * fps)), frames - 2)
+    for delay in range(-most, most + 1):
         if delay:
             hands = hands_m[max(0, -delay) : frames - max(0, delay)]
             seen = points_px[max(0, delay) :][: len(hands)]
@@ -183,7 +197,7 @@ def _delays(camera: Cameras, hands_m: ndarray, points_px: ndarray, fps: float) -
             share = float(np.nan_to_num(agreement(camera, hands[pick], seen[None, pick]).share[0]))
             if share > best.share:
                 best = Explanation("delay", share, value=delay / fps)
-    return [best]
+    return best
 
 
 def _pairs(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[ndarray, ndarray]:
@@ -205,7 +219,7 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
         return float("nan"), np.zeros(2)
     size = lambda p: np.linalg.norm(p - p.mean(1, keepdims=True), axis=(1, 2))  # noqa: E731
     scales = size(expected) / np.maximum(size(seen), 1e-9)
-    best, votes = (float("nan"), np.zeros(2)), -1
+    votes, members = -1, np.zeros(len(seen), bool)
     for i in np.unique(np.linspace(0, len(seen) - 1, 64).astype(int)):
         for j in np.unique(np.linspace(0, len(seen) - 1, 16).astype(int)):
             a, b = seen[i].mean(0) - seen[j].mean(0), expected[i].mean(0) - expected[j].mean(0)
@@ -216,7 +230,7 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
             off = np.linalg.norm(scale * seen.mean(1) + shift - expected.mean(1), axis=-1)
             inside = off < 0.25 * size(expected) / np.sqrt(21)
             if inside.sum() > votes:
-                best, votes, members = (scale, shift), inside.sum(), inside
+                votes, members = inside.sum(), inside
     if votes < MIN_CANDIDATES:
         return float("nan"), np.zeros(2)
     a, b = seen[members].reshape(-1, 2), expected[members].reshape(-1, 2)
@@ -226,7 +240,7 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
 
 
 def _moved(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> Cameras | None:
-    """The view's camera where its detections of the hands put it: a linear pose of a few pairs, the one most agree on."""
+    """The view's camera where its detections put it: the linear pose of three pairs on which most pairs agree."""
     seen, world = _pairs(camera, hands_m, points_px)
     if len(seen) < MIN_CANDIDATES:
         return None
@@ -265,15 +279,3 @@ def _linear_pose(points_m: ndarray, xy: ndarray) -> ndarray | None:
     T[:3, :3] = U @ Vt
     T[:3, 3] = P[:, 3] / s.mean() * spread - T[:3, :3] @ middle
     return T
-
-
-def exchanged_pairs(explained: dict[str, Explanation]) -> Sequence[tuple[str, str]]:
-    """Views of which each agrees under the other's calibration."""
-    return [
-        (view, each.other)
-        for view, each in explained.items()
-        if each.kind == "exchanged"
-        and each.other in explained
-        and explained[each.other].other == view
-        and view < each.other
-    ]
