@@ -1,45 +1,65 @@
-"""The command line: parsing and dispatch. `main` turns what is wrong into one sentence and an exit status."""
+"""The command line: parsing and dispatch. `main` turns errors into one sentence and an exit status.
+
+A command's module is imported when the command is named, so that help and `--version` do not wait for the others.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
-from collections.abc import Mapping
-from functools import reduce
-from operator import or_
-from typing import Annotated, Any
-
-import tyro
-from pydantic import ValidationError
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, NoReturn
 
 # Before anything imports these libraries: no chatter of theirs between our lines.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
-from .commands import Command, Group, exports, generation, imports, sessions
-from .core.config import explain
+from . import __version__
 from .core.errors import ConfigError, HandpipeError
-from .pipeline import Config, load_config
-from .screen import Screen
+
+if TYPE_CHECKING:
+    from .commands import Command, Group
 
 DONE, FAILED, WRONG = 0, 1, 2
 
-COMMANDS: Mapping[str, type[Command] | Group] = {
-    "run": sessions.Run,
-    "calibrate": sessions.Calibrate,
-    "detect": sessions.Detect,
-    "triangulate": sessions.Triangulate,
-    "fit": sessions.Fit,
-    "synthesize": sessions.Synthesize,
-    "train-diffusion": generation.TrainDiffusion,
-    "generate": generation.Generate,
-    "train-evaluator": generation.TrainEvaluator,
-    "evaluate": generation.Evaluate,
-    "augment": generation.Augment,
-    "export": exports.EXPORT,
-    "import": imports.IMPORT,
+HELP, HELP_ALL = ("-h", "--help"), "--help-all"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command or a group of commands, imported on demand."""
+
+    module: str
+    name: str
+    summary: str
+
+    def load(self) -> type[Command] | Group:
+        return getattr(import_module(f".commands.{self.module}", __package__), self.name)
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "run": Entry("sessions", "Run", "Run every stage of a session that is missing or out of date."),
+    "calibrate": Entry("sessions", "Calibrate", "Calibrate the cameras, or read a calibration."),
+    "detect": Entry("sessions", "Detect", "Detect 2D hands in every view and frame."),
+    "triangulate": Entry("sessions", "Triangulate", "Triangulate 3D keypoints from all views."),
+    "fit": Entry("sessions", "Fit", "Fit MANO to the keypoints of both hands."),
+    "synthesize": Entry("sessions", "Synthesize", "Render a synthetic session with ground truth."),
+    "train-diffusion": Entry("generation", "TrainDiffusion", "Train a diffusion model of two-hand motion."),
+    "generate": Entry("generation", "Generate", "Generate two-hand motion from a checkpoint."),
+    "train-evaluator": Entry("generation", "TrainEvaluator", "Train the feature extractor for `evaluate`."),
+    "evaluate": Entry("generation", "Evaluate", "Compare generated with real motion."),
+    "augment": Entry("generation", "Augment", "Render motion as training data with labels."),
+    "export": Entry("exports", "EXPORT", "Write motion or cameras in other tools' formats."),
+    "import": Entry("imports", "IMPORT", "Read hand models, motion and keypoints from other tools."),
+    "config": Entry("configuration", "ShowConfig", "Print the settings in effect and where each comes from."),
 }
 
 
@@ -59,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(
             f"handpipe: {error.filename}: expected to read or write it, but the system refused ({error.strerror}). "
-            "Check that it is there, what it is, and who may use it.",
+            "Check that it exists and that you have access to it.",
             file=sys.stderr,
         )
         return WRONG
@@ -69,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         # A damaged file can say that it is of any size; so can one that is only too long.
         print(
             f"handpipe: expected data that fits into the memory, but it does not ({error or 'none is left'}). "
-            "Check that the files are what you mean, and cut them into shorter parts.",
+            "Check that the files are the right ones, and split them into shorter parts.",
             file=sys.stderr,
         )
         return WRONG
@@ -78,38 +98,106 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
-def _dispatch(argv: list[str]) -> None:
-    config, _ = load_config(None, None)
-    command = _parse(argv, config)
+def _dispatch(argv: Sequence[str]) -> None:
+    name, command_class, rest = _find(argv)
+
+    from .core.config import build
+    from .screen import Screen
+    from .settings import Config, load_config
+
+    config, layers = load_config(None, None)
+    command, flags = parse(name, command_class, rest, config)
     file, session = command.config_sources()
     if file is not None or session is not None:
-        # The flags stand over these files: parse again, now with their values as the defaults.
-        config, _ = load_config(file, session)
-        command = _parse(argv, config)
-    figures = command.execute(config, Screen())
+        # The flags override these files: parse again, now with their values as the defaults.
+        config, layers = load_config(file, session)
+        command, flags = parse(name, command_class, rest, config)
+    layers = [*layers, flags]
+    figures = command.execute_layers(build(Config, layers), layers, Screen())
     if command.json:
         print(json.dumps(figures, indent=1))
 
 
-def _parse(argv: list[str], config: Config) -> Any:
-    """The command with its options; leaves with status 2 and the usage when they are wrong."""
-    commands = _one_of(COMMANDS, config)
-    try:
-        return tyro.cli(commands, args=argv, prog="handpipe", description="Clips of two hands in, MANO in Zarr out.")
-    except ValidationError as error:
-        raise ConfigError(explain(Config, "command line", error)) from error
+def _find(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:
+    """The command that is named, what it is called, and its arguments; help and version end here."""
+    if argv[:1] == ["--version"]:
+        print(f"handpipe {__version__}")
+        sys.exit(DONE)
+    summaries = {name: entry.summary for name, entry in COMMANDS.items()}
+    name = _name(argv, "handpipe", "Two-hand motion capture: clips in, MANO sequences in Zarr out.", summaries)
+    found, called, rest = COMMANDS[name].load(), f"handpipe {name}", argv[1:]
+    if not isinstance(found, type):
+        title, commands = found.title, found.commands
+        summaries = {each: (command.__doc__ or "").partition("\n\n")[0] for each, command in commands.items()}
+        name = _name(rest, called, title, summaries)
+        found, called, rest = commands[name], f"{called} {name}", rest[1:]
+    return called, found, rest
 
 
-def _one_of(commands: Mapping[str, type[Command] | Group], config: Config) -> Any:
-    """The union of the commands, as tyro takes subcommands."""
-    union: list[Any] = []
-    for name, command in commands.items():
-        if isinstance(command, Group):
-            group = tyro.conf.subcommand(name, description=command.title)
-            union.append(Annotated[_one_of(command.commands, config), group])
-        else:
-            union.append(Annotated[command, tyro.conf.subcommand(name, default=command.default(config))])
-    return reduce(or_, union)
+def _name(argv: Sequence[str], prog: str, title: str, summaries: Mapping[str, str]) -> str:
+    """The first word, which names a command.
+
+    Raises:
+        ConfigError: there is no such command.
+        SystemExit: help is asked for, or nothing.
+    """
+    word = argv[0] if argv else HELP[1]
+    if word in summaries:
+        return word
+    if word in (*HELP, HELP_ALL):
+        _show_commands(prog, title, summaries)
+    close = get_close_matches(word, summaries, 1)
+    advice = f"Did you mean `{prog} {close[0]}`? " if close else ""
+    raise ConfigError(f"{word}: expected a command. {advice}`{prog} --help` lists the commands.")
+
+
+def _show_commands(prog: str, title: str, summaries: Mapping[str, str]) -> NoReturn:
+    column = max(map(len, summaries)) + 4
+    print(f"usage: {prog} COMMAND [OPTIONS]\n\n{title}\n\ncommands:")
+    for name, summary in summaries.items():
+        width = max(get_terminal_size((100, 24)).columns, column + 40)
+        first, *more = wrap(" ".join(summary.split()), width - column) or [""]
+        print(f"  {name:{column - 2}}{first}")
+        for line in more:
+            print(" " * column + line)
+    version = "\n`handpipe --version` prints the version." if prog == "handpipe" else ""
+    print(f"\n`{prog} COMMAND --help` shows the options of a command.{version}")
+    sys.exit(DONE)
+
+
+def parse(name: str, cls: type[Command], argv: Sequence[str], config: Any) -> tuple[Any, tuple[str, Mapping[str, Any]]]:
+    """The command with its arguments, and the settings that its flags give.
+
+    Args:
+        name: what the command is called, `handpipe run`.
+        cls: the command.
+        argv: what follows its name.
+        config: the settings before the flags: the defaults.
+
+    Raises:
+        ConfigError: a flag has another name now.
+        SystemExit: with status 2, an argument is missing, unknown or of the wrong type; with 0 for help.
+    """
+    import tyro
+
+    from .core.config import COMMAND_LINE
+    from .core.flags import SettingsFlags, arguments, check_renamed, form, own_flags
+
+    asked = [word for word in argv if word in (*HELP, HELP_ALL)]
+    columns = arguments(cls, cls.default(config))
+    text = inspect.cleandoc(cls.__doc__ or "")
+    flags = None
+    if "config" in columns:
+        check_renamed(argv)
+        flags = SettingsFlags(type(config), cls.short, own_flags(columns))
+        shown = None if not asked else cls.sections if HELP_ALL in asked else cls.common
+        columns["settings"] = flags.form(config, shown)
+        if asked and HELP_ALL not in asked:
+            text += f"\n\n`{name} --help-all` shows every setting that this command uses."
+    parsed = tyro.cli(form(columns), prog=name, description=text, args=[HELP[1]] if asked else list(argv))
+    values = {each: getattr(parsed, each) for each in columns}
+    layer = flags.layer(argv, values.pop("settings")) if flags is not None else (COMMAND_LINE, {})
+    return cls(**values), layer
 
 
 if __name__ == "__main__":

@@ -5,46 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
-from pydantic import Field
-from pydantic.dataclasses import dataclass as settings
 
 from .calibration import stage as calibration_stage
-from .calibration.settings import CalibrationSettings
 from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
 from .capture.detector import find_detector
 from .capture.frames import view_frames
 from .capture.session import content_hashes, read_session
-from .capture.settings import CaptureSettings, DetectionSettings
 from .capture.video import read_frames
-from .core.board import Board
-from .core.config import Layer, build, read_yaml
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
 from .core.recording import Session, regular
 from .core.schema import detections_group, imported
-from .core.settings import STRICT, EngineSettings
 from .core.store import Store
 from .exchange.keypoints2d import session as import2d
 from .fitting import stage as fitting_stage
-from .fitting.stage import FittingSettings
-from .generation.settings import SamplingSettings, TrainingSettings
 from .rendering import synthesize as synthesize_stage
-from .rendering.settings import AugmentSettings, SynthesisSettings
+from .settings import STAGES, Config, Stage, session_folder
 from .triangulation import second_look
 from .triangulation import stage as triangulation_stage
-from .triangulation.settings import ClockSettings, SecondLookSettings, TriangulationSettings
 from .triangulation.time_sync_stage import aligned_plan, clock_plan
-
-Stage = Literal["calibrate", "detect", "triangulate", "fit"]
-
-STAGES: tuple[Stage, ...] = ("calibrate", "detect", "triangulate", "fit")
 
 NEEDS: Mapping[Stage, tuple[Stage, ...]] = {
     "calibrate": (),
@@ -52,68 +34,6 @@ NEEDS: Mapping[Stage, tuple[Stage, ...]] = {
     "triangulate": ("calibrate", "detect"),
     "fit": ("calibrate", "detect", "triangulate"),
 }
-
-
-@settings(frozen=True, config=STRICT)
-class NamedSession:
-    """A session that `handpipe run NAME` knows."""
-
-    path: str | None = None
-    """Its folder; None is a folder of that name below the current one."""
-    synthesize: SynthesisSettings | None = None
-    """When given, the session is made on first use."""
-
-
-@settings(frozen=True, config=STRICT)
-class Config:
-    """Every setting. pipeline.yaml, session.yaml and the flags say the same things in the same words."""
-
-    sessions: Annotated[dict[str, NamedSession], tyro.conf.Suppress] = dataclass_field(default_factory=dict)
-    """Sessions by name."""
-    board: Board = Board()
-    """The calibration board that was filmed."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand."""
-    fps: Annotated[float | None, Field(gt=0)] = None
-    """Frames per second; None takes it from the clips."""
-    capture: CaptureSettings = CaptureSettings()
-    calibration: CalibrationSettings = CalibrationSettings()
-    detection: DetectionSettings = DetectionSettings()
-    clock: ClockSettings = ClockSettings()
-    second_look: SecondLookSettings = SecondLookSettings()
-    triangulation: TriangulationSettings = TriangulationSettings()
-    fitting: FittingSettings = FittingSettings()
-    training: Annotated[TrainingSettings, tyro.conf.Suppress] = TrainingSettings()
-    sampling: Annotated[SamplingSettings, tyro.conf.Suppress] = SamplingSettings()
-    augmentation: Annotated[AugmentSettings, tyro.conf.Suppress] = AugmentSettings()
-    engine: Annotated[EngineSettings, tyro.conf.arg(name="")] = EngineSettings()
-
-
-DEFAULT_CONFIG = Path(__file__).with_name("pipeline.yaml")
-
-
-def load_config(file: Path | None, session: str | None) -> tuple[Config, list[Layer]]:
-    """Settings for a session, before any flag: code, then pipeline.yaml, then session.yaml.
-
-    Raises:
-        ConfigError: as `read_yaml` and `build` raise it.
-    """
-    layers = [read_yaml(DEFAULT_CONFIG)]
-    if file is not None:
-        layers.append(read_yaml(file))
-    config = build(Config, layers)
-    if session is not None:
-        own = session_folder(config, session) / "session.yaml"
-        if own.exists():
-            layers.append(read_yaml(own))
-            config = build(Config, layers)
-    return config, layers
-
-
-def session_folder(config: Config, session: str) -> Path:
-    """The folder that SESSION means: a name from the configuration, or a path."""
-    named = config.sessions.get(session)
-    return Path(session) if named is None else Path(named.path or session)
 
 
 @dataclass(frozen=True)
@@ -289,7 +209,7 @@ class _Work:
 
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
-        make = partial(clock_plan, self.store, self.rig, self.config.clock)
+        make = partial(clock_plan, self.store, self.rig, self.config.time_sync)
         done = ["clock"] * self.engine.execute(self.store, make, force=force)
         if detections_group(self.store) == "aligned":
             done += ["aligned"] * self.engine.execute(self.store, partial(aligned_plan, self.store), force=force)

@@ -1,4 +1,4 @@
-"""What a person sees: progress bars with rate and time left, messages, the table at the end. All on standard error."""
+"""Terminal output: progress bars with rate and remaining time, messages, and the final table. All on standard error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 LOG_EVERY_S = 30.0
-"""Between two lines of progress where there is no terminal."""
+"""Seconds between two progress lines if there is no terminal."""
 
 
 class _RateColumn(ProgressColumn):
@@ -57,7 +57,7 @@ class Screen:
         if self._bar is not None:
             self._bar.advance(self._task, amount)
             if not self.console.is_terminal and time.monotonic() - self._printed > LOG_EVERY_S:
-                # A log file shows no moving bar: it gets a line now and then.
+                # A log file cannot show a progress bar: print a line at intervals.
                 self._printed = time.monotonic()
                 self.console.print(self._bar.get_renderable())
 

@@ -1,4 +1,4 @@
-"""The figures of a run: read from the stores, against the truth where there is one."""
+"""The figures of a run, read from the stores and compared with ground truth if there is any."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .pipeline import Done
 
 
 def summarize(done: Done) -> dict[str, Any]:
-    """Every figure that the stages so far can give; plain values, ready for JSON.
+    """Collect the figures of all completed stages as plain values for JSON.
 
-    Lengths are millimetres here, for people; the stores hold metres.
+    Lengths are in millimetres here; stores use metres.
     """
     session = done.session
     figures: dict[str, Any] = {
@@ -96,7 +96,7 @@ def _mano(store: Store) -> dict[str, Any]:
 
 
 def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
-    """Errors after the one rigid motion that takes our world to the truth's: the one that fits the cameras best."""
+    """Errors after rigid alignment of the world to that of the ground truth, by the best fit of the cameras."""
     found, true = read_cameras(done.rig), read_cameras(truth)
     names = [name for name, ok in zip(found.names, found.calibrated, strict=True) if ok and name in true.names]
     if len(names) < 3:
@@ -114,7 +114,7 @@ def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
             joints = done.store.read(group, array).astype(float)
             if usable is not None:
                 joints[~done.store.read(group, usable)] = np.nan
-            # Of a dataset that was imported only the joints may be known.
+            # An imported dataset may contain joints only.
             where = ("mano", "joints") if truth.complete("mano") else ("keypoints", "points")
             reference = truth.read(*where, slice(0, len(joints)))
             error_mm = 1e3 * np.linalg.norm(transform(T_truth_world, joints) - reference, axis=-1)
@@ -127,12 +127,12 @@ def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
 
 
 def _mean(values: ndarray) -> float | None:
-    """Mean of what is there; None, which JSON knows, when nothing is."""
+    """Mean of the finite values; None (null in JSON) if there are none."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def rows(figures: Mapping[str, Any]) -> dict[str, str]:
-    """The same for a table: what a person wants to read, in order."""
+    """Format the figures as rows of the table at the end of a run."""
     source = f"{figures['views']} views" if figures["views"] else "imported keypoints"
     out = {"frames": f"{figures['frames']} at {figures['fps']:.4g} fps, {source}"}
     if figures["left_out"]:
@@ -144,26 +144,26 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
             if figures["held_out_mm"] is not None:
                 out["held-out corners"] = f"{figures['held_out_px']:.3f} px RMS, {figures['held_out_mm']:.3f} mm RMSE"
             if figures["weak_views"]:
-                out["weakly seen views"] = ", ".join(figures["weak_views"])
+                out["views with large standard errors"] = ", ".join(figures["weak_views"])
         else:
             out["calibration"] = f"from {figures['calibration_source']}"
     if "hands_found" in figures:
         shares = figures["hands_found"]
         out["images with 0 / 1 / 2 hands"] = " / ".join(f"{100 * share:.1f} %" for share in shares)
     if "clock" in figures:
-        out["clock"] = _clock_row(figures["clock"], figures["fps"])
+        out["time synchronisation"] = _clock_row(figures["clock"], figures["fps"])
     if "frames_with_hand" in figures:
-        out["frames with a hand"] = _per_hand(figures["frames_with_hand"])
+        out["frames with triangulated hand"] = _per_hand(figures["frames_with_hand"])
         if figures["reprojection_px"] is not None:
-            out["reprojection"] = f"{figures['reprojection_px']:.2f} px median of used joints"
+            out["reprojection error"] = f"{figures['reprojection_px']:.2f} px median of inlier joints"
     if "residual_mm" in figures:
         out["frames valid"] = _per_hand(figures["frames_valid"])
         out["fit residual"] = _number(figures["residual_mm"], "mm mean")
         out["hand model"] = ", ".join(figures["hand_model"])
     for name, label in (
-        ("camera_center_mm", "truth: camera centres"),
-        ("triangulated_joint_mm", "truth: triangulated joints"),
-        ("fitted_joint_mm", "truth: fitted joints"),
+        ("camera_center_mm", "error of camera centres"),
+        ("triangulated_joint_mm", "error of triangulated joints"),
+        ("fitted_joint_mm", "error of fitted joints"),
     ):
         if name in figures.get("truth", {}):
             values = figures["truth"][name]
@@ -174,16 +174,16 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _clock_row(clock: Mapping[str, Any], fps: float) -> str:
-    """The views that are furthest off, and by how much."""
+    """The views with the largest time offsets."""
     views = clock["views"]
     if not views:
-        return "as recorded" + (", interpolated to the instants" if clock["interpolated"] else "")
+        return "as recorded" + (", interpolated to common time steps" if clock["interpolated"] else "")
     corrected = [name for name, view in views.items() if view["corrected"]]
     furthest = sorted(corrected or views, key=lambda name: -abs(views[name]["offset_ms"]))[:3]
     if not corrected:
         worst = views[furthest[0]]
         return (
-            f"as recorded: no view is known to be off (at most {abs(worst['offset_ms']) * fps / 1e3:.2f} "
+            f"as recorded: no significant offset (at most {abs(worst['offset_ms']) * fps / 1e3:.2f} "
             f"± {worst['sigma_ms'] * fps / 1e3:.2f} frames, {furthest[0]})"
         )
     parts = [f"{name} {views[name]['offset_ms']:+.1f} ± {views[name]['sigma_ms']:.1f} ms" for name in furthest]
@@ -192,7 +192,7 @@ def _clock_row(clock: Mapping[str, Any], fps: float) -> str:
     ]
     unsure = [name for name in views if name not in corrected]
     if unsure:
-        drifting.append(f"not known: {', '.join(unsure[:3])}{', ...' if len(unsure) > 3 else ''}")
+        drifting.append(f"unknown: {', '.join(unsure[:3])}{', ...' if len(unsure) > 3 else ''}")
     return f"corrected in {len(corrected)} views: {', '.join([*parts, *drifting[:4]])}"
 
 

@@ -1,4 +1,4 @@
-"""The three tasks of benchmarks/evaluate.py; each function returns numbers by name, with `real ` for the truth's."""
+"""The three tasks of benchmarks/evaluate.py. Each function returns values by name; `real ` marks real motion."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ MEASURES: Mapping[str, str] = {
     "diversity": "diversity",
     "multimodality": "multimodality",
     "error_mm": "joints, mm",
-    "wrist_mm": "given wrists, mm",
-    "angle_deg": "given poses, deg",
-    "missed_share": "missed by 5 mm",
-    "contact_5mm_share": "touch, 5 mm",
-    "contact_5mm_f1": "F1, 5 mm",
-    "contact_20mm_f1": "F1, 20 mm",
+    "wrist_mm": "control error, wrists, mm",
+    "angle_deg": "control error, poses, deg",
+    "missed_share": "control error over 5 mm",
+    "contact_5mm_share": "contact, 5 mm",
+    "contact_5mm_f1": "contact F1, 5 mm",
+    "contact_20mm_f1": "contact F1, 20 mm",
     "penetration_mm": "penetration, mm",
     "penetration_mm3": "penetration, mm³",
     "jerk_ratio": "jerk",
     "seam_ratio": "seam",
 }
-"""What the tables show, and in which words."""
+"""Columns of the tables and their labels."""
 
 
 def drawn(subject: Subject) -> SamplingOptions:

@@ -1,4 +1,4 @@
-"""How exact the fit is: on exact points, on noisy ones, and in a session with truth."""
+"""Accuracy of the fit: on exact points, on noisy points, and in a session with ground truth."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def exact() -> list[Figure]:
 
 
 def noise() -> list[Figure]:
-    """One millimetre of noise and a tenth missing: error, jitter, and what is left of fast motion."""
+    """1 mm of noise and 10 % missing points: error, jitter, and attenuation of fast motion."""
     rows = []
     for fps in (30.0, 60.0):
         errors, ratios = [], []
@@ -70,11 +70,11 @@ def noise() -> list[Figure]:
             ratios.append(ours.mean() / np.nanmean(raw))
         rows += [
             Figure(f"noisy keypoints, joints, {fps:g} fps", float(np.mean(errors)), "mm", 0.8),
-            Figure(f"noisy keypoints, acceleration error / raw, {fps:g} fps", float(np.mean(ratios)), "", 0.2),
+            Figure(f"noisy keypoints, acceleration error, fitted / raw, {fps:g} fps", float(np.mean(ratios)), "", 0.2),
         ]
     for fps in (30.0, 60.0, 120.0):
         rows.append(
-            Figure(f"peak speed of a 5 Hz finger motion, change, {fps:g} fps", 100 * abs(lost_speed(fps)), "%", 2)
+            Figure(f"change of the peak speed of a 5 Hz finger motion, {fps:g} fps", 100 * abs(lost_speed(fps)), "%", 2)
         )
     return rows
 
@@ -107,7 +107,7 @@ class Silent:
 
 
 def session(folder: Path) -> list[Figure]:
-    """The fit of a session with truth, by itself, with and without what was learnt from it; on a copy of its store."""
+    """The fit of a session with ground truth, with and without offsets and 2D term, on a copy of its store."""
     truth = Store(str(folder / "truth.zarr"))
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -129,5 +129,5 @@ def session(folder: Path) -> list[Figure]:
             rows.append(Figure(name, float(errors[kept].mean()), "mm", 6 if offsets and reprojection else None))
             rows.append(Figure(name + ", p95", float(np.percentile(errors[kept], 95)), "mm"))
             if offsets and reprojection:
-                rows.append(Figure("session, frames valid", 100 * float(kept.mean()), "%"))
+                rows.append(Figure("session, valid frames", 100 * float(kept.mean()), "%"))
     return rows

@@ -1,4 +1,4 @@
-"""What the parts of `fitting.py` share: a motion, its points with noise, and the fit of one hand to them."""
+"""Shared code of the parts of `fitting.py`: a motion, its points with noise, and the fit of one hand."""
 
 from __future__ import annotations
 

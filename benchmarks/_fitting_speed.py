@@ -1,4 +1,4 @@
-"""How fast the fit is, against smplx with PyTorch's optimisers."""
+"""Speed of the fit compared with smplx and PyTorch's optimisers."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PEERS: tuple[tuple[str, Literal["lbfgs", "adam"], int, int], ...] = (
 
 
 def fit_joints(side: int, points_m: ndarray, fps: float) -> ndarray:
-    """What one process does in the speed test."""
+    """The work of one process in the speed test."""
     limit_threads()
     return fit(side, points_m, fps).joints_m
 
 
 def fit_peer(side: int, points_m: ndarray, method: Literal["lbfgs", "adam"], evaluations: int) -> ndarray:
-    """What one process does in the peers' speed test."""
+    """The work of one process in the speed test of the baselines."""
     limit_threads()
     return fit_with_torch(HandModel.procedural(HANDS[side]), points_m, NOISE_M, method, evaluations)
 
@@ -52,8 +52,8 @@ def speed() -> list[Figure]:
         seconds, joints = best_of(3, ours)
         rate = frames / seconds
         rows = [
-            Figure("ours", rate, "two-hand frames/s", 500, "higher"),
-            Figure("ours, joint error", float(error_mm(joints, truth).mean()), "mm"),
+            Figure("handpipe", rate, "two-hand frames/s", 500, "higher"),
+            Figure("handpipe, joint error", float(error_mm(joints, truth).mean()), "mm"),
         ]
         for name, method, evaluations, runs in PEERS:
 
@@ -66,7 +66,7 @@ def speed() -> list[Figure]:
             rows += [
                 Figure(f"smplx + {name}", peer_rate, "two-hand frames/s"),
                 Figure(f"smplx + {name}, joint error", float(error_mm(joints, truth[:, :peer_frames]).mean()), "mm"),
-                Figure(f"ours / smplx + {name}", rate / peer_rate, "x", 10, "higher"),
+                Figure(f"speed-up of handpipe over smplx + {name}", rate / peer_rate, "x", 10, "higher"),
             ]
     return rows
 

@@ -1,4 +1,4 @@
-"""From the numbers of every checkpoint to the figures of benchmarks/generation.py, each a mean over the seeds."""
+"""The figures of benchmarks/generation.py, computed from the values of every checkpoint as means over the seeds."""
 
 from __future__ import annotations
 
@@ -46,23 +46,24 @@ class Results:
         return [model for model in self.models if len(self.of(model, name))]
 
     def real(self, name: str) -> float:
-        """What does not depend on the model."""
+        """A value that does not depend on the model."""
         return self.mean(self.that_have(name)[0], name)
 
 
 def below(value: float, other: float) -> float:
-    """By how many per cent a value is below another."""
+    """Difference of a value below another, in per cent."""
     return 100 * (1 - value / other)
 
 
 def training(results: Results) -> list[Figure]:
     sizes = {model: results.mean(model, "training/parameters") for model in results.models}
     found = [Figure(f"parameters: {model}", size / 1e6, "million") for model, size in sizes.items()]
-    found.append(Figure("parameters: most over fewest", 100 * (max(sizes.values()) / min(sizes.values()) - 1), "%", 10))
+    spread = 100 * (max(sizes.values()) / min(sizes.values()) - 1)
+    found.append(Figure("parameters: largest relative to smallest model", spread, "%", 10))
     for model in results.models:
         seconds = results.of(model, "training/seconds")
         if len(seconds):
-            found.append(Figure(f"training: {model}", float(seconds.mean()), "s of one thread"))
+            found.append(Figure(f"training: {model}", float(seconds.mean()), "s on one thread"))
     return found
 
 
@@ -72,7 +73,7 @@ def inbetween(results: Results) -> list[Figure]:
         title, limited = f"gap {gap}", gap.isdigit()
         slerp = results.real(f"inbetween/{gap}/slerp")
         found.append(Figure(f"{title}: SLERP and linear", slerp, "mm"))
-        found.append(Figure(f"{title}: prior alone", results.real(f"inbetween/{gap}/prior"), "mm"))
+        found.append(Figure(f"{title}: prior only", results.real(f"inbetween/{gap}/prior"), "mm"))
         for way, words in (("expected", ""), ("drawn", ", drawn")):
             name = f"inbetween/{gap}/{way}"
             measured = results.that_have(name)
@@ -110,15 +111,15 @@ def controls(results: Results) -> list[Figure]:
 
 def free(results: Results) -> list[Figure]:
     found = [
-        Figure("windows in a set", results.real("free/samples"), ""),
-        Figure("windows in a set, test sequence", results.real("free/samples of test"), ""),
-        Figure("FID of real windows, to the training split", results.real("free/fid/real"), ""),
+        Figure("windows per set", results.real("free/samples"), ""),
+        Figure("windows per set, test sequence", results.real("free/samples of test"), ""),
+        Figure("FID of other real windows to the training split", results.real("free/fid/real"), ""),
     ]
     for name, words in (("learnt", "to the training split"), ("test", "to the test sequence")):
         for model in results.models:
             values = results.of(model, f"free/fid/{name}")
             found.append(Figure(f"FID {words}: {model}", float(values.mean()), ""))
-            found.append(Figure("  over the seeds, standard deviation", float(values.std()), ""))
+            found.append(Figure("  standard deviation over the seeds", float(values.std()), ""))
         if OURS in results.models:
             ours = results.mean(OURS, f"free/fid/{name}")
             for model in results.baselines:
@@ -128,14 +129,14 @@ def free(results: Results) -> list[Figure]:
         for name, words in (("learnt", "the training split's"), ("test", "the test sequence's")):
             apart = abs(results.mean(model, "free/diversity") / results.real(f"free/diversity/{name}") - 1)
             limit = 10.0 if model == OURS and name == "learnt" else None
-            found.append(Figure(f"diversity apart from {words}: {model}", 100 * apart, "%", limit))
+            found.append(Figure(f"difference of diversity from {words}: {model}", 100 * apart, "%", limit))
     for name in ("learnt", "test"):
         words = "training split" if name == "learnt" else "test sequence"
-        found.append(Figure(f"frames in which hands touch: real, {words}", results.real(f"free/touching/{name}"), "%"))
+        found.append(Figure(f"frames with contact: real, {words}", results.real(f"free/touching/{name}"), "%"))
         found.append(Figure(f"penetration: real, {words}", results.real(f"free/depth/{name}"), "mm mean"))
     for model in results.models:
         share, depth = (results.mean(model, f"free/{name}/generated") for name in ("touching", "depth"))
-        found.append(Figure(f"frames in which hands touch: {model}", share, "%"))
+        found.append(Figure(f"frames with contact: {model}", share, "%"))
         found.append(Figure(f"penetration: {model}", depth, "mm mean"))
     for model in results.models:
         found.append(Figure(f"drawn: {model}", results.mean(model, "free/sequences/s"), "sequences/s"))
@@ -143,23 +144,23 @@ def free(results: Results) -> list[Figure]:
 
 
 def speed(results: Results) -> list[Figure]:
-    """The samplers of our own model: default is dpm."""
+    """The samplers of HandDiffuse; the default is dpm."""
     count = results.mean(OURS, "speed/samples")
     seconds = {name: results.mean(OURS, f"speed/seconds/{name}") for name in SAMPLERS}
     distance = {name: results.mean(OURS, f"speed/fid/{name}") for name in SAMPLERS}
-    found = [Figure("samples for each sampler", count, "")]
+    found = [Figure("samples per sampler", count, "")]
     for name, sampler in SAMPLERS.items():
         found.append(Figure(f"{name}, {sampler.steps} steps: speed", count / seconds[name], "sequences/s"))
         found.append(Figure(f"{name}, {sampler.steps} steps: FID", distance[name], ""))
     spread = results.mean(OURS, "speed/fid spread")
     return [
         *found,
-        Figure("dpm: FID's standard deviation over draws", spread, ""),
-        Figure("the same, of ddpm's FID", 100 * spread / distance["ddpm"], "%"),
-        Figure("dpm faster than ddpm", seconds["ddpm"] / seconds["dpm"], "x", 20, "higher"),
-        Figure("dpm: FID above ddpm's", 100 * (distance["dpm"] / distance["ddpm"] - 1), "%", 5),
-        Figure("ddim faster than ddpm", seconds["ddpm"] / seconds["ddim"], "x"),
-        Figure("ddim: FID above ddpm's", 100 * (distance["ddim"] / distance["ddpm"] - 1), "%"),
+        Figure("dpm: standard deviation of FID over draws", spread, ""),
+        Figure("dpm: standard deviation of FID, relative to ddpm's FID", 100 * spread / distance["ddpm"], "%"),
+        Figure("dpm: speed-up over ddpm", seconds["ddpm"] / seconds["dpm"], "x", 20, "higher"),
+        Figure("dpm: increase of FID over ddpm", 100 * (distance["dpm"] / distance["ddpm"] - 1), "%", 5),
+        Figure("ddim: speed-up over ddpm", seconds["ddpm"] / seconds["ddim"], "x"),
+        Figure("ddim: increase of FID over ddpm", 100 * (distance["ddim"] / distance["ddpm"] - 1), "%"),
     ]
 
 
@@ -184,7 +185,7 @@ def interaction(results: Results) -> list[Figure]:
             if len(models) == 2:
                 gain = results.of(OURS, name) - results.of(WITHOUT, name)
                 limit = 0.0 if way == "drawn" else None
-                found.append(Figure(f"{title}: what the loss adds", float(gain.mean()), unit, limit, better))
+                found.append(Figure(f"{title}: effect of the loss", float(gain.mean()), unit, limit, better))
                 worst = float(gain.min() if better == "higher" else gain.max())
                 found.append(Figure("  worst seed", worst, unit))
     return found

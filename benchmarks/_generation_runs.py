@@ -1,4 +1,4 @@
-"""Checkpoints that the benchmarks of generation judge: trained here, or given; two at a time."""
+"""Checkpoints for the benchmarks of generation: trained here, or given; two at a time."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Run:
 
     @classmethod
     def given(cls, folder: Path) -> Run:
-        """Of a checkpoint that is there, by what it says of itself."""
+        """The run of an existing checkpoint, identified by its config."""
         settings = checkpoints.load(folder).config["settings"]
         model = settings["denoiser"]
         if model == OURS:

@@ -1,4 +1,4 @@
-"""A checkpoint and the real motion that benchmarks/generation.py judges it by."""
+"""A checkpoint under test and the real motion that benchmarks/generation.py compares it with."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Scene:
-    """What all checkpoints are judged against."""
+    """The real motion that all checkpoints are compared with."""
 
     learnt: tuple[str, ...]
     """Sessions that they were trained on."""
     test: str
     """The session that they were not."""
     real: Path
-    """What `prepare` found."""
+    """The result of `prepare`."""
     stride: int = 15
     """Frames from one test window to the next."""
     samples: int = 400

@@ -1,4 +1,4 @@
-"""What benchmarks/generation.py measures on one checkpoint; each function returns numbers by name."""
+"""The measurements of benchmarks/generation.py on one checkpoint; each function returns values by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from handpipe.generation.sampling.run import STEPS
 from handpipe.generation.sampling.windows import SamplingOptions
 
 HARD_GAP = 30
-"""Also measured with a single keyframe on either side, drawn, and judged by its contacts."""
+"""The gap that is also measured with single keyframes, with sampled motion, and for contact."""
 DRAWS = 4
 """Motions drawn for each gap."""
 KEYFRAMES_APART = 15
@@ -109,7 +109,7 @@ def inbetween(subject: Subject, seed: int) -> dict[str, float]:
 
 
 def controls(subject: Subject, seed: int) -> dict[str, float]:
-    """Obedience and seams, on every test window, drawn.
+    """Errors at controls and seams, for sampled motion, on every test window.
 
     Errors are the worst over all windows, of the motion as a store holds it (MANO parameters in float32): `keyframes`
     of whole frames (1 to 20 anywhere, a start, the ends, one of two hands), `paths` of wrist positions. Seams are the
@@ -177,7 +177,7 @@ def free(subject: Subject, seed: int) -> dict[str, float]:
 
 
 def _timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """What the work gives, and the seconds until all of it is there."""
+    """The result of the work, and its duration in seconds."""
     start = time.perf_counter()
     found = work()
     found.sum().item()  # a GPU goes on behind our back

@@ -1,4 +1,4 @@
-"""Films of interacting hands for `identity.py`: where the joints are, and what a poor detector makes of it."""
+"""Simulated recordings of interacting hands for `identity.py`: true joints, and detections of a poor detector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FINGER = np.array([0, *np.repeat([1, 2, 3, 4, 5], 4)])
 
 @dataclass(frozen=True)
 class Scene:
-    """What there is to see."""
+    """A simulated scene."""
 
     name: str
     fps: float
@@ -30,7 +30,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Faults:
-    """How poor the detector is."""
+    """The errors of the simulated detector."""
 
     seen: float = 0.4
     """Share of the views in which a hand is found."""
@@ -139,7 +139,7 @@ SCENES = (interacting, one_missing, clasped, away_and_back, third_hand, short_fi
 
 
 def detect(cameras: Cameras, scene: Scene, faults: Faults, seed: int) -> Detections:
-    """What the views report, candidates in random order."""
+    """Simulate the detections of all views, with candidates in random order."""
     rng = np.random.default_rng(seed)
     views, (frames, hands) = len(cameras), scene.visible.shape
     truth_px = cameras.project(scene.joints_m)

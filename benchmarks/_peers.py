@@ -1,4 +1,4 @@
-"""What people do today: smplx's MANO and a PyTorch optimiser, all frames of a batch at once."""
+"""The baseline for fitting: smplx's MANO with a PyTorch optimiser, all frames of a batch at once."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy import ndarray
 
+from handpipe.core.geometry import axis_angle_from_rotation
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, TIPS
 from handpipe.fitting.initial import PALM, align_palm
-from handpipe.fitting.kinematics import Landmarks, anatomical_frames, axis_angle_from_rotation
+from handpipe.fitting.kinematics import Landmarks, anatomical_frames
 from handpipe.hand.model import HandModel
 
 SMOOTH_RAD = 0.03

@@ -1,4 +1,4 @@
-"""What every benchmark does at its end: a table for people, JSON for machines."""
+"""Output of every benchmark: a table on the screen, and JSON on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Figure:
     value: float
     unit: str
     limit: float | None = None
-    """What it should reach; None only to inform."""
+    """The limit to reach; None for figures without a limit."""
     better: Literal["lower", "higher"] = "lower"
 
     @property

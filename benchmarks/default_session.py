@@ -1,4 +1,4 @@
-"""The default session, from nothing to fitted hands, and once more: accuracy against the truth, and time.
+"""The default session, run from scratch and then repeated: accuracy compared with ground truth, and time.
 
     python benchmarks/default_session.py [--folder DIR] [--ablation] [--json FILE]
 
@@ -36,7 +36,7 @@ ABLATION = {
     "landmark offsets": "--fitting.landmark-offsets=False",
     "2D term": "--fitting.no-reprojection",
 }
-"""What may be left out, and how."""
+"""Parts that can be disabled, and the flag for each."""
 
 
 def ablation(folder: Path) -> list[Figure]:
@@ -46,32 +46,32 @@ def ablation(folder: Path) -> list[Figure]:
         figures, _ = run(folder, *flags)
         truth, valid = figures["truth"], min(figures["frames_valid"].values())
         rows += [
-            Figure(f"without {name}: triangulated, mean", truth["triangulated_joint_mm"]["mean"], "mm"),
-            Figure(f"without {name}: fitted, mean", truth["fitted_joint_mm"]["mean"], "mm"),
-            Figure(f"without {name}: fitted, p95", truth["fitted_joint_mm"]["p95"], "mm"),
-            Figure(f"without {name}: valid, worse hand", 100 * valid, "% of frames"),
+            Figure(f"without {name}: error of triangulated joints, mean", truth["triangulated_joint_mm"]["mean"], "mm"),
+            Figure(f"without {name}: error of fitted joints, mean", truth["fitted_joint_mm"]["mean"], "mm"),
+            Figure(f"without {name}: error of fitted joints, p95", truth["fitted_joint_mm"]["p95"], "mm"),
+            Figure(f"without {name}: valid frames, worse hand", 100 * valid, "% of frames"),
         ]
     return rows
 
 
 def view_figures(store: Store) -> list[Figure]:
-    """In how many views each hand was taken, and what the second look gave."""
+    """Share of the views in which each hand was used, and results of the second look."""
     taken = store.read("keypoints", "assignment")
     again = taken >= store.read("detections", "score").shape[2]
     rows = [
-        Figure(f"{hand} hand, views", 100 * float(np.mean(taken[..., i] >= 0)), "% of images")
+        Figure(f"{hand} hand, images used", 100 * float(np.mean(taken[..., i] >= 0)), "% of images")
         for i, hand in enumerate(HANDS)
     ]
     if again.any():
-        rows.append(Figure("second look, looks", store.attrs("second_look")["looks_per_image"], "per image"))
-        rows.append(Figure("second look, taken", 100 * float(np.mean(again)), "% of hands in images"))
+        rows.append(Figure("second look, crops", store.attrs("second_look")["looks_per_image"], "per image"))
+        rows.append(Figure("second look, results used", 100 * float(np.mean(again)), "% of hands in images"))
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where the session is made; a temporary folder by default")
-    parser.add_argument("--ablation", action="store_true", help="also with parts of the pipeline left out")
+    parser.add_argument("--folder", type=Path, help="folder of the session; a temporary folder by default")
+    parser.add_argument("--ablation", action="store_true", help="also measure with parts of the pipeline disabled")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -84,21 +84,21 @@ def main() -> None:
         truth = figures["truth"]
         rows = [
             Figure("views calibrated", figures["views_calibrated"], "of 50", 50, "higher"),
-            Figure("camera centres, mean", truth["camera_center_mm"]["mean"], "mm"),
-            Figure("camera centres, worst", truth["camera_center_mm"]["max"], "mm", 2),
+            Figure("error of camera centres, mean", truth["camera_center_mm"]["mean"], "mm"),
+            Figure("error of camera centres, maximum", truth["camera_center_mm"]["max"], "mm", 2),
             Figure("board, reprojection", figures["board_px"], "px RMS"),
-            Figure("board, corner distances", figures["board_mm"], "mm RMSE"),
+            Figure("board, error of corner distances", figures["board_mm"], "mm RMSE"),
         ]
         for hand, share in figures["frames_with_hand"].items():
             rows.append(Figure(f"{hand} hand triangulated", 100 * share, "% of frames"))
             rows.append(Figure(f"{hand} hand valid", 100 * figures["frames_valid"][hand], "% of frames", 99, "higher"))
         rows += [
-            Figure("images with both hands found", 100 * figures["hands_found"][2], "%"),
+            Figure("images with both hands detected", 100 * figures["hands_found"][2], "%"),
             *view_figures(Store(str(folder / figures["store"]))),
-            Figure("reprojection of used joints", figures["reprojection_px"], "px median"),
-            Figure("triangulated joints, mean", truth["triangulated_joint_mm"]["mean"], "mm", 5),
-            Figure("fitted joints, mean", truth["fitted_joint_mm"]["mean"], "mm", 4),
-            Figure("fitted joints, p95", truth["fitted_joint_mm"]["p95"], "mm", 10),
+            Figure("reprojection error of inlier joints", figures["reprojection_px"], "px median"),
+            Figure("error of triangulated joints, mean", truth["triangulated_joint_mm"]["mean"], "mm", 5),
+            Figure("error of fitted joints, mean", truth["fitted_joint_mm"]["mean"], "mm", 4),
+            Figure("error of fitted joints, p95", truth["fitted_joint_mm"]["p95"], "mm", 10),
             Figure("fit residual", figures["residual_mm"], "mm mean"),
         ]
         if fresh:

@@ -1,9 +1,9 @@
-"""What the engine costs: detection of many clips through the pipeline, against bare MediaPipe in two plain processes.
+"""Overhead of the engine: detection through the pipeline, compared with bare MediaPipe in two plain processes.
 
     python benchmarks/engine_overhead.py [--views 50] [--frames 60] [--repeats 3] [--json FILE]
 
 Both sides decode the same clips with OpenCV and call the same model on every frame, on two processes; the pipeline adds
-Dask, the journal and Zarr. Both are timed from nothing (processes not yet started) to everything found, in turns.
+Dask, the journal and Zarr. Both are timed in turns, from starting the processes to the last detection.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ def main() -> None:
         rows = [
             Figure("bare MediaPipe, two processes", float(np.median(bare_s)), "s median"),
             Figure("through the pipeline, two workers", float(np.median(pipeline_s)), "s median"),
-            Figure("ratio, all turns together", sum(pipeline_s) / sum(bare_s), "x", 1.10),
-            Figure("ratio, worst turn", float(ratios.max()), "x"),
-            Figure("hands found, the same on both sides", bare_found, "hands"),
+            Figure("ratio, total of all turns", sum(pipeline_s) / sum(bare_s), "x", 1.10),
+            Figure("ratio, largest of all turns", float(ratios.max()), "x"),
+            Figure("hands found by both", bare_found, "hands"),
         ]
         report(f"engine overhead: {len(clips)} clips, {options.repeats} turns", rows, options.json)
 

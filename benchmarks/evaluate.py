@@ -1,13 +1,13 @@
-"""The ablation: representations, Interaction Loss and baselines, in three tasks, by what `handpipe evaluate` measures.
+"""The ablation of representations, Interaction Loss and baselines in three tasks, with the metrics of `evaluate`.
 
     python benchmarks/evaluate.py [--folder DIR] [--checkpoints DIR] [--steps N] [--seeds N] [--models NAME ...]
         [--given CHECKPOINT ...] [--tasks TASK ...] [--test NAME] [--clearance X] [--processes N] [--quick]
         [--json FILE]
 
 HandDiffuse in the global and the local representation, each with and without the Interaction Loss, and the baselines
-MDM and InterGen, trained on five sequences of ManipNet's real motion with the same data, steps and batch, and judged
-on the sixth (`cup1`). Motions are drawn; every number is a mean over the seeds of the training, with their standard
-deviation where there are several. docs/evaluation.md says what each measure means.
+MDM and InterGen, trained on five sequences of ManipNet's real motion with the same data, steps and batch, and tested
+on the sixth (`cup1`). Motions are sampled; every value is a mean over the training seeds, with the standard deviation
+if there are several. docs/evaluation.md explains the metrics.
 
 - free: motion without controls, against as many windows of the training split.
 - inbetween: 10 frames, a gap of 30, one frame (LaFAN1's protocol; Harvey et al. 2020), on windows of the test sequence.
@@ -72,17 +72,17 @@ def measure(options: argparse.Namespace, temporary: Path) -> list[tuple[str, dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="ManipNet's BVH files, packed")
-    parser.add_argument("--folder", type=Path, help="where the fitted sessions go; a temporary folder by default")
-    parser.add_argument("--checkpoints", type=Path, help="where the models go (with --folder); temporary by default")
-    parser.add_argument("--given", type=Path, nargs="+", help="judge these checkpoints, and train none")
+    parser.add_argument("--folder", type=Path, help="folder for the fitted sessions; a temporary folder by default")
+    parser.add_argument("--checkpoints", type=Path, help="folder for the models (with --folder); temporary by default")
+    parser.add_argument("--given", type=Path, nargs="+", help="evaluate these checkpoints instead of training")
     parser.add_argument("--models", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS), help="what to train")
-    parser.add_argument("--test", default="cup1", help="the sequence that is not trained on")
-    parser.add_argument("--steps", type=int, default=1200, help="of every training")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of every model")
+    parser.add_argument("--test", default="cup1", help="the held-out test sequence")
+    parser.add_argument("--steps", type=int, default=1200, help="steps of each training")
+    parser.add_argument("--seeds", type=int, default=3, help="number of trainings of each model")
     parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), help="tasks to measure")
-    parser.add_argument("--clearance", type=float, default=0.0, help="guidance against penetration; 0 judges the model")
-    parser.add_argument("--processes", type=int, default=PROCESSES, help="to train and judge with, one thread each")
-    parser.add_argument("--quick", action="store_true", help="one seed, few windows: to try")
+    parser.add_argument("--clearance", type=float, default=0.0, help="guidance against penetration; 0: the model alone")
+    parser.add_argument("--processes", type=int, default=PROCESSES, help="number of processes, one thread each")
+    parser.add_argument("--quick", action="store_true", help="a short trial run: one seed, few windows")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if options.checkpoints and not options.folder:

@@ -1,4 +1,4 @@
-"""Generation judged on real motion: ManipNet's hands, models trained on five sequences, tested on the sixth.
+"""Generation compared with real motion: models trained on five sequences of ManipNet and tested on the sixth.
 
     python benchmarks/generation.py [--folder DIR] [--checkpoints DIR] [--steps N] [--seeds N] [--only PART ...]
         [--given CHECKPOINT ...] [--test NAME] [--quick] [--json FILE]
@@ -9,16 +9,16 @@ by what `handpipe train-diffusion` calls, two at a time on one thread each. Ever
 training (in `controls`: the worst), unless it says otherwise.
 
 - inbetween: LaFAN1's protocol (Harvey et al. 2020): 10 frames of context, a gap, one target frame; mean joint error
-  over the gap. Judged are expected motions (`--expected`). `gap 30 keyframes` has no context. The
-  prior alone is the Gaussian process without a network.
-- controls: how exactly keyframes and paths are met, and whether they show.
-- free: motion without controls, with the hands of the training windows; Frechet distance (FID) and diversity in the
+  over the gap, for expected motion (`--expected`). `gap 30 keyframes` has no context. `prior only` is the
+  Gaussian process without a network.
+- controls: errors at keyframes and along trajectories, and seams at keyframes.
+- free: unconditional motion with the hand shapes of the training windows; Frechet distance (FID) and diversity in the
   code of an autoencoder that is trained on the training split. The FID of other real windows of the same sequences
-  says how low it can be; they overlap the first ones, so it says too little.
+  is a lower bound; it is too low, because they overlap the first ones.
 - speed: the samplers against the full chain of 1000 steps, for the model of the first seed; fewer samples than in
   `free`, so FIDs are higher and do not compare with those there.
-- interaction: gaps of 30 frames in which the true hands touch (2 cm), with and without the Interaction Loss; precision
-  and recall of the frames in which they do. Judged are drawn motions: the expected one is all but the prior.
+- interaction: gaps of 30 frames with contact (2 cm) in the ground truth, with and without the Interaction Loss;
+  precision and recall of frames with contact, for sampled motion, because expected motion is close to the prior.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ def measure(options: argparse.Namespace, temporary: Path) -> tuple[str, Results]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="ManipNet's BVH files, packed")
-    parser.add_argument("--folder", type=Path, help="where the fitted sessions go; a temporary folder by default")
-    parser.add_argument("--checkpoints", type=Path, help="where the models go (with --folder); temporary by default")
-    parser.add_argument("--given", type=Path, nargs="+", help="judge these checkpoints, and train none")
-    parser.add_argument("--test", default="cup1", help="the sequence that is not trained on")
-    parser.add_argument("--steps", type=int, default=1200, help="of every training")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of every model")
+    parser.add_argument("--folder", type=Path, help="folder for the fitted sessions; a temporary folder by default")
+    parser.add_argument("--checkpoints", type=Path, help="folder for the models (with --folder); temporary by default")
+    parser.add_argument("--given", type=Path, nargs="+", help="evaluate these checkpoints instead of training")
+    parser.add_argument("--test", default="cup1", help="the held-out test sequence")
+    parser.add_argument("--steps", type=int, default=1200, help="steps of each training")
+    parser.add_argument("--seeds", type=int, default=3, help="number of trainings of each model")
     parser.add_argument("--only", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="parts to measure")
-    parser.add_argument("--quick", action="store_true", help="one seed, few windows: to try")
+    parser.add_argument("--quick", action="store_true", help="a short trial run: one seed, few windows")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if options.checkpoints and not options.folder:

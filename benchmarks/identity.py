@@ -1,12 +1,13 @@
-"""Two hands told apart: simulated interacting hands, labels wrong in half of the views, a poor detector.
+"""Hand identity: simulated interacting hands, wrong left/right labels in half of the views, a poor detector.
 
     python benchmarks/identity.py [--views 50 16 8 4] [--seeds 3] [--quick] [--json FILE]
 
-Every hand is found in 40 % of the views only; a tenth of the candidates mix two hands; some are found twice. A
-hand-frame is *right* where the keypoints lie nearest to that hand and within 3 cm of it, *not decided* where there are
-none, and *wrong* otherwise, also where keypoints are given for a hand that no view can see. *Decidable* are the
-hand-frames that two unmixed candidates show. A *swap* is a hand-frame that lies nearer to another hand; it lasts where
-the next frame is one too. With few views, a second row shows a detector that finds each hand in 80 % of them.
+Every hand is detected in 40 % of the views only; 10 % of the candidates mix two hands; some hands are detected twice. A
+hand-frame (one hand in one frame) is *correct* if the keypoints are nearest to that hand and within 3 cm of it,
+*undecided* if there are none, and *wrong* otherwise, also if there are keypoints for a hand that no view can see.
+Hand-frames with two unmixed candidates are *decidable*. A *swap* is a hand-frame that is nearer to another hand; it is
+*persistent* if the next frame is also swapped. With few views, a second row is for a detector that finds each hand in
+80 % of them.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     seeds, frames = (1, 60) if options.quick else (options.seeds, FRAMES)
-    table = Table(title="identity: hand-frames, by scene", title_justify="left")
+    table = Table(title="hand identity: hand-frames by scene", title_justify="left")
     for column in ("views", "found in", "scene", "hand-frames", "right", "wrong", "not decided", "decidable"):
         table.add_column(column, justify="left" if column == "scene" else "right")
     for column in ("swaps", "lasting", "time/frame"):
@@ -144,15 +145,15 @@ def main() -> None:
     for views in options.views:
         for seen in (0.4, 0.8) if views < 20 else (0.4,):
             total = measure(views, Faults(seen=seen), seeds, frames, table)
-            what = f"{views} views, each hand found in {100 * seen:.0f} %:"
+            what = f"{views} views, each hand detected in {100 * seen:.0f} %:"
             rows += [
                 Figure(f"{what} right", total.share(total.right), "%", 99.9 if views >= 50 else None, "higher"),
                 Figure(f"{what} wrong", total.share(total.wrong), "%"),
-                Figure(f"{what} not decided", total.share(total.undecided), "%"),
-                Figure(f"{what} swaps that last", total.lasting, "hand-frames", 0),
+                Figure(f"{what} undecided", total.share(total.undecided), "%"),
+                Figure(f"{what} persistent swaps", total.lasting, "hand-frames", 0),
             ]
     Console(width=130).print(table)
-    report("identity: two hands told apart, labels wrong in half of the views", rows, options.json)
+    report("hand identity, wrong labels in half of the views", rows, options.json)
 
 
 if __name__ == "__main__":

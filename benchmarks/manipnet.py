@@ -24,8 +24,9 @@ from numpy import ndarray
 from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.exchange.importing import import_bvh
-from handpipe.pipeline import Job, load_config, run
+from handpipe.pipeline import Job, run
 from handpipe.screen import Screen
+from handpipe.settings import load_config
 
 DATA = Path(__file__).parents[2] / "shared/data/manipnet_two_hand_bvh/manipnet_two_hand_bvh.tar.xz"
 
@@ -48,7 +49,7 @@ class Fitted:
 def unpacked(data: Path, out: Path) -> list[Path]:
     """One folder per sequence, with its `leftHand.bvh` and `rightHand.bvh`."""
     if not data.is_file():
-        sys.exit(f"{data}: expected ManipNet's BVH files, but there is no such file. Say where with --data.")
+        sys.exit(f"{data}: expected ManipNet's BVH files, but there is no such file. Give its path with --data.")
     with tarfile.open(data) as archive:
         for member in archive:
             # Not `extractall`, whose guard against bad names Python 3.11 got in its fourth release only.
@@ -76,7 +77,7 @@ def fit_sequence(folder: Path, out: Path, landmark_offsets: bool) -> Fitted:
 
 
 def longest_gap(valid: ndarray) -> int:
-    """Most frames on end in which a hand is not valid; (frame, hand) bool."""
+    """Largest number of consecutive frames in which a hand is not valid; (frame, hand) bool."""
     longest = run_length = np.zeros(valid.shape[1], int)
     for frame in valid:
         run_length = np.where(frame, 0, run_length + 1)
@@ -94,7 +95,7 @@ def figures(fitted: list[Fitted]) -> list[Figure]:
             Figure(f"{one.name}: joint residual, median", float(np.median(joints)), "mm", 3),
             Figure(f"{one.name}: joint residual, p95", float(np.percentile(joints, 95)), "mm"),
             Figure(f"{one.name}: hands' RMS residual, median", float(np.nanmedian(one.residual_mm)), "mm"),
-            Figure(f"{one.name}: hands valid", 100 * float(one.valid.mean()), "%"),
+            Figure(f"{one.name}: valid hands", 100 * float(one.valid.mean()), "%"),
             Figure(f"{one.name}: wall time", one.wall_s, "s"),
         ]
     everything = np.concatenate([one.distance_mm[np.isfinite(one.distance_mm)] for one in fitted])
@@ -114,7 +115,7 @@ def figures(fitted: list[Fitted]) -> list[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="ManipNet's BVH files, packed")
-    parser.add_argument("--folder", type=Path, help="where the sessions go; a temporary folder by default")
+    parser.add_argument("--folder", type=Path, help="folder for the sessions; a temporary folder by default")
     parser.add_argument("--landmark-offsets", action="store_true", help="also learn where each joint lies in its bone")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()

@@ -1,9 +1,10 @@
-"""The real four-camera recording, laid out as a session and run: what can be measured without ground truth.
+"""The real four-camera recording, run as a session: figures that need no ground truth.
 
     python benchmarks/real_footage.py [--data DIR] [--folder DIR] [--no-second-look] [--json FILE]
 
-Board-corner distances are held against the print; hands against themselves: frames, reprojection, bone length.
-The shipped caliscope calibration is measured beside ours by the same function on the same corners.
+Distances of board corners are compared with the print. For hands, the figures are the number of frames, the
+reprojection error and the variation of bone lengths. The shipped caliscope calibration is measured with the same
+corners.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def hand_figures(store: Store) -> list[Figure]:
         wrist = points[:, hand, 0]
         jump_cm = 100 * np.linalg.norm(np.diff(wrist, axis=0), axis=-1)
         rows += [
-            Figure(f"{name} hand", float(seen[:, hand].sum()), f"of {len(points)} frames", 90, "higher"),
-            Figure(f"{name} wrist to index MCP, mean, from below", float(length_cm.mean()), "cm", 11),
-            Figure(f"{name} wrist to index MCP, mean, from above", float(length_cm.mean()), "cm", 8, "higher"),
+            Figure(f"{name} hand triangulated", float(seen[:, hand].sum()), f"of {len(points)} frames", 90, "higher"),
+            Figure(f"{name} wrist to index MCP, mean, upper limit", float(length_cm.mean()), "cm", 11),
+            Figure(f"{name} wrist to index MCP, mean, lower limit", float(length_cm.mean()), "cm", 8, "higher"),
             Figure(f"{name} wrist to index MCP, variation", 100 * float(length_cm.std() / length_cm.mean()), "%", 6),
             Figure(f"{name} wrist jumps over 10 cm", float((jump_cm > 10).sum()), "frames", 0),
         ]
@@ -79,7 +80,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if not options.data.is_dir():
-        sys.exit(f"{options.data}: expected the recording there. Point --data to it.")
+        sys.exit(f"{options.data}: expected the recording, but there is no such folder. Give its path with --data.")
     with tempfile.TemporaryDirectory() as temporary:
         root = (options.folder or Path(temporary)) / "four-cameras"
         lay_out(options.data, root)
@@ -100,7 +101,7 @@ def main() -> None:
             Figure("  caliscope's calibration, neighbouring corners", caliscope.adjacent_rmse_mm, "mm RMSE"),
             Figure("  caliscope's calibration, all pairs", caliscope.all_rmse_mm, "mm RMSE"),
             *view_figures(store),
-            Figure("reprojection of used joints", figures["reprojection_px"], "px median", 3.0),
+            Figure("reprojection error of inlier joints", figures["reprojection_px"], "px median", 3.0),
             *hand_figures(store),
             Figure("fit residual", figures["residual_mm"], "mm mean"),
         ]

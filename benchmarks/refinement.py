@@ -1,9 +1,9 @@
-"""Poses from the hands, on a session with a board: as calibrated, with cameras bumped, and mended without the board.
+"""Refinement of poses from the hands: as calibrated, with perturbed cameras, and refined without the board.
 
     python benchmarks/refinement.py SESSION [--json FILE]
 
 SESSION is one on which `handpipe triangulate` has run, and whose board was filmed. Nothing in it is changed. The hands
-are detected and held out as `handpipe calibrate --refine-from-hands` does it; the board's distances are the judge.
+are detected and held out as in `handpipe calibrate --refine-from-hands`; the result is checked with board distances.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BUMPS = {
     "one camera, 2 degrees, 20 mm": (1, 2.0, 20.0),
     "all, 1 degree, 10 mm": (0, 1.0, 10.0),
 }
-"""How many of the last views (0 is all), and how far each is turned and moved."""
+"""Number of perturbed views, from the last (0: all), with rotation in degrees and translation in mm."""
 
 
 def bumped(cameras: Cameras, count: int, degrees: float, mm: float) -> Cameras:
@@ -59,9 +59,9 @@ def main() -> None:
             rows.append(Figure(f"{name}, {what}: held-out reprojection", found.held_out_px, "px median"))
             rows.append(Figure("  spread of a bone's length", found.bones_mm, "mm"))
             if found.board is not None:
-                rows.append(Figure("  board distances", found.board.all_rmse_mm, "mm RMSE"))
-                rows.append(Figure("  board's size over the print's", found.board.scale, ""))
-    report("poses from the hands", rows, options.json)
+                rows.append(Figure("  error of board distances", found.board.all_rmse_mm, "mm RMSE"))
+                rows.append(Figure("  board size relative to the print", found.board.scale, ""))
+    report("refinement of poses from the hands", rows, options.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Time: what offsets between the cameras are found, and what a common clock is worth.
+"""Time synchronisation: accuracy of estimated offsets, and effect on triangulation and reprojection.
 
     python benchmarks/timing.py [--views N] [--frames N] [--seeds N] [--data DIR] [--no-real] [--json FILE]
 
@@ -32,7 +32,7 @@ from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
 from handpipe.rendering.rig import dome_rig
 from handpipe.screen import Screen
-from handpipe.triangulation.settings import ClockSettings, TriangulationSettings
+from handpipe.triangulation.settings import TimeSyncSettings, TriangulationSettings
 from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan
 
@@ -69,7 +69,12 @@ def film(cameras: Cameras, scene: Scene, late: ndarray, seed: int) -> dict[str, 
 
 
 def stage(
-    folder: Path, cameras: Cameras, found: dict[str, ndarray], time_s: ndarray, timestamps: bool, options: ClockSettings
+    folder: Path,
+    cameras: Cameras,
+    found: dict[str, ndarray],
+    time_s: ndarray,
+    timestamps: bool,
+    options: TimeSyncSettings,
 ) -> Store:
     """The stage on these detections, from `clock` to `keypoints`."""
     store = Store(str(Path(tempfile.mkdtemp(dir=folder)) / "session.zarr"))
@@ -104,7 +109,7 @@ def joint_error_mm(store: Store, scene: Scene, shift: float = 0.0) -> float:
 
 
 def offset_figures(folder: Path, views: int, frames: int, seeds: int) -> list[Figure]:
-    """Clips without timestamps, up to 12.4 frames from the middle."""
+    """Clips without timestamps, with offsets up to 12.4 frames."""
     cameras, worst, sigma, before, after = dome_rig(views), [], [], [], []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
@@ -113,7 +118,7 @@ def offset_figures(folder: Path, views: int, frames: int, seeds: int) -> list[Fi
         scene = motion(frames, seed)
         found = film(cameras, scene, np.tile(late[:, None], frames), seed)
         time_s = np.tile(np.arange(frames) / FPS, (views, 1))
-        store = stage(folder, cameras, found, time_s, False, ClockSettings())
+        store = stage(folder, cameras, found, time_s, False, TimeSyncSettings())
         offset = FPS * store.read("clock", "offset")
         error = offset - late
         worst.append(np.abs(error - np.median(error)).max())
@@ -122,14 +127,14 @@ def offset_figures(folder: Path, views: int, frames: int, seeds: int) -> list[Fi
         together = film(cameras, scene, np.zeros((views, frames)), seed)
         before.append(joint_error_mm(stage(folder, cameras, together, time_s, True, OFF), scene))
     return [
-        Figure("offsets up to 12.4 frames, worst error", float(max(worst)), "frames", 0.1),
-        Figure("  largest standard error given", float(max(sigma)), "frames"),
-        Figure("  joints, mean", float(np.mean(after)), "mm"),
-        Figure("  joints of synchronous cameras, mean", float(np.mean(before)), "mm"),
+        Figure("offsets up to 12.4 frames, largest error", float(max(worst)), "frames", 0.1),
+        Figure("  largest standard error", float(max(sigma)), "frames"),
+        Figure("  joint error, mean", float(np.mean(after)), "mm"),
+        Figure("  joint error with synchronised cameras, mean", float(np.mean(before)), "mm"),
     ]
 
 
-OFF = ClockSettings(interpolate=False)
+OFF = TimeSyncSettings(interpolate=False)
 
 
 def drop_figures(folder: Path, views: int, frames: int) -> list[Figure]:
@@ -142,15 +147,15 @@ def drop_figures(folder: Path, views: int, frames: int) -> list[Figure]:
     dropped = {name: np.where(kept.reshape(kept.shape + (1,) * (a.ndim - 2)), a, np.nan) for name, a in whole.items()}
     jittered = film(cameras, scene, late, 7)
     time_s = np.where(kept, regular, np.nan)
-    base = joint_error_mm(stage(folder, cameras, whole, regular, True, ClockSettings()), scene)
-    cost = joint_error_mm(stage(folder, cameras, dropped, time_s, True, ClockSettings()), scene)
+    base = joint_error_mm(stage(folder, cameras, whole, regular, True, TimeSyncSettings()), scene)
+    cost = joint_error_mm(stage(folder, cameras, dropped, time_s, True, TimeSyncSettings()), scene)
     off = joint_error_mm(stage(folder, cameras, jittered, regular + late / FPS, True, OFF), scene)
-    on = joint_error_mm(stage(folder, cameras, jittered, regular + late / FPS, True, ClockSettings()), scene)
+    on = joint_error_mm(stage(folder, cameras, jittered, regular + late / FPS, True, TimeSyncSettings()), scene)
     return [
-        Figure("joints, nothing dropped, mean", base, "mm"),
-        Figure("2 % of the frames dropped, costs", 100 * (cost / base - 1), "%", 5),
-        Figure("frames up to half a frame early or late: joints as recorded", off, "mm"),
-        Figure("  interpolated to the instants", on, "mm", off),
+        Figure("joint error without dropped frames, mean", base, "mm"),
+        Figure("  increase with 2 % dropped frames", 100 * (cost / base - 1), "%", 5),
+        Figure("joint error with offsets up to half a frame, as recorded", off, "mm"),
+        Figure("  interpolated", on, "mm", off),
     ]
 
 
@@ -160,13 +165,13 @@ def drift_figures(folder: Path, views: int, frames: int) -> list[Figure]:
     late = np.zeros((views, frames))
     late[2] = np.linspace(-0.5, 0.5, frames)
     time_s = np.tile(np.arange(frames) / FPS, (views, 1))
-    store = stage(folder, cameras, film(cameras, scene, late, 3), time_s, False, ClockSettings())
+    store = stage(folder, cameras, film(cameras, scene, late, 3), time_s, False, TimeSyncSettings())
     drift = store.read("clock", "drift") * frames
-    resting = stage(folder, cameras, film(cameras, still(scene), late, 3), time_s, False, ClockSettings())
+    resting = stage(folder, cameras, film(cameras, still(scene), late, 3), time_s, False, TimeSyncSettings())
     return [
-        Figure("a clock that loses 1 frame: found", float(drift[2]), "frames", 0.9, "higher"),
-        Figure("  largest drift of the others", float(np.abs(np.delete(drift, 2)).max()), "frames", 0.2),
-        Figure("resting hands: views corrected", float(resting.read("clock", "used").sum()), "", 0),
+        Figure("estimated drift of a camera that drifts by 1 frame", float(drift[2]), "frames", 0.9, "higher"),
+        Figure("  largest drift of the other cameras", float(np.abs(np.delete(drift, 2)).max()), "frames", 0.2),
+        Figure("resting hands: corrected views", float(resting.read("clock", "used").sum()), "", 0),
     ]
 
 
@@ -176,9 +181,9 @@ def real_figures(folder: Path, data: Path) -> list[Figure]:
     rows, values = [], []
     for name, flags in (
         ("without timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
-        ("timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
-        ("timestamps, interpolated", ["--clock.no-estimate"]),
-        ("and the cameras' own delays", []),
+        ("with timestamps", ["--clock.no-interpolate", "--clock.no-estimate"]),
+        ("with timestamps, interpolated", ["--clock.no-estimate"]),
+        ("with estimated offsets", []),
     ):
         lay_out(data, root)
         if not values:
@@ -187,10 +192,10 @@ def real_figures(folder: Path, data: Path) -> list[Figure]:
         figures = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         limit = values[0] if values else None
         values.append(figures["reprojection_px"])
-        rows.append(Figure(f"real hands, reprojection: {name}", values[-1], "px median", limit))
+        rows.append(Figure(f"real recording, reprojection error: {name}", values[-1], "px median", limit))
         rows.append(Figure("  fit residual", figures["residual_mm"], "mm mean"))
         for view, clock in figures["clock"]["views"].items():
-            rows.append(Figure(f"  {view} late by (± {clock['sigma_ms']:.1f})", clock["offset_ms"], "ms"))
+            rows.append(Figure(f"  offset of {view} (± {clock['sigma_ms']:.1f} ms)", clock["offset_ms"], "ms"))
     return rows
 
 
@@ -204,7 +209,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     if not (options.no_real or options.data.is_dir()):
-        sys.exit(f"{options.data}: expected the recording there. Point --data to it, or use --no-real.")
+        sys.exit(
+            f"{options.data}: expected the recording, but there is no such folder. Give its path with --data, or use "
+            "--no-real."
+        )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         rows = [
@@ -213,7 +221,8 @@ def main() -> None:
             *drift_figures(folder, options.views, options.frames),
             *([] if options.no_real else real_figures(folder, options.data)),
         ]
-    report(f"time: {options.views} synthetic views of {options.frames} frames; 4 webcams", rows, options.json)
+    title = f"time synchronisation: {options.views} synthetic views of {options.frames} frames; 4 webcams"
+    report(title, rows, options.json)
 
 
 if __name__ == "__main__":

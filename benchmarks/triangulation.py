@@ -1,4 +1,4 @@
-"""Robust triangulation against its peers, on a simulated rig where the truth is known.
+"""Robust triangulation compared with other methods, on a simulated rig with ground truth.
 
     python benchmarks/triangulation.py [--only accuracy sigma speed growth] [--json FILE]
 
@@ -40,9 +40,9 @@ NOISE_PX = 1.5
 ELEVATION_RAD = np.deg2rad([-20.0, 80.0])
 POINTS = 8400
 FEW_POINTS = 840
-"""For a peer that takes seconds for what the others do in a blink."""
+"""Number of points for slow methods."""
 GATE_PX = 4 * NOISE_PX
-"""What pycolmap is told to take for an inlier."""
+"""pycolmap's threshold for inliers."""
 IRLS_STEPS = 10
 
 
@@ -71,7 +71,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method made of a scene."""
+    """The result of a method on a scene."""
 
     points_m: ndarray
     cpu_s: float
@@ -135,7 +135,7 @@ def project(P_cam_world: ndarray, points_m: ndarray) -> ndarray:
 
 
 def ours(scene: Scene) -> Result:
-    """The robust triangulation, told nothing of the noise."""
+    """handpipe's robust triangulation, without knowledge of the noise."""
     start = time.process_time()
     robust = triangulate_robust(scene.P_cam_world, scene.xy, scene.weight, scene.focal_px)
     return Result(robust.points_m, time.process_time() - start, robust.sigma_m)
@@ -201,7 +201,7 @@ def anipose(scene: Scene) -> Result:
     return Result(np.asarray(group.triangulate(seen, undistort=False)), time.process_time() - start)
 
 
-US, LO_RANSAC, ORACLE = "handpipe, robust", "pycolmap, LO-RANSAC", "oracle: only the right ones"
+US, LO_RANSAC, ORACLE = "handpipe, robust", "pycolmap, LO-RANSAC", "oracle: least squares over true inliers"
 METHODS: Mapping[str, tuple[Callable[[Scene], Result], str | None, int]] = {
     US: (ours, None, POINTS),
     "handpipe, plain DLT": (dlt, None, POINTS),
@@ -213,7 +213,7 @@ METHODS: Mapping[str, tuple[Callable[[Scene], Result], str | None, int]] = {
 """Name: function, the package it needs, points it is given."""
 
 LEVELS = {
-    "50 views, 30 % missing, none wrong": (50, 0.3, 0.0),
+    "50 views, 30 % missing, 0 % wrong": (50, 0.3, 0.0),
     "50 views, 30 % missing, 20 % wrong": (50, 0.3, 0.2),
     "50 views, 30 % missing, 40 % wrong": (50, 0.3, 0.4),
     "10 views, 40 % wrong": (10, 0.0, 0.4),
@@ -233,7 +233,7 @@ OFF_M, DROPPED_M = 0.01, 0.05
 
 @dataclass(frozen=True)
 class Errors:
-    """Of one method on one scene, over the points it gives."""
+    """Errors of one method on one scene, over its triangulated points."""
 
     median_mm: float
     axis_mm: float
@@ -260,7 +260,7 @@ class Errors:
 def accuracy() -> list[Figure]:
     """Every method on every level; limits on ours."""
     table = Table(title=f"errors in mm; {NOISE_PX} px noise, {FOCAL_PX:.0f} px focal length, 1 m", title_justify="left")
-    for column in ("", "median", "per axis", "p95", "no answer", "> 3 sigma", "points/s"):
+    for column in ("", "median", "per axis", "p95", "no result", "> 3 sigma", "points/s"):
         table.add_column(column, justify="left" if column == "" else "right")
     rows = []
     for level, (views, missing, wrong) in LEVELS.items():
@@ -288,7 +288,7 @@ def available() -> Mapping[str, tuple[Callable[[Scene], Result], str | None, int
 
 
 LIMITS_MM = {
-    "50 views, 30 % missing, none wrong": ("median_mm", 0.36),
+    "50 views, 30 % missing, 0 % wrong": ("median_mm", 0.36),
     "50 views, 30 % missing, 20 % wrong": ("median_mm", 0.40),
     "50 views, 30 % missing, 40 % wrong": ("median_mm", 0.45),
     "10 views, 40 % wrong": ("p95_mm", 5.0),
@@ -312,15 +312,15 @@ def _held(level: str, truth_m: ndarray, results: Mapping[str, Result]) -> list[F
             for n in (US, name)
         )
         limit = 1.0 if name == LO_RANSAC and level.startswith("4 views") else None
-        rows.append(Figure(f"{level}: median, to {said}", ours.median_mm / theirs.median_mm, "times", limit))
-        rows.append(Figure(f"{level}: p95, to {said}", ours.p95_mm / theirs.p95_mm, "times", limit))
+        rows.append(Figure(f"{level}: median relative to {said}", ours.median_mm / theirs.median_mm, "times", limit))
+        rows.append(Figure(f"{level}: p95 relative to {said}", ours.p95_mm / theirs.p95_mm, "times", limit))
     return rows
 
 
 def sigma() -> list[Figure]:
-    """Whether the standard error says what is uncertain, down to two views and up to half of what they see wrong."""
-    table = Table(title="ours: what the standard error says", title_justify="left")
-    for column in ("", "no answer", "> 10 mm off", "> 3 sigma", "sigma, median", "right, but sigma > 50 mm"):
+    """Calibration of the standard errors, down to two views and up to 50 % wrong detections."""
+    table = Table(title="handpipe: calibration of the standard errors", title_justify="left")
+    for column in ("", "no result", "error > 10 mm", "> 3 sigma", "sigma, median", "correct, but sigma > 50 mm"):
         table.add_column(column, justify="left" if column == "" else "right")
     worst = 0.0
     for views, missing, wrong in HARD:
@@ -338,7 +338,7 @@ def sigma() -> list[Figure]:
         table.add_row(row, *cells, f"{1e3 * np.median(sigma_m):.2f} mm", dropped)
         worst = max(worst, 100 * float((error > 3 * sigma_m).mean()))
     Console(width=110).print(table)
-    return [Figure("errors over 3 sigma, worst of these rows", worst, "%", 1.0)]
+    return [Figure("errors over 3 sigma, maximum of these rows", worst, "%", 1.0)]
 
 
 def speed() -> list[Figure]:
@@ -356,7 +356,7 @@ def speed() -> list[Figure]:
 
 def growth() -> list[Figure]:
     """CPU time over the number of views; linear where the time per point and view stays the same."""
-    table = Table(title="growth with the views: 30 % missing, 20 % wrong", title_justify="left")
+    table = Table(title="scaling with the number of views: 30 % missing, 20 % wrong", title_justify="left")
     for column in ("views", "points/s", "µs per point and view"):
         table.add_column(column, justify="right")
     cost = {}
@@ -366,7 +366,7 @@ def growth() -> list[Figure]:
         cost[views] = 1e6 * cpu_s / len(part.truth_m) / views
         table.add_row(str(views), f"{len(part.truth_m) / cpu_s:.0f}", f"{cost[views]:.3f}")
     Console(width=110).print(table)
-    return [Figure("time per point and view, 200 views to 25", cost[200] / cost[25], "times", 1.2)]
+    return [Figure("time per point and view, 200 views relative to 25", cost[200] / cost[25], "times", 1.2)]
 
 
 PARTS: Mapping[str, Callable[[], list[Figure]]] = {

@@ -13,15 +13,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.spatial.transform import Rotation
 
 from ..core.cameras import distort
 from ..core.fisheye import distort_fisheye, fisheye_jacobian
+from ..core.geometry import cross_matrix, moved_poses
+from ..core.least_squares import DampedSearch, Damping, damped
 
 NUM_LENS = 9
 NUM_CAMERA = 15
 NUM_BOARD = 6
 MIN_DEPTH_M = 1e-3
+TINY = 1e-12
+"""On the diagonals: keeps parameters that nothing observes solvable."""
 
 
 @dataclass(frozen=True)
@@ -100,29 +103,22 @@ def adjust(
         prior: what is known about the lenses; it decides what a view saw too little of.
         free: (view, 15) bool, camera parameters that may move. Hold one camera's first six to fix the world.
         huber_px: errors beyond this count linearly.
-        tolerance: stop when an iteration lowers the cost by less than this fraction.
+        iterations: steps tried at most, with those that fail.
+        tolerance: stop when a step lowers the cost by less than this fraction.
 
     Returns:
         The adjusted scene; the given one when a corner starts behind its camera.
     """
-    damping = 1e-4
     cost = _cost(scene, sightings, corners_m, prior, huber_px)
     if np.isinf(cost):
         return scene  # a corner starts behind its camera: there is no direction to improve in
-    for _ in range(iterations):
-        system = _linearise(scene, sightings, corners_m, prior, huber_px)
-        while damping < 1e12:
-            step = _solve(system, free, damping)
-            candidate = _moved(scene, *step) if step is not None else scene
-            new_cost = _cost(candidate, sightings, corners_m, prior, huber_px) if step is not None else np.inf
-            if new_cost < cost:
-                break
-            damping *= 10
-        else:
-            return scene
-        gain, scene, cost, damping = (cost - new_cost) / cost, candidate, new_cost, max(damping / 10, 1e-10)
-        if gain < tolerance:
-            return scene
+    search, system = DampedSearch(cost, Damping(1e-4, least=1e-10, most=1e11), tolerance), None
+    for damping in search.tries(iterations):
+        system = system or _linearise(scene, sightings, corners_m, prior, huber_px)
+        step = _solve(system, free, float(damping[0]))
+        candidate = _moved(scene, *step) if step is not None else scene
+        if search.improves(_cost(candidate, sightings, corners_m, prior, huber_px) if step is not None else np.inf):
+            scene, system = candidate, None
     return scene
 
 
@@ -154,12 +150,12 @@ def rig_sigma(
     each, identity = np.arange(views), np.broadcast_to(np.eye(3), (views, 3, 3))
     # centre = -R^T t, so d centre = -R^T ([t]x w + v)
     center = np.zeros((views, 3, views, NUM_CAMERA))
-    center[each, :, each, :6] = -R.transpose(0, 2, 1) @ np.concatenate([_skew(t), identity], axis=2)
+    center[each, :, each, :6] = -R.transpose(0, 2, 1) @ np.concatenate([cross_matrix(t), identity], axis=2)
     center = center.reshape(3 * views, -1)
     turn = np.zeros((views, 3, views, NUM_CAMERA))
     turn[each, :, each, :3] = identity
     centers = -np.einsum("vji,vj->vi", R, t)
-    rigid = np.concatenate([_skew(centers - centers.mean(0)), identity], axis=2).reshape(-1, 6)
+    rigid = np.concatenate([cross_matrix(centers - centers.mean(0)), identity], axis=2).reshape(-1, 6)
     motion = np.linalg.lstsq(rigid, center, rcond=None)[0]
     center = center - rigid @ motion
     # Turning the world by a turns each camera by -R a, seen from the camera.
@@ -277,9 +273,9 @@ def _reduce(system: _System, damping: float) -> tuple[ndarray, ndarray]:
     size = len(system.camera) * NUM_CAMERA
     reduced = np.zeros((len(system.camera), NUM_CAMERA, len(system.camera), NUM_CAMERA))
     diagonal = np.arange(len(system.camera))
-    reduced[diagonal, :, diagonal, :] = _damped(system.camera, damping)
+    reduced[diagonal, :, diagonal, :] = damped(system.camera, damping, TINY)
     reduced = reduced.reshape(size, size)
-    board = _damped(system.board, damping)
+    board = damped(system.board, damping, TINY)
     eliminated = np.linalg.solve(board, system.coupling.transpose(1, 2, 0))  # (frame, 6, view*15)
     flat = system.coupling.reshape(size, -1)
     reduced = reduced - flat @ eliminated.reshape(-1, size)
@@ -298,33 +294,14 @@ def _solve(system: _System, free: ndarray, damping: float) -> tuple[ndarray, nda
         except LinAlgError:
             return None
     rhs = system.board_rhs - np.einsum("cfb,c->fb", system.coupling, step)
-    board_step = np.linalg.solve(_damped(system.board, damping), rhs[..., None])[..., 0]
+    board_step = np.linalg.solve(damped(system.board, damping, TINY), rhs[..., None])[..., 0]
     return step.reshape(free.shape), board_step
-
-
-def _damped(blocks: ndarray, damping: float) -> ndarray:
-    """Marquardt's scaling; the constant keeps parameters that nothing observes solvable."""
-    diagonal = np.einsum("nii->ni", blocks)
-    return blocks + (damping * diagonal + 1e-12)[:, None, :] * np.eye(blocks.shape[-1])
 
 
 def _moved(scene: RigEstimate, camera_step: ndarray, board_step: ndarray) -> RigEstimate:
     return replace(
         scene,
         lens=scene.lens + camera_step[:, 6:],
-        T_cam_world=_moved_pose(scene.T_cam_world, camera_step[:, :6]),
-        T_world_board=_moved_pose(scene.T_world_board, board_step),
+        T_cam_world=moved_poses(scene.T_cam_world, camera_step[:, :6]),
+        T_world_board=moved_poses(scene.T_world_board, board_step),
     )
-
-
-def _moved_pose(T: ndarray, step: ndarray) -> ndarray:
-    moved = T.copy()
-    moved[:, :3, :3] = Rotation.from_rotvec(step[:, :3]).as_matrix() @ T[:, :3, :3]
-    moved[:, :3, 3] += step[:, 3:]
-    return moved
-
-
-def _skew(v: ndarray) -> ndarray:
-    x, y, z = np.moveaxis(v, -1, 0)
-    zero = np.zeros_like(x)
-    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape, 3)

@@ -17,7 +17,7 @@ from .board import corner_positions, is_usable
 from .bundle import RigEstimate, RigSigma
 from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
-from .joint import Problem, Solution, adjust_rig, lens_prior, outer_corners
+from .joint import Problem, Solution, Solver, adjust_rig, lens_prior, outer_corners
 from .quality import board_distance_errors
 from .time_alignment import at_common_instants
 
@@ -92,6 +92,7 @@ def calibrate(
     min_frames: int = 5,
     min_shared: int = 3,
     fisheye: bool = False,
+    solver: Solver | None = None,
     where: str = "calibration",
 ) -> Calibration:
     """Calibrate lenses and poses of all views at once.
@@ -105,6 +106,7 @@ def calibrate(
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
         fisheye: the model of all lenses: OpenCV's fisheye, or its standard one.
+        solver: another bundle adjustment in place of ours.
         where: the clips, for an error to name.
 
     Raises:
@@ -133,20 +135,20 @@ def calibrate(
     while placed.sum() >= 2:
         prior = lens_prior(lens[placed], sizes_px[placed], fisheye)
         problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye)
-        solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames)
+        solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames, solver)
         index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
         if step is not None:
             view = index[step.view]
             left_out[names[view]] = (
-                f"it was moved between frames {step.before} and {step.after} of the board's clip: what it sees jumps "
-                f"by {step.px:.1f} px against the other views; use the part of the recording before or after, or film "
-                "the board again"
+                f"the camera moved between frames {step.before} and {step.after} of the board clip: its corners shift "
+                f"by {step.px:.1f} px relative to the other views; use only the part of the recording before or after, "
+                "or record the board again"
             )
             placed[view] = False
         elif solution.contradicted.any():
             for view in (v for v, bad in zip(index, solution.contradicted, strict=True) if bad):
                 left_out[names[view]] = (
-                    "most of its sightings contradict the other views; it was moved, or its clip is mirrored or not "
+                    "most of its corners contradict the other views; the camera moved, or its clip is mirrored or not "
                     "synchronized"
                 )
                 placed[view] = False
@@ -154,9 +156,9 @@ def calibrate(
             return _record(board, tuple(names), sizes_px, corners_px, placed, solution, left_out)
     why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:3])
     raise CalibrationError(
-        f"{where}: expected two views or more that see the board together in {min_shared} frames and agree, but "
-        f"found no two such among {len(names)} views{f' ({why})' if why else ''}. Move the board through the volume "
-        "that the cameras share, and check that the clips are synchronized."
+        f"{where}: expected at least two views with {min_shared} consistent frames of the board in common, but found "
+        f"none among {len(names)} views{f' ({why})' if why else ''}. Move the board through the volume that the "
+        "cameras share, and check that the clips are synchronized."
     )
 
 
@@ -169,9 +171,9 @@ def _apart(names: Sequence[str], usable: ndarray, group: ndarray, placed: ndarra
         a, b, shared = joining_pair(usable, connected, members)
         alone = len(members) == 1
         reason = (
-            f"{'it shares' if alone else listed([names[i] for i in members]) + ' share'} no {min_shared} agreeing "
+            f"{'it shares' if alone else listed([names[i] for i in members]) + ' share'} no {min_shared} consistent "
             f"frames of the board with {listed([names[i] for i in connected])}; show the board to {names[a]} and "
-            f"{names[b]} at the same time, the pair nearest to joining them ({shared} shared frames)"
+            f"{names[b]} at the same time, the closest pair ({shared} frames in common)"
         )
         reasons |= {names[view]: reason for view in members}
     return reasons
@@ -186,7 +188,7 @@ def _too_few(usable: ndarray, names: Sequence[str], min_frames: int, where: str)
             "legacy), or record the board in calibration/<view>.mp4."
         )
     return {
-        name: f"the board was found in {n} frames, needed are {min_frames}; show it to this camera for longer"
+        name: f"the board was found in {n} frames, at least {min_frames} are needed; show it to this camera for longer"
         for name, n in zip(names, count, strict=True)
         if n < min_frames
     }

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..core.atomic import write_whole
 from ..core.cameras import Cameras
 from ..core.cameras_file import write_cameras
-from ..core.store import disk_errors
 
 CAMERAS_TOML = "cameras.toml"
 
@@ -21,12 +21,9 @@ def replace_cameras(root: Path, cameras: Cameras, why: str, metadata: Mapping[st
     """
     path, messages = root / CAMERAS_TOML, []
     if path.exists():
-        with disk_errors(str(root)):
-            kept = _free_name(root, f"cameras.before-{why}", path.read_bytes())
-            if not kept.exists():
-                temporary = kept.with_name(f".{kept.name}.partial")
-                temporary.write_bytes(path.read_bytes())
-                temporary.replace(kept)
+        kept = _free_name(root, f"cameras.before-{why}", path.read_bytes())
+        if not kept.exists():
+            write_whole(kept, path.read_bytes())
         messages.append(f"{kept}: the cameras as they were")
     write_cameras(path, cameras, metadata)
     return [*messages, f"{path}: written"]

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 
 from ..core.cameras import undistort_normalised
-from ..core.fisheye import distort_fisheye, undistort_fisheye
+from ..core.fisheye import undistort_fisheye
 from . import bundle
 from .board import MIN_CORNERS
 
@@ -118,14 +118,13 @@ def first_fisheye(corners_m: ndarray, corners_px: ndarray, usable: ndarray, size
     corners_px = corners_px[spread_frames(corners_px, full, size_px, LENS_FRAMES)]
     if len(corners_px) < MIN_LENS_FRAMES:
         return None
+    sightings = bundle.Sightings.from_grid(corners_px[None])
     best, least = None, np.inf
     for relative in FISHEYE_FOCALS:
         lens = neutral_lens(relative * size_px[0], size_px)
         poses = board_poses(lens, corners_m, corners_px, np.ones(len(corners_px), bool), fisheye=True)[:, 0]
-        points = corners_m @ np.swapaxes(poses[:, :3, :3], 1, 2) + poses[:, None, :3, 3]
-        with np.errstate(invalid="ignore"):
-            xy = np.where(points[..., 2:] > 0, points[..., :2] / points[..., 2:], np.nan)
-        off_px = np.linalg.norm(distort_fisheye(xy, lens[4:]) * lens[:2] + lens[2:4] - corners_px, axis=-1)
+        scene = bundle.RigEstimate(lens[None], np.eye(4)[None], poses, fisheye=True)
+        off_px = np.linalg.norm(bundle.project(scene, sightings, corners_m) - corners_px, axis=-1)
         # A corner that the lens cannot have seen is as far off as can be.
         off_px = np.where(np.isnan(off_px) & np.isfinite(corners_px[..., 0]), np.inf, off_px)
         error = float(np.median([np.nanmedian(sighting) for sighting in off_px]))

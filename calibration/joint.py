@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -111,6 +112,19 @@ class Solution:
         return wrong.sum((1, 2)) > 0.5 * np.maximum(seen.sum((1, 2)), 1)
 
 
+class Solver(Protocol):
+    """Another bundle adjustment in place of ours; the boards' poses, wrong corners and figures are found here alike."""
+
+    @property
+    def fitted(self) -> ndarray:
+        """(15,) bool, the camera parameters that it adjusts."""
+        ...
+
+    def __call__(self, problem: Problem, scene: bundle.RigEstimate, frames: ndarray) -> tuple[ndarray, ndarray]:
+        """(view, 9) lenses and (view, 4, 4) poses adjusted to these frames, from the scene; the first is the world."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Fit:
     """Cameras adjusted to some frames."""
@@ -121,18 +135,34 @@ class _Fit:
     """With the noise that was found."""
     good: ndarray
     """(view, frame, corner) bool, corners that counted."""
+    free: ndarray
+    """(view, 15) bool, camera parameters that were adjusted."""
 
 
-def _rough_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray) -> bundle.RigEstimate:
+def _fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray, rough: bool, solver: Solver | None) -> _Fit:
+    """Cameras and boards; by another solver the cameras, and then the boards, wrong corners and noise as in ours.
+
+    `rough` says that the scene is a first guess.
+    """
+    if solver is None:
+        start = _rough_fit(problem, scene, frames, _free(scene)) if rough else scene
+        return _fine_fit(problem, start, frames, _free(scene))
+    scene = problem.scene(*solver(problem, scene, frames), frames)
+    held = np.zeros((len(scene.lens), bundle.NUM_CAMERA), bool)
+    fit = _fine_fit(problem, _rough_fit(problem, scene, frames, held), frames, held)
+    return replace(fit, free=_free(scene) & solver.fitted)
+
+
+def _rough_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray, free: ndarray) -> bundle.RigEstimate:
     """Cameras and boards from a first guess, all corners, errors counted ever more strictly."""
     for huber_px in HUBER_STEPS_PX:
         # A corner behind the camera has no useful derivative; it comes back once the poses are roughly right.
         good = np.isfinite(problem.length_px(scene, frames))
-        scene = problem.adjust(scene, frames, good, _free(scene), huber_px)
+        scene = problem.adjust(scene, frames, good, free, huber_px)
     return scene
 
 
-def _fine_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray) -> _Fit:
+def _fine_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray, free: ndarray) -> _Fit:
     """Wrong corners left out, the priors weighed by the noise that is there."""
     length = problem.length_px(scene, frames)
     # The length of a two-dimensional Gaussian error has median 1.1774 sigma; the floor lets perfect data pass.
@@ -140,8 +170,8 @@ def _fine_fit(problem: Problem, scene: bundle.RigEstimate, frames: ndarray) -> _
     good = _without_stumps(length <= reject_px)
     noise_px = _effective_noise_px(np.where(good[..., None], problem.residual_px(scene, frames), np.nan))
     problem = replace(problem, prior=replace(problem.prior, noise_px=noise_px))
-    scene = problem.adjust(scene, frames, good, _free(scene), HUBER_STEPS_PX[-1])
-    return _Fit(scene, reject_px, problem, good)
+    scene = problem.adjust(scene, frames, good, free, HUBER_STEPS_PX[-1])
+    return _Fit(scene, reject_px, problem, good, free)
 
 
 def _free(scene: bundle.RigEstimate) -> ndarray:
@@ -154,7 +184,7 @@ def _free(scene: bundle.RigEstimate) -> ndarray:
 def _rig_sigma(fit: _Fit, frames: ndarray) -> bundle.RigSigma:
     seen_px = np.where(fit.good[..., None], fit.problem.corners_px[:, frames], np.nan)
     sightings, prior = bundle.Sightings.from_grid(seen_px), fit.problem.prior
-    return bundle.rig_sigma(fit.scene, sightings, fit.problem.corners_m, prior, _free(fit.scene), prior.noise_px)
+    return bundle.rig_sigma(fit.scene, sightings, fit.problem.corners_m, prior, fit.free, prior.noise_px)
 
 
 def _judge(problem: Problem, fit: _Fit, frames: ndarray) -> Judged:
@@ -203,22 +233,32 @@ def _adjust_boards(problem: Problem, scene: bundle.RigEstimate, frames: ndarray,
     return problem.adjust(scene, frames, good, held, HUBER_STEPS_PX[-1]).T_world_board
 
 
-def adjust_rig(problem: Problem, lens: ndarray, T_cam_world: ndarray, sizes_px: ndarray, max_frames: int) -> Solution:
-    """Adjust the cameras to a choice of frames, judge them by others, add those; then the board's poses everywhere."""
+def adjust_rig(
+    problem: Problem,
+    lens: ndarray,
+    T_cam_world: ndarray,
+    sizes_px: ndarray,
+    max_frames: int,
+    solver: Solver | None = None,
+) -> Solution:
+    """Adjust the cameras to a choice of frames, judge them by others, add those; then the board's poses everywhere.
+
+    `solver` is another bundle adjustment in place of ours.
+    """
     judge = _judging_frames(problem.corners_px, max_frames)
     shown_px = np.where(judge[:, None, None], np.nan, problem.corners_px)
     chosen = _choose_frames(shown_px, sizes_px, max_frames - int(judge.sum()))
     first = T_cam_world @ np.linalg.inv(T_cam_world[0])
     first[0] = np.eye(4)  # to the last bit
     frames = np.nonzero(chosen)[0]
-    fit = _fine_fit(problem, _rough_fit(problem, problem.scene(lens, first, frames), frames), frames)
+    fit = _fit(problem, problem.scene(lens, first, frames), frames, True, solver)
     judged = _judge(problem, fit, np.nonzero(judge)[0])
 
     adjusted = chosen | judge
     poses = np.full((len(adjusted), 4, 4), np.nan)
     poses[frames], poses[judged.frames] = fit.scene.T_world_board, judged.scene.T_world_board
     frames = np.nonzero(adjusted)[0]
-    fit = _fine_fit(problem, replace(fit.scene, T_world_board=poses[frames]), frames)
+    fit = _fit(problem, replace(fit.scene, T_world_board=poses[frames]), frames, False, solver)
     poses[frames] = fit.scene.T_world_board
     others = np.nonzero(np.any(np.isfinite(problem.corners_px[..., 0]), axis=(0, 2)) & ~adjusted)[0]
     for start in range(0, len(others), max_frames):

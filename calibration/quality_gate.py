@@ -1,4 +1,4 @@
-"""The gate: a rig that is not good enough does not pass into the later stages unless it is told to."""
+"""The quality gate: a rig outside the limits stops the pipeline, unless the settings say to continue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LENS_POINT_M, TAPE = 0.02, 0.01
 
 
 def outside(held_out: HeldOut, names: Sequence[str], options: CalibrationSettings) -> list[str]:
-    """What is outside the limits, each with what was expected and found; empty for a good rig."""
+    """One sentence per limit that is exceeded, with what was expected and found; empty for a good rig."""
     complaints = []
     over = np.nan_to_num(held_out.view_px) > options.max_reprojection_px
     if over.any():
@@ -61,7 +61,7 @@ class Judge:
         without = uncalibrated(cameras)
         if len(cameras) < 2:
             raise CalibrationError(
-                f"{self.where}: expected two views or more, for one cannot see depth, but found {len(cameras)}. "
+                f"{self.where}: expected at least two views, because one gives no depth, but found {len(cameras)}. "
                 "Add the clips of another camera."
             )
         if len(without) > int(self.dead_views * len(cameras)) or len(cameras) - len(without) < 2:
@@ -70,50 +70,50 @@ class Judge:
             why = f" ({'; '.join(known[:3])})" if known else f" ({missing})"
             raise CalibrationError(
                 f"{self.where}: expected a calibration for every view, but {len(without)} of {len(cameras)} have none"
-                f"{why}. {self.advice}, or take their clips away."
+                f"{why}. {self.advice}, or remove their clips."
             )
         same = same_pose(cameras)
         if same is not None:
             raise CalibrationError(
-                f"{self.where}: expected cameras in different places, but {same[0]} and {same[1]} have the same pose. "
-                "Probably one clip, or one entry, stands there under two names: replace or remove one of them."
+                f"{self.where}: expected cameras in different positions, but {same[0]} and {same[1]} have the same "
+                "pose. Probably the same clip or file entry is present under two names: replace or remove one of them."
             )
         for known_distance in self.options.known_distances:
             self._compare(cameras, known_distance)
 
     def pass_or_stop(self, held_out: HeldOut, names: Sequence[str]) -> list[str]:
-        """Warnings about a rig outside the limits; CalibrationError where such a rig is to be stopped."""
+        """Warnings about a rig outside the limits; CalibrationError where the settings say to stop."""
         complaints = outside(held_out, names, self.options)
         if complaints and self.options.outside_limits == "stop":
             raise CalibrationError(
-                f"{self.where}: {'; '.join(complaints)}. Measure `board` in session.yaml again, film the board slower "
-                "and in more of the volume, check that the clips are synchronized; or raise the limit, or set "
-                "`outside_limits: warn` under `calibration` to go on with it."
+                f"{self.where}: {'; '.join(complaints)}. Check the board's dimensions in session.yaml, move the board "
+                "more slowly and through more of the volume, and check that the clips are synchronized. To continue "
+                "anyway, raise the limit or set `outside_limits: warn` under `calibration`."
             )
         if held_out.frames == 0:
-            complaints.append("too few frames of the board are shared to hold some out: nothing judged the cameras")
+            complaints.append("too few frames show the board in two views: none were held out, the accuracy is unknown")
         return complaints
 
     def _compare(self, cameras: Cameras, known: KnownDistance) -> None:
         unknown = [name for name in (known.first, known.second) if name not in cameras.names]
         if unknown:
             raise CalibrationError(
-                f"calibration.known_distances: expected names of views, but there is no {unknown[0]} among "
+                f"calibration.known_distances: expected view names, but there is no {unknown[0]} among "
                 f"{listed(cameras.names)}. Correct the name."
             )
         a, b = (cameras.centers_m[cameras.names.index(name)] for name in (known.first, known.second))
         found_m = float(np.linalg.norm(a - b))
         if np.isfinite(found_m) and abs(found_m - known.distance_m) > LENS_POINT_M + TAPE * known.distance_m:
             ratio = known.distance_m / found_m
-            advice = "Measure again, or correct the file's units."
+            advice = "Measure again, or correct the units of the file."
             if self.square_m is not None:
                 advice = (
-                    f"If the tape is right, the board's squares are {1e3 * self.square_m * ratio:.1f} mm and not "
-                    f"{1e3 * self.square_m:.1f} mm: measure the print and correct `board`."
+                    f"If the measured distance is right, the board's squares are {1e3 * self.square_m * ratio:.1f} mm "
+                    f"and not {1e3 * self.square_m:.1f} mm: measure the print and correct `board`."
                 )
             raise CalibrationError(
                 f"{self.where}: expected {known.first} and {known.second} to be {known.distance_m:g} m apart "
-                f"(calibration.known_distances), but they come out {found_m:.3f} m apart. {advice}"
+                f"(calibration.known_distances), but the calibration puts them {found_m:.3f} m apart. {advice}"
             )
 
 

@@ -18,6 +18,8 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from ..core.cameras import Cameras
+from ..core.geometry import Alignment, align, moved_poses
+from ..core.least_squares import DampedSearch, Damping, damped
 
 LOSS_SCALE = 3.0
 """Residuals of this many standard deviations count for a quarter of their square; far ones for nothing."""
@@ -25,6 +27,8 @@ PRIOR_SIGMA = (0.1, 0.1)
 """Radians and metres that a camera is expected to move at most: wide, it only holds what the hands leave open."""
 NOISE_FLOOR_PX = 0.2
 MIN_DEPTH_M = 1e-3
+TINY = 1e-9
+"""On the diagonals: keeps what nothing observes solvable."""
 ROUNDS, STEPS, POINT_STEPS, LAY_ROUNDS = 4, 15, 8, 10
 WIDTHS = (10.0, 3.0, 1.0)
 """A joint is settled under a wide loss first, so that it matters little where it starts."""
@@ -108,27 +112,20 @@ def lay_on(T_cam_world: ndarray, points_m: ndarray, before_m: ndarray) -> ndarra
 
     Joints and not camera centres: a camera is worst known along its axis, and the scale that matters is the one where
     the hands are. The farthest fifth is left out, again and again; the two must be near each other to begin with.
-    Source: Umeyama, PAMI 13(4), 1991.
     """
-    scale, turn, shift = 1.0, np.eye(3), np.zeros(3)
-    for _ in range(LAY_ROUNDS):
-        distance = np.linalg.norm(scale * points_m @ turn.T + shift - before_m, axis=-1)
+
+    def aligned(moved_m: ndarray) -> Alignment:
+        distance = np.linalg.norm(moved_m - before_m, axis=-1)
         near = distance <= np.percentile(distance, 80)
-        scale, turn, shift = _similarity(points_m[near], before_m[near])
+        return align(points_m[near], before_m[near], scaled=True)
+
+    found = aligned(points_m)
+    for _ in range(LAY_ROUNDS - 1):
+        found = aligned(found.apply(points_m))
     out = T_cam_world.copy()
-    out[:, :3, :3] = T_cam_world[:, :3, :3] @ turn.T
-    out[:, :3, 3] = scale * T_cam_world[:, :3, 3] - np.einsum("vij,j->vi", out[:, :3, :3], shift)
+    out[:, :3, :3] = T_cam_world[:, :3, :3] @ found.R.T
+    out[:, :3, 3] = found.scale * T_cam_world[:, :3, 3] - np.einsum("vij,j->vi", out[:, :3, :3], found.shift)
     return out
-
-
-def _similarity(points_b: ndarray, points_a: ndarray) -> tuple[float, ndarray, ndarray]:
-    """Scale, rotation (3, 3) and shift (3,) that take points b (n, 3) nearest to points a."""
-    mean_b, mean_a = points_b.mean(0), points_a.mean(0)
-    u, s, vt = np.linalg.svd((points_b - mean_b).T @ (points_a - mean_a))
-    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
-    turn = vt.T * flip @ u.T
-    scale = float((s * flip).sum() / ((points_b - mean_b) ** 2).sum())
-    return scale, turn, mean_a - scale * turn @ mean_b
 
 
 def _project(T: ndarray, seen: Observations, points: ndarray) -> tuple[ndarray, ndarray, ndarray]:
@@ -147,21 +144,15 @@ def _adjust(
     """Levenberg-Marquardt from the given poses and joints; without a free view every joint moves by itself."""
     any_free = bool(free.any())
     # One damping for all when the cameras couple the joints, one for each when nothing does.
-    damping = np.full(1 if any_free else len(points), 1e-3)
     cost = _costs(T, prior, points, seen, sigma_px, any_free)
-    for _ in range(STEPS if any_free else POINT_STEPS):
+    search = DampedSearch(cost, Damping(1e-3, least=1e-9, most=1e9), 1e-6, together=True)
+    for damping in search.tries(STEPS if any_free else POINT_STEPS):
         step, moves = _step(T, prior, points, seen, sigma_px, free, damping)
-        T_new, points_new = _moved(T, step), points + moves
-        new = _costs(T_new, prior, points_new, seen, sigma_px, any_free)
-        better = new < cost
-        gain = float(((cost - new)[better]).sum() / max(cost.sum(), 1e-12))
-        if any_free:
-            T, points = (T_new, points_new) if better[0] else (T, points)
-        else:
-            points = np.where(better[:, None], points_new, points)
-        cost, damping = np.where(better, new, cost), np.where(better, damping / 10, damping * 10).clip(1e-9, 1e9)
-        if better.all() and gain < 1e-6:
-            break
+        T_new, points_new = moved_poses(T, step), points + moves
+        better = search.improves(_costs(T_new, prior, points_new, seen, sigma_px, any_free))
+        # With a free view there is one answer for all joints.
+        points = np.where(better[:, None], points_new, points)
+        T = np.where(better.all(), T_new, T) if any_free else T
     return T, points
 
 
@@ -194,7 +185,7 @@ def _step(
     weighted = (d_point * weight[..., None, None]).reshape(count, rows, 3).transpose(0, 2, 1)
     H_point = weighted @ d_point.reshape(count, rows, 3)
     g_point = (weighted @ residual.reshape(count, rows, 1))[..., 0]
-    H_point = H_point + _damp(np.einsum("pii->pi", H_point), damping[:, None])
+    H_point = damped(H_point, damping, TINY)
     if not free.any():
         return np.zeros((len(T), 6)), -np.linalg.solve(H_point, g_point[..., None])[..., 0]
     d_camera = np.concatenate([np.cross(turned[..., None, :], d_inside), d_inside], axis=-1)[:, free]
@@ -206,7 +197,7 @@ def _step(
     prior_weight = 1 / np.repeat(PRIOR_SIGMA, 3) ** 2
     H_camera = H_camera + np.diag(prior_weight)
     g_camera = g_camera + _away(T, prior)[free] * np.sqrt(prior_weight)
-    H_camera = H_camera + _damp(np.einsum("vii->vi", H_camera), damping)
+    H_camera = damped(H_camera, damping, TINY)
     W = (weighted.transpose(0, 1, 3, 2) @ d_point[:, free]).reshape(count, 6 * views, 3)
     inverse = np.linalg.inv(H_point)
     through = W @ inverse
@@ -220,15 +211,3 @@ def _step(
     step[free] = solved.reshape(views, 6)
     rest = -g_point - solved @ W
     return step, (inverse @ rest[..., None])[..., 0]
-
-
-def _damp(diagonal: ndarray, damping: ndarray) -> ndarray:
-    """Marquardt's scaling; the constant keeps what nothing observes solvable."""
-    return (damping * diagonal + 1e-9)[..., None] * np.eye(diagonal.shape[-1])
-
-
-def _moved(T: ndarray, step: ndarray) -> ndarray:
-    moved = T.copy()
-    moved[:, :3, :3] = Rotation.from_rotvec(step[:, :3]).as_matrix() @ T[:, :3, :3]
-    moved[:, :3, 3] += step[:, 3:]
-    return moved

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import tyro
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
@@ -15,37 +14,41 @@ World = Literal["first-camera", "board", "gravity"]
 
 @settings(frozen=True, config=STRICT)
 class KnownDistance:
-    """Two cameras whose distance was measured."""
+    """A measured distance between two cameras."""
 
     first: str
-    """Name of a view."""
+    """Name of the first view."""
     second: str
-    """Name of the other."""
+    """Name of the second view."""
     distance_m: Annotated[float, Field(gt=0)]
-    """From lens to lens, metres; two centimetres and one percent are allowed for."""
+    """Distance between the lenses, metres. Tolerance: 2 cm plus 1 %."""
 
 
 @settings(frozen=True, config=STRICT)
 class CalibrationSettings:
-    """How the cameras are calibrated from the board, and how good they must be."""
+    """Camera calibration from the board, and the accuracy it must reach."""
 
     lens: Literal["pinhole", "fisheye"] = "pinhole"
-    """Model of all lenses: OpenCV's with five coefficients, for fields of view up to about 100 degrees; or its fisheye,
-    beyond."""
+    """Lens model of all cameras: `pinhole` is OpenCV's with five distortion coefficients, for fields of view up to
+    about 100 degrees; `fisheye` is OpenCV's fisheye model, for wider ones."""
+    solver: Literal["handpipe", "aniposelib"] = "handpipe"
+    """Bundle adjustment: `handpipe`, or `aniposelib` for comparison, from the same start and the same corners.
+    aniposelib fits one focal length and k1 per camera, and is slower."""
     max_frames: Annotated[int, Field(ge=10)] = 300
-    """Frames in the joint adjustment, chosen so that every view's sightings are spread widely."""
+    """Maximum number of frames in the bundle adjustment, chosen to cover the image of every view."""
     min_frames: Annotated[int, Field(ge=3)] = 5
-    """A view that saw the board in fewer frames stays without a calibration."""
+    """Minimum number of frames with a visible board; a view with fewer is not calibrated."""
     max_reprojection_px: Annotated[float, Field(gt=0)] = 3.0
-    """Limit of each view's RMS error over held-out corners of the board, pixels."""
+    """Maximum RMS reprojection error of each view on held-out board corners, pixels."""
     max_distance_mm: Annotated[float, Field(gt=0)] = 2.0
-    """Limit of the RMS error of distances between held-out corners, triangulated, millimetres."""
+    """Maximum RMS error of distances between triangulated held-out board corners, millimetres."""
     outside_limits: Literal["stop", "warn"] = "stop"
-    """What becomes of a calibration outside these limits: an error, or a warning and on with it."""
+    """Action if a limit is exceeded: `stop` with an error, or `warn` and continue."""
     world: World = "first-camera"
-    """Where the world is: the first calibrated camera; the board in `world_frame`; or `gravity`, the same board as it
-    lies on a table, face up, with z up. A supplied cameras.toml brings its own world."""
+    """World coordinates: `first-camera` (the first calibrated camera), `board` (the board in frame `world_frame`), or
+    `gravity` (the board in that frame, lying face up on a table; z is up). Ignored if cameras.toml is supplied."""
     world_frame: Annotated[int, Field(ge=0)] = 0
-    """Which frame of the board's clips, for `board` and `gravity`."""
-    known_distances: Annotated[tuple[KnownDistance, ...], tyro.conf.Suppress] = ()
-    """Distances between cameras that were measured: a board of another size than stated contradicts them."""
+    """Frame of the board clips that defines the world, for `board` and `gravity`."""
+    known_distances: tuple[KnownDistance, ...] = ()
+    """Measured distances between cameras, which reveal a wrong board size: [{first: VIEW, second: VIEW,
+    distance_m: METRES}]."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from ..core.atomic import write_whole
 from ..core.board import Board
 from ..core.cameras_file import check_metres, format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
@@ -19,7 +20,9 @@ from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
 from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.schema import read_cameras as stored_cameras
-from ..core.store import Store, digest, disk_errors
+from ..core.store import Store, digest
+from . import aniposelib_solver
+from .aniposelib_solver import AniposelibSolver
 from .board import detect_board, is_usable, num_corners
 from .calibrate import calibrate
 from .checks import weak_views
@@ -34,6 +37,10 @@ NOTES = "_calibration"
 """Group whose attributes carry what the solver has to say to the `cameras` group's own."""
 BOARD_CODE, CAMERAS_CODE = 2, 2
 """Raised when the same input would give other numbers."""
+ANIPOSELIB_NOTICE = (
+    "aniposelib adjusts one focal length and k1 per camera; the principal points stay at the image centres. "
+    "Expect about 20 s for 8 cameras and minutes for 50"
+)
 MAX_HINTS = 3
 """Clips that are looked at again to say why the board was not found."""
 
@@ -125,6 +132,7 @@ class SolveCameras:
             max_frames=self.options.max_frames,
             min_frames=self.options.min_frames,
             fisheye=self.options.lens == "fisheye",
+            solver=AniposelibSolver(self.judge.where) if self.options.solver == "aniposelib" else None,
             where=self.judge.where,
         )
         options = self.options
@@ -224,16 +232,24 @@ def cameras_plan(
         dead_views: share of the views that may stay without a calibration.
     """
     sizes = np.array([clip.size_px for clip in session.clips])
+    notice, code, solver = "", {}, {}
     known = [asdict(distance) for distance in options.known_distances]  # a list: what JSON gives back
     if supplied is None:
         folder = next(iter(session.board_clips.values())).path.parent
-        advice = "Show them the board, supply their calibration in cameras.toml"
+        advice = "Show the board to them, supply their calibration in cameras.toml"
         judge = Judge(str(folder), dead_views, advice, options, board.square_m)
         time_s = session.board_timeline.time_s
         if not (np.fmax.reduce(time_s) > np.fmin.reduce(time_s)).any():  # They pass over NaN without a word.
             time_s = None  # All at once; when, does not matter.
         task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, read, options, judge)
         chosen = {**asdict(options), "known_distances": known}
+        if chosen["solver"] == "handpipe":
+            del chosen["solver"]  # So that stores from before this setting are not computed again.
+        else:
+            notice = ANIPOSELIB_NOTICE
+            version = aniposelib_solver.installed_version()
+            code = {"aniposelib": f"{version}, adapter {aniposelib_solver.CODE}"}
+            solver = {"solver": f"aniposelib {version}"}
         inputs: dict[str, Any] = {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
         if time_s is not None:
             inputs["times"] = hashlib.sha256(time_s.tobytes()).hexdigest()
@@ -252,11 +268,13 @@ def cameras_plan(
             "settings": {**chosen, "dead_views": dead_views},
             "inputs": {**inputs, "views": list(session.views)},
             "code": CAMERAS_CODE,
+            **code,
         },
-        attrs={"source": "board" if supplied is None else supplied.name},
+        attrs={"source": "board" if supplied is None else supplied.name, **solver},
         coords={"view": (("view",), np.array(session.views, object))},
     )
-    return Plan(group, [task], {(0,): 1}, "rig", partial(summarize, board=board if supplied is None else None))
+    figures = partial(summarize, board=board if supplied is None else None)
+    return Plan(group, [task], {(0,): 1}, "rig", figures, notice)
 
 
 def summarize(store: Store, board: Board | None) -> dict[str, Any]:
@@ -296,10 +314,7 @@ def publish(session: Session, store: Store, hashes: Mapping[str, str]) -> None:
         return
     # Remembered before the file appears: a file that is ours must never be taken for one that was supplied.
     store.set_attrs("_written", cameras_toml=sorted({*_written(store), sha}))
-    with disk_errors(str(path)):
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_bytes(text)
-        temporary.replace(path)
+    write_whole(path, text)
 
 
 def _written(store: Store) -> set[str]:

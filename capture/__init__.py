@@ -1,1 +1,1 @@
-"""Session on disk, video reading, time, 2D detection, and the synthetic rig."""
+"""Session folders, video reading, the timeline of a recording, and 2D hand detection."""

@@ -1,4 +1,4 @@
-"""Detection in a crop about a hand whose place in the image is known from other views."""
+"""Detection in a crop around a hand whose position in the image is known from other views."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def crop_matrix(hand_px: ndarray, scale: float, size_px: int) -> ndarray:
 
 
 def paint_over(crop: ndarray, own_px: ndarray, other_px: ndarray) -> None:
-    """Grey out what is nearer to the other hand's bones than to this hand's, in place.
+    """Paint over pixels that are closer to the other hand's bones than to this hand's, in place.
 
     Args:
         crop: (size, size, 3) uint8.
-        own_px: (21, 2) joints of the hand that is looked for, in the crop.
+        own_px: (21, 2) joints of the wanted hand, in the crop.
         other_px: (21, 2) joints of the other hand, in the crop; nothing is painted where one of them is unknown.
     """
     if not (np.isfinite(other_px).all() and np.isfinite(own_px).all()):
@@ -61,7 +61,7 @@ def _distance_to_bones(hand_px: ndarray, size_px: int) -> ndarray:
     """(size, size) float32 pixels to the nearest bone, the forearm's beginning among them."""
     canvas = np.full((size_px, size_px), 255, np.uint8)
     forearm = hand_px[_WRIST] + _FOREARM * (hand_px[_WRIST] - hand_px[_MIDDLE])
-    # Far outside, where OpenCV's integers end, it does not matter where exactly.
+    # Clip coordinates far outside to OpenCV's integer range; their exact position does not matter.
     points = np.clip(np.round(np.vstack([hand_px, forearm])), -8 * size_px, 8 * size_px).astype(int).tolist()
     for a, b in [*BONES.tolist(), *_WEB, (_WRIST, NUM_JOINTS)]:
         cv2.line(canvas, points[a], points[b], 0, 1)
@@ -71,19 +71,19 @@ def _distance_to_bones(hand_px: ndarray, size_px: int) -> ndarray:
 def detect_in_crop(
     detector: Detector, image_bgr: ndarray, hands_px: ndarray, hand: int, crop_scale: float, crop_px: int
 ) -> tuple[ndarray, float, float]:
-    """What the detector finds in a crop about one hand.
+    """Run the detector on a crop around one hand.
 
     Args:
         detector: any.
         image_bgr: (height, width, 3) uint8.
         hands_px: (hand, 21, 2) where the hands are expected, NaN where unknown.
-        hand: which one is looked for.
+        hand: the wanted hand.
         crop_scale: side of the crop, in sizes of the hand.
         crop_px: side of the crop as the detector sees it.
 
     Returns:
-        (21, 2) pixels of the image, score, probability of a right hand: of the finding nearest to the hand. NaN, 0 and
-        NaN when there is none.
+        (21, 2) pixels of the image, score, and probability of a right hand, for the candidate nearest to the hand. NaN,
+        0 and NaN if there is none.
     """
     M = crop_matrix(hands_px[hand], crop_scale, crop_px)
     crop = cv2.warpAffine(image_bgr, M, (crop_px, crop_px), flags=cv2.INTER_LINEAR)
@@ -102,7 +102,7 @@ def detect_in_crop(
 
 @dataclass(frozen=True)
 class CropDetector:
-    """A detector that is told where to look. Made in the process that uses it; only the settings travel."""
+    """Detection around expected hands. The detector is created in the process that uses it; only settings are sent."""
 
     detection: DetectionSettings
     crop_scale: float

@@ -1,4 +1,4 @@
-"""The `detect` stage: clips to 2D candidates of every view and frame."""
+"""The `detect` stage: 2D hand candidates in every view and frame."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .settings import DetectionSettings
 
 GROUP = "detections"
 CODE = 1
-"""Raised when the same clip would give other numbers."""
+"""Version of this code. Increase it when results change for the same clip."""
 
 
 @dataclass(frozen=True)
 class KeepTime:
-    """The session's clock, so that later stages find it in the store."""
+    """Task that writes the session's timeline to the store, for later stages."""
 
     session: Session
     units: Sequence[Unit] = ((0,),)
@@ -38,7 +38,7 @@ class KeepTime:
 
 
 def timeline_plan(session: Session) -> Plan:
-    """The `timeline` group. Apart from `detections`, for another clock does not change what a picture shows."""
+    """The plan of the `timeline` group, separate from `detections`: changed timestamps do not invalidate detections."""
     views, frames = session.timeline.source_frame.shape
     group = group_spec(
         "timeline",
@@ -61,12 +61,12 @@ def timeline_plan(session: Session) -> Plan:
 
 @dataclass(frozen=True)
 class DetectView:
-    """One view: its clip is decoded once, from the first missing chunk to the last."""
+    """Task for one view. Its clip is decoded once, from the first missing chunk to the last."""
 
     frames: ViewFrames
     options: DetectionSettings
     version: str
-    """Of the detector, as the fingerprint has it."""
+    """Version of the detector, as in the fingerprint."""
 
     @property
     def units(self) -> Sequence[Unit]:
@@ -78,7 +78,7 @@ class DetectView:
         if here != self.version:
             raise ConfigError(
                 f"detector '{self.options.detector}': expected {self.version} on every worker, but found {here}. "
-                "Install the same there."
+                "Install the same version on every worker."
             )
         for unit, found in self.frames.look(todo, detector.detect):
             yield unit, self._blocks(found)
@@ -97,7 +97,7 @@ class DetectView:
 
 
 def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str], chunk_frames: int) -> Plan:
-    """What detection has to do for a session.
+    """The plan of the `detections` group for a session.
 
     Args:
         session: the clips.
@@ -118,7 +118,7 @@ def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str]
         sizes={"view": views, "frame": frames, "candidate": options.candidates},
         unit={"view": 1, "frame": chunk},
         fingerprint={
-            # The model counts by its content, among the inputs, wherever it lies.
+            # The model is identified by its content, not by its path.
             "settings": {**asdict(options), "model": None},
             "inputs": {**hashes, "detector": version, "timeline": session.timeline.digest()},
             "code": CODE,

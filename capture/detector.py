@@ -1,4 +1,4 @@
-"""2D hand detectors: one small protocol, found by name among the installed packages, and MediaPipe behind it."""
+"""2D hand detectors: the protocol, the lookup of installed detectors by name, and the MediaPipe detector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .mediapipe_model import resolve
 from .settings import DetectionSettings
 
 ENTRY_POINTS = "handpipe.detectors"
-"""The group in which a package announces its detectors: `name = "module:Class"`."""
+"""Entry-point group in which a package registers its detectors: `name = "module:Class"`."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class InstalledDetector:
-    """A detector as the installed packages offer it."""
+    """A detector that an installed package registers."""
 
     name: str
     version: str
-    """Package and version: results of another one count as other results."""
+    """Package and version. Results of another version are recomputed."""
     make: Callable[[DetectionSettings], Detector]
 
     def model(self, options: DetectionSettings) -> Path | None:
-        """The file of its model, if it has one. Raises ModelError when the configured one is not there."""
+        """Path of its model file, if it has one. Raises ModelError if the configured file does not exist."""
         find = getattr(self.make, "model", None)
         if find is not None:
             return Path(find(options))
@@ -70,13 +70,13 @@ class InstalledDetector:
         if path is not None and not path.is_file():
             raise ModelError(
                 f"{path}: expected the model of the detector '{self.name}', but there is no such file. "
-                "Correct `model` under `detection`."
+                "Correct `detection.model`."
             )
         return path
 
 
 def find_detector(name: str) -> InstalledDetector:
-    """The installed detector of that name.
+    """Return the installed detector with this name.
 
     Raises:
         ConfigError: no package, or more than one, registers the name.
@@ -85,18 +85,18 @@ def find_detector(name: str) -> InstalledDetector:
     offers = entry_points(group=ENTRY_POINTS)
     found = [offer for offer in offers if offer.name == name]
     if len(found) != 1:
-        what = "none" if not found else " and ".join(sorted(_package(offer) for offer in found))
-        known = ", ".join(sorted({offer.name for offer in offers})) or "none: install handpipe again, it brings one"
+        what = "no package" if not found else " and ".join(sorted(_package(offer) for offer in found))
+        known = ", ".join(sorted({offer.name for offer in offers})) or "none: reinstall handpipe, which includes one"
         raise ConfigError(
-            f"'detection.detector': expected the name of one installed detector ({known}), but {what} registers "
-            f"'{name}' in the entry-point group {ENTRY_POINTS}. Correct the name, or install the package that has it."
+            f"'detection.detector': expected the name of one installed detector ({known}), but '{name}' is registered "
+            f"by {what} in the entry-point group {ENTRY_POINTS}. Correct the name, or install the package that has it."
         )
     try:
         made_by = found[0].load()
     except (ImportError, AttributeError) as error:
         raise ModelError(
-            f"detector '{name}' of {_package(found[0])}: expected {found[0].value} to be its class, but it cannot be "
-            f"imported ({error}). Install what it needs, or use another detector."
+            f"detector '{name}' of {_package(found[0])}: expected the class {found[0].value}, but it cannot be "
+            f"imported ({error}). Install its dependencies, or use another detector."
         ) from error
     say = getattr(made_by, "version", None)
     return InstalledDetector(name, _package(found[0]) if say is None else str(say()), made_by)
@@ -107,16 +107,16 @@ def _package(offer: EntryPoint) -> str:
 
 
 class MediaPipeDetector:
-    """MediaPipe's HandLandmarker on single images: no tracking, so that an image's result depends on it alone."""
+    """MediaPipe's HandLandmarker on single images, without tracking: each result depends on its image only."""
 
     @staticmethod
     def version() -> str:
-        """MediaPipe's: handpipe's own says little of what is found."""
+        """MediaPipe's version, because it determines the results."""
         return f"mediapipe {version_of('mediapipe')}"
 
     @staticmethod
     def model(options: DetectionSettings) -> Path:
-        """The bundle; built if it is not there. Raises ModelError."""
+        """Path of the model bundle; it is built if it does not exist. Raises ModelError."""
         return resolve(options.model)
 
     def __init__(self, options: DetectionSettings) -> None:
@@ -136,13 +136,13 @@ class MediaPipeDetector:
                 )
             except (RuntimeError, ValueError) as error:
                 raise ModelError(
-                    f"{path}: expected a hand landmark model for MediaPipe, but it refused the file ({error}). "
-                    "Correct `model` under `detection`, or leave it out to use the standard one."
+                    f"{path}: expected a MediaPipe hand landmark model, but MediaPipe cannot load the file ({error}). "
+                    "Correct `detection.model`, or remove it to use the standard model."
                 ) from error
-            # The first image makes the native library print its greetings: better now than over a progress bar.
+            # The first image makes the native library print messages. Do it now, not during a progress bar.
             self.detect(np.zeros((64, 64, 3), np.uint8))
-        # MediaPipe closes through a thread pool, which is gone when the interpreter comes down: without a handle it
-        # does not try, and the process's end frees the memory.
+        # MediaPipe closes through a thread pool that no longer exists at interpreter shutdown. Without a handle it does
+        # not try to close, and the end of the process frees the memory.
         atexit.register(setattr, self._landmarker, "_handle", None)
 
     def detect(self, image_bgr: ndarray) -> Candidates:
@@ -162,17 +162,17 @@ class MediaPipeDetector:
 
 @cache
 def make_detector(options: DetectionSettings) -> Detector:
-    """The detector of these settings, its results checked; one for each process. Raises as `find_detector` does."""
+    """The detector of these settings, with checked results; one per process. Raises as `find_detector` does."""
     installed = find_detector(options.detector)
     return CheckedDetector(f"detector '{installed.name}' ({installed.version})", installed.make(options))
 
 
 @dataclass(frozen=True)
 class CheckedDetector:
-    """A detector of whose results one can be sure: nothing else ever reaches the store."""
+    """A detector that validates its results, so that only valid candidates reach the store."""
 
     name: str
-    """For messages."""
+    """Name for messages."""
     detector: Detector
 
     def detect(self, image_bgr: ndarray) -> Candidates:
@@ -181,12 +181,12 @@ class CheckedDetector:
         height, width = image_bgr.shape[:2]
         complaint = complaint_about(found, np.array([width, height]))
         if complaint is not None:
-            raise ModelError(f"{self.name}: {complaint} in an image of {width}x{height}. Mend it, or use another one.")
+            raise ModelError(f"{self.name}: {complaint} in an image of {width}x{height}. Fix or replace the detector.")
         return found
 
 
 def complaint_about(found: Any, size_px: ndarray) -> str | None:
-    """What is wrong with a detector's result, as `expected ..., but got ...`; None when nothing is.
+    """Describe what is wrong with a detector's result, as `expected ..., but got ...`; None if it is valid.
 
     Args:
         found: what should be `Candidates`.

@@ -1,4 +1,4 @@
-"""Looking at every frame of a clip once, chunk by chunk: what detection and the board's search have in common."""
+"""Decoding every frame of a clip once, chunk by chunk. Shared by hand detection and board detection."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""MediaPipe's hand landmark model: found, or built from the wheel that still carries it.
+"""MediaPipe's hand landmark model: located, or extracted from an older mediapipe wheel.
 
-MediaPipe from 0.10.30 on ships no model. The Tasks API reads a bundle: a zip, stored and not deflated, of a palm
-detector and a landmark network. Both lie in the wheel of mediapipe 0.10.21 (Apache-2.0), which any Python package
-index serves; the bundle is made from it once and kept in the user's cache.
+MediaPipe 0.10.30 and later contain no model. The Tasks API reads a bundle: an uncompressed zip of a palm detector and a
+landmark network. Both are in the wheel of mediapipe 0.10.21 (Apache-2.0), which Python package indexes provide. The
+bundle is created from it once and kept in the user's cache.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..core.errors import ModelError
-from ..core.store import disk_errors
+from ..core.atomic import appearing
+from ..core.errors import ModelError, disk_errors
 
 WHEEL = "mediapipe==0.10.21"
 
@@ -42,15 +42,15 @@ def resolve(configured: str | None = None) -> Path:
     """Path of the model bundle: the configured one, else the cached one, else built now.
 
     Raises:
-        ModelError: the configured file is not a model bundle, or the wheel cannot be had.
+        ModelError: the configured file is not a model bundle, or the wheel cannot be downloaded.
     """
     if configured is not None:
         path = Path(configured).expanduser()
         if not path.is_file() or not zipfile.is_zipfile(path):
             raise ModelError(
                 f"{path}: expected a MediaPipe .task bundle, but found "
-                f"{'another kind of file' if path.exists() else 'no file'}. Correct `model` under `detection`, or "
-                "leave it out to use the standard one."
+                f"{'another kind of file' if path.exists() else 'no file'}. Correct `detection.model`, or remove it "
+                "to use the standard model."
             )
         return path
     path = cache_folder() / "hand_landmarker.task"
@@ -67,10 +67,10 @@ def build(path: Path) -> None:
         result = subprocess.run([*command, "--dest", folder, WHEEL], capture_output=True, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode != 0 or not wheels:
-            reason = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            reason = (result.stderr.strip().splitlines() or ["pip printed no message"])[-1]
             raise ModelError(
                 f"{path}: expected to build the hand model from the wheel {WHEEL}, but pip could not download it "
-                f"({reason}). Connect to a package index, or set `model` under `detection` to a hand_landmarker.task."
+                f"({reason}). Connect to a package index, or set `detection.model` to a hand_landmarker.task file."
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             parts = {name: wheel.read(member) for name, (member, _) in PARTS.items()}
@@ -79,14 +79,11 @@ def build(path: Path) -> None:
             if found != PARTS[name][1]:
                 raise ModelError(
                     f"{WHEEL}: expected {name} with SHA-256 {PARTS[name][1]}, but found {found}. "
-                    "The package index served something else: use another one."
+                    "The package index provides a different file: use another index."
                 )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as bundle:
+        with appearing(path) as place, zipfile.ZipFile(place, "w", zipfile.ZIP_STORED) as bundle:
             for name, content in parts.items():
                 bundle.writestr(zipfile.ZipInfo(name), content)
-        temporary.replace(path)
 
 
 def _genuine(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""A session on disk: which clips there are, which belong together, and what is wrong with them."""
+"""Session folders: the clips of a recording, their synchronisation, and checks for unusable clips."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CONTENT = "_content"
 
 
 def read_session(root: Path, options: CaptureSettings, fps: float | None = None) -> Session:
-    """Look at every clip of a session folder.
+    """Open a session folder and check every clip.
 
     Args:
         root: the folder.
-        options: what makes a session.
+        options: settings of capture.
         fps: frames per second, where the clips' headers are not to be trusted.
 
     Raises:
@@ -40,7 +40,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         found = "no such folder" if not root.exists() else "no folder `videos` in it"
         raise SessionError(
             f"{root}: expected a session folder with one clip per camera in {videos}, but found {found}. "
-            "docs/sessions.md shows the layout."
+            "Create the folder as described in docs/sessions.md."
         )
     paths = find_clips(videos)
     if not paths:
@@ -93,7 +93,7 @@ def _rate(timestamps: Path, timeline: Timeline) -> float:
     fps = timeline.fps()
     if not math.isfinite(fps) and timeline.frames > 1:
         raise SessionError(
-            f"{timestamps}: expected frame_time to grow with sync_index, but it stands still. "
+            f"{timestamps}: expected frame_time to increase with sync_index, but it is constant. "
             "Write the time of each frame in seconds, or set `fps`."
         )
     return fps if math.isfinite(fps) else 1.0
@@ -140,15 +140,15 @@ def _unlike(clip: Clip, what: str, usual: Any, others: str) -> str:
     }[what]
     found = {"size": clip.size_px, "length": clip.frames, "rate": clip.fps}[what]
     advice = {
-        "size": "Record all views alike, or set `mixed_sizes: true` under `capture` if the cameras really differ.",
-        "length": "Trim the clips to the same instants, or supply timestamps.csv.",
-        "rate": "Record all views alike, supply timestamps.csv, or set `fps` if the header is wrong.",
+        "size": "Record all views with the same size, or set `capture.mixed_sizes: true` if the cameras differ.",
+        "length": "Trim the clips to the same length, or add a timestamps.csv.",
+        "rate": "Record all views at the same rate, add a timestamps.csv, or set `fps` if the header is wrong.",
     }[what]
     return f"{clip.path}: expected {show(usual)} like {others}, but found {show(found)}. {advice}"
 
 
 def _judge(root: Path, problems: Mapping[str, str], views: int, options: CaptureSettings) -> None:
-    """A few dead cameras are left out; more are the user's to mend."""
+    """Leave out a few unusable views with a warning; raise SessionError if there are more."""
     if len(problems) > int(options.dead_views * views):
         text = "; ".join(problems.values()) if len(problems) < 4 else "; ".join(list(problems.values())[:3]) + "; ..."
         if len(problems) > 1:
@@ -157,7 +157,7 @@ def _judge(root: Path, problems: Mapping[str, str], views: int, options: Capture
 
 
 def content_hashes(store: Store, paths: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files, by the names given. Remembered in the store under size and modification time."""
+    """SHA-256 of files, by the names given. Cached in the store by size and modification time."""
     known: dict[str, list[Any]] = store.attrs(CONTENT).get("sha256", {})
 
     def one(item: tuple[str, Path]) -> tuple[str, list[Any]]:

@@ -12,25 +12,25 @@ from ..core.settings import STRICT, Confidence
 
 @settings(frozen=True, config=STRICT)
 class CaptureSettings:
-    """What makes a set of clips a session."""
+    """Requirements on the clips of a session."""
 
     dead_views: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Share of the views that may be unusable: they are left out with a warning. More than that is an error."""
+    """Maximum share of unusable views (0 to 1). They are left out with a warning; more than this is an error."""
     mixed_sizes: bool = False
-    """Whether the rig mixes cameras of different resolution."""
+    """Allow cameras of different resolution."""
 
 
 @settings(frozen=True, config=STRICT)
 class DetectionSettings:
-    """How hands are found in an image."""
+    """Detection of 2D hands in images."""
 
     detector: str = "mediapipe"
-    """Which detector finds them: a name that an installed package registers in the group `handpipe.detectors`."""
+    """Detector, by its name in the entry-point group `handpipe.detectors` of an installed package."""
     model: str | None = None
-    """Path of the detector's model; for MediaPipe a .task bundle. None is its standard model."""
+    """Path of the detector's model file; for MediaPipe a .task bundle. None: the detector's default model."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 2
-    """Hands looked for in each image."""
+    """Maximum number of hands per image."""
     min_detection: Confidence = 0.3
-    """Confidence below which the palm detector's finding is dropped. Low, for geometry sorts out what is no hand."""
+    """Minimum confidence of the palm detector (0 to 1). Low, because triangulation rejects false detections."""
     min_presence: Confidence = 0.5
-    """Confidence below which the landmark network's finding is dropped."""
+    """Minimum confidence of the landmark network (0 to 1)."""

@@ -1,4 +1,4 @@
-"""Which frames of which clips belong to the same instant."""
+"""The timeline of a recording: which frames of the clips belong to the same instant."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequen
     if silent:
         raise SessionError(
             f"{path}: expected rows for every clip, but found none for {', '.join(silent)}. "
-            "Add their rows, or take the clips away."
+            "Add rows for these clips, or remove the clips."
         )
     first_sync, offset = min(row[0] for row in rows), _clip_start(path, rows, view_of, clip_frames)
     instants = max(row[0] for row in rows) - first_sync + 1
@@ -67,8 +67,8 @@ def read_timestamps(path: Path, clip_frames: Mapping[str, int], left_out: Sequen
     for name, frames, times in zip(names, source, time_s, strict=True):
         if (np.diff(frames[frames >= 0]) < 0).any() or (np.diff(times[frames >= 0]) < 0).any():
             raise SessionError(
-                f"{path}: expected frame_index and frame_time of {name} to grow with sync_index, but one goes back. "
-                "Sort out the rows of this camera."
+                f"{path}: expected frame_index and frame_time of {name} to increase with sync_index, but one "
+                "decreases. Correct the rows of this camera."
             )
     return Timeline(source, time_s - np.nanmin(time_s), timestamps=True)
 
@@ -81,7 +81,7 @@ def _clip_start(path: Path, rows: Sequence[Row], view_of: Mapping[str, str], cli
         if highest[name] - offset >= frames:
             raise SessionError(
                 f"{path}: expected frame_index to stay below the {frames} frames of clip {name}, but found "
-                f"{highest[name]} (counting from {offset}). The file and the clip belong to different recordings."
+                f"{highest[name]} (counting from {offset}). Use the file and the clip of the same recording."
             )
     return offset
 
@@ -93,15 +93,17 @@ def _read_rows(path: Path) -> list[Row]:
             found = tuple(reader.fieldnames or ())
             if not set(COLUMNS) <= set(found):
                 raise SessionError(
-                    f"{path}: expected the columns {', '.join(COLUMNS)}, but found {', '.join(found) or 'nothing'}."
+                    f"{path}: expected the columns {', '.join(COLUMNS)}, but found {', '.join(found) or 'nothing'}. "
+                    "Rename or add the columns."
                 )
             rows = [_row(path, line, row) for line, row in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SessionError(
-            f"{path}: expected a text file with one row per frame, but it cannot be read ({error})."
+            f"{path}: expected a text file with one row per frame, but it cannot be read ({error}). "
+            "Save it as UTF-8 text with commas."
         ) from error
     if not rows:
-        raise SessionError(f"{path}: expected at least one row, but there is none. Remove the file or fill it.")
+        raise SessionError(f"{path}: expected at least one row, but found none. Remove the file or add rows.")
     return rows
 
 
@@ -114,13 +116,13 @@ def _row(path: Path, line: int, row: Mapping[str, str]) -> Row:
     if not (sync.isdecimal() and frame.isdecimal() and cam and math.isfinite(seconds)):
         raise SessionError(
             f"{path}, line {line}: expected sync_index and frame_index as whole numbers from 0 on, a cam_id, "
-            f"and a time in seconds, but found {[sync, cam, frame, time]}. Mend or remove that line."
+            f"and a time in seconds, but found {[sync, cam, frame, time]}. Correct or remove that line."
         )
     return int(sync), cam, int(frame), seconds
 
 
 def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:
-    """The view a `cam_id` means: its name, or the one view whose name ends in that number."""
+    """The view that a `cam_id` refers to: the view with this name, or the one whose name ends in this number."""
     if cam in names:
         return cam
     if cam.isdigit():

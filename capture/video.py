@@ -1,4 +1,4 @@
-"""Clips: what a file says it is, its frames in order, and writing new ones whole."""
+"""Video clips: reading headers, decoding frames in order, and writing clips atomically."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 from numpy import ndarray
 
+from ..core.atomic import appearing
 from ..core.errors import VideoError
 from ..core.recording import Clip
-from ..core.store import disk_errors
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
@@ -36,7 +36,7 @@ def find_clips(folder: Path) -> dict[str, Path]:
         if not path.name.isprintable():
             raise VideoError(
                 f"{folder}: expected clips with readable names, but found {path.name!r}. "
-                "Rename it: the name is the view's."
+                "Rename it: the file name is the name of the view."
             )
     for path in sorted(paths, key=lambda p: natural_key(p.stem)):
         if path.stem in found:
@@ -54,9 +54,9 @@ def probe(path: Path) -> Clip:
     Raises:
         VideoError: the file is missing, empty, truncated or not a video.
     """
-    advice = "Copy it again from the camera, or take it away."
+    advice = "Copy it again from the camera, or remove it."
     if not path.is_file():
-        found = "found something that is no file" if path.exists() else "there is no such file"
+        found = "found a folder or special file" if path.exists() else "there is no such file"
         raise VideoError(f"{path}: expected a clip, but {found}. Put the clip there.")
     size = path.stat().st_size
     if size == 0:
@@ -64,10 +64,12 @@ def probe(path: Path) -> Clip:
     try:
         declared = _declared_bytes(path)
     except PermissionError as error:
-        raise VideoError(f"{path}: expected a clip, but it may not be read ({error.strerror}). Allow it.") from error
+        raise VideoError(
+            f"{path}: expected a clip, but it cannot be read ({error.strerror}). Change its permissions."
+        ) from error
     if declared is not None and declared > size:
         raise VideoError(
-            f"{path}: expected {declared} bytes by its own header, but found {size}: the file is truncated. {advice}"
+            f"{path}: expected {declared} bytes according to its header, but found {size}: it is truncated. {advice}"
         )
     capture = _open(path)
     try:
@@ -86,10 +88,10 @@ def probe(path: Path) -> Clip:
 
 
 def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
-    """Decode a clip once, in order, and give the wanted frames (ascending indices).
+    """Decode a clip once, in order, and yield the wanted frames (ascending indices).
 
-    Frames are never sought: seeking by index is inexact for clips with a variable rate. Frames before the first
-    wanted one cost their decoding and nothing else.
+    Seeking is not used, because seeking by index is inexact for clips with a variable frame rate. All frames before
+    the first wanted one are decoded and dropped.
 
     Yields:
         (height, width, 3) uint8, blue green red, one for each wanted index.
@@ -110,7 +112,7 @@ def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
             if image is None or image.shape[:2] != clip.size_px[::-1]:
                 raise VideoError(
                     f"{clip.path}: expected {clip.frames} frames of {clip.size_px[0]}x{clip.size_px[1]}, but frame "
-                    f"{index} cannot be decoded. The clip is damaged: copy it again, or take it away to go on without "
+                    f"{index} cannot be decoded. The clip is damaged: copy it again, or remove it to continue without "
                     "this view."
                 )
             yield image
@@ -120,33 +122,28 @@ def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
 
 @contextmanager
 def clip_writer(path: Path, fps: float, size_px: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
-    """Write an mp4 that appears under its name only once it is whole."""
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    with disk_errors(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writer = cv2.VideoWriter(
-            str(temporary.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px
-        )
+    """Write an mp4 file atomically: it gets its final name when it is complete."""
+    with appearing(path) as place:
+        writer = cv2.VideoWriter(str(place.absolute()), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_px)
         if not writer.isOpened():
-            raise VideoError(f"{path}: expected to write an mp4 there, but OpenCV's encoder refused the file.")
+            raise VideoError(
+                f"{path}: expected to write an mp4 file, but OpenCV's encoder cannot open it. "
+                "Check the folder's permissions and the disk space."
+            )
         try:
             yield writer
-        except BaseException:
+        finally:
             writer.release()
-            temporary.unlink(missing_ok=True)
-            raise
-        writer.release()
-        temporary.replace(path)
 
 
 def _open(path: Path) -> cv2.VideoCapture:
     # One decoding thread: the engine's workers are the parallelism.
-    # FFmpeg takes what stands before a colon for a protocol, unless the path is absolute.
+    # FFmpeg interprets text before a colon as a protocol, unless the path is absolute.
     return cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
 
 
 def _declared_bytes(path: Path) -> int | None:
-    """Bytes an MP4/MOV file should have by its top-level boxes; None for other containers."""
+    """Expected size of an MP4/MOV file from its top-level boxes, bytes; None for other containers."""
     if path.suffix.lower() not in (".mp4", ".mov"):
         return None
     end = 0

@@ -1,27 +1,29 @@
 """The commands, one module for each family: what a command takes, and what it does with it.
 
-A command is a frozen dataclass: its fields are its arguments and flags, its docstrings their help. It imports when it
+A command is a frozen dataclass: its fields are its arguments and flags, its docstrings their help. Settings are not
+fields: every command that takes `--config` takes each of them as a flag too (core/flags.py). A command imports when it
 runs what only it needs: PyTorch and its kin take seconds to load, and only who trains or generates waits for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import arg
 
-from ..pipeline import Config
+from ..core.config import Layer
 from ..screen import Screen
+from ..settings import Config
 
 AsJson = Annotated[bool, arg(help="Print the summary as JSON on standard output.")]
 Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
-ConfigFile = Annotated[Path | None, arg(help="A YAML file with settings, over handpipe's own pipeline.yaml.")]
+ConfigFile = Annotated[Path | None, arg(help="A YAML file with settings; they override handpipe's pipeline.yaml.")]
 HandModelFolder = Annotated[
-    str | None, arg(help="Folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand.")
+    str | None, arg(help="Folder with MANO_LEFT.npz and MANO_RIGHT.npz. None: the procedural hand model.")
 ]
 """What most commands take, each with its help."""
 
@@ -29,10 +31,16 @@ HandModelFolder = Annotated[
 class Command:
     """What `cli.py` asks of a command, besides being a frozen dataclass."""
 
+    common: ClassVar[tuple[str, ...]] = ()
+    """Keys of the settings that `--help` shows."""
+    sections: ClassVar[tuple[str, ...]] = ()
+    """Keys and sections of the settings that the command uses: what `--help-all` shows. The others are accepted too."""
+    short: ClassVar[tuple[str, ...]] = ()
+    """Sections whose keys are flags without the section's name too."""
     json: bool
     """Print on standard output what `execute` returns."""
     config: Path | None = None
-    """A YAML file with settings; a command that has none does not take `--config`."""
+    """A YAML file with settings; a command that has no such field takes no settings."""
 
     @classmethod
     def default(cls, config: Config) -> Any:
@@ -43,13 +51,36 @@ class Command:
         """The file and the session whose settings stand between pipeline.yaml and the flags."""
         return self.config, None
 
+    def execute_layers(self, config: Config, layers: Sequence[Layer], screen: Screen) -> dict[str, Any]:
+        """As `execute`, for commands that also ask where a setting comes from."""
+        return self.execute(config, screen)
+
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         """Do it, and say on the screen what was done; returns the same in figures.
+
+        Args:
+            config: the settings, flags included.
+            screen: for people.
 
         Raises:
             HandpipeError: the input or the settings are wrong.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting(Command):
+    """A command without settings: what all commands take."""
+
+    json: AsJson = False
+    debug: Debug = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured(Reporting):
+    """A command with settings."""
+
+    config: ConfigFile = None
 
 
 @dataclass(frozen=True)

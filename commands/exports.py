@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 from tyro.conf import Positional, arg
 
 from ..core.store import Store
-from ..exchange.cameras.formats import Format as CameraFormat
+from ..exchange.cameras.formats import WRITTEN
 from ..exchange.export_format import ExportFormat, export_formats
 from ..pipeline import Config, session_folder
 from ..screen import Screen
@@ -66,6 +66,12 @@ def _command(into: ExportFormat) -> type[ExportSequences]:
     return command
 
 
+if TYPE_CHECKING:
+    CameraFormatName = str
+else:
+    CameraFormatName = Literal[WRITTEN]
+
+
 @dataclass(frozen=True)
 class ExportCameras(Command):
     """A session's cameras, for OpenCV, COLMAP and other tools."""
@@ -73,9 +79,9 @@ class ExportCameras(Command):
     session: Positional[str]
     """A session folder, or the name of a session in pipeline.yaml."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The file, or for COLMAP the folder, that is made. OpenCV's is XML where the name ends in .xml."""
-    format: CameraFormat = "aniposelib"
-    """What to write; docs/cameras.md has their conventions."""
+    """The file to write; for COLMAP the folder. OpenCV's is XML if the name ends in .xml, else YAML."""
+    format: CameraFormatName = "aniposelib"
+    """The format to write; docs/cameras.md lists their conventions."""
     config: ConfigFile = None
     store: str | None = None
     """Where the results are: a folder or an fsspec URL; by default session.zarr in the session's folder."""

@@ -1,205 +1,186 @@
-"""Two-hand motion: training, generating, judging it, and pictures of it."""
+"""Two-hand motion: training, generating, evaluating, and rendering it as training data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-import tyro
 from tyro.conf import Positional, arg
 
-from ..core.engine import Engine
-from ..core.settings import EngineSettings
-from ..generation.settings import EvaluationSettings, EvaluatorSettings, SamplingSettings, TrainingSettings
-from ..pipeline import STAGES, Config, Job, run, session_folder
-from ..rendering.settings import AugmentSettings
 from ..screen import Screen
-from . import AsJson, Command, ConfigFile, Debug, HandModelFolder
+from ..settings import STAGES, Config, session_folder
+from . import Configured
 
 
 @dataclass(frozen=True)
-class TrainDiffusion(Command):
-    """A diffusion model of two-hand motion, from fitted sessions."""
+class TrainDiffusion(Configured):
+    """Train a diffusion model of two-hand motion on fitted sessions."""
 
-    settings: Annotated[TrainingSettings, arg(name="")]
-    sources: Positional[tuple[str, ...]] = ("capture-session", "procedural")
-    """Sessions, Zarr stores with a `mano` group, `procedural` or `procedural:N`: so many clips of made-up motion."""
+    common = (
+        *("hand_model", "training.preset", "training.denoiser", "training.representation", "training.window"),
+        *("training.fps", "training.steps", "training.batch", "training.seed", "training.device"),
+    )
+    sections = ("hand_model", "training", "engine")
+    short = ("training", "engine")
+
+    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION")] = ("capture-session", "procedural")
+    """Training motion: sessions, Zarr stores with a `mano` group, or `procedural:N` for N procedural clips."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("checkpoint")
-    """The checkpoint's folder; a training that was stopped goes on there."""
-    hand_model: HandModelFolder = None
-    config: ConfigFile = None
+    """Checkpoint folder; an interrupted training in it is continued."""
     force: bool = False
-    """Start anew, whatever is in the folder."""
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(config.training, hand_model=config.hand_model)
+    """Start from scratch and replace what is in the folder."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..generation.training.run import train
 
         for name in self.sources:
-            if name in config.sessions:
-                run(Job(name, config, STAGES), screen)
+            _run_if_named(name, config, screen)
         names = _motion(self.sources, config)
-        figures = train(names, self.settings, self.hand_model, self.out, screen, force=self.force)
+        figures = train(names, config.training, config.hand_model, self.out, screen, force=self.force)
         screen.say(f"next: `handpipe generate {self.out} OUT.zarr`")
         return figures
 
 
 @dataclass(frozen=True)
-class Generate(Command):
-    """Two-hand motion from a checkpoint: free, between keyframes, along wrist trajectories."""
+class Generate(Configured):
+    """Generate two-hand motion from a checkpoint, optionally with keyframes or wrist trajectories."""
+
+    common = ("hand_model", "sampling.sampler", "sampling.steps", "sampling.temperature", "sampling.device")
+    sections = ("hand_model", "sampling")
+    short = ("sampling", "engine")
 
     checkpoint: Annotated[Positional[Path], arg(metavar="CHECKPOINT")]
-    """A folder that `handpipe train-diffusion` wrote."""
+    """Checkpoint folder, written by `handpipe train-diffusion`."""
     out: Annotated[Positional[Path], arg(metavar="OUT.zarr")]
-    """The store that is made: group `mano`, with an axis `sample` in front."""
-    settings: Annotated[SamplingSettings, arg(name="")]
+    """Output store: a `mano` group with a leading `sample` dimension."""
     count: int = 1
-    """Motions to draw."""
+    """Number of samples."""
     seed: int = 0
-    """The same seed gives the same motions."""
+    """Random seed; the same seed gives the same motion."""
     frames: Annotated[int | None, arg(metavar="N")] = None
-    """Length; by default what the model was trained on."""
+    """Frames per sample. Default: the length of the model's training windows."""
     keyframes: Annotated[str | None, arg(metavar="FILE")] = None
-    """Poses to go through: an npz or a Zarr store, or frames of a session, as in SESSION:0,30,59."""
+    """Poses to reach: an npz, a Zarr store, or frames of a session, as in SESSION:0,30,59."""
     trajectory: Annotated[Path | None, arg(metavar="FILE")] = None
-    """Wrist positions to go through: a CSV file with frame,hand,x,y,z, or an npz."""
-    hand_model: HandModelFolder = None
-    config: ConfigFile = None
+    """Wrist positions to follow: a CSV file with columns frame,hand,x,y,z (metres), or an npz."""
     force: bool = False
-    """Replace other motion that is there."""
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, config.sampling, hand_model=config.hand_model)
+    """Replace motion that is already in the store."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..generation.sampling.run import Request, generate
 
         request = Request(self.count, self.seed, self.frames, self.keyframes, self.trajectory)
-        settings, model = self.settings, self.hand_model
+        settings, model = config.sampling, config.hand_model
         figures = generate(self.checkpoint, self.out, request, settings, model, screen, force=self.force)
         screen.say(f"{self.out}: {figures['samples']} x {figures['frames']} frames")
         return figures
 
 
 @dataclass(frozen=True)
-class TrainEvaluator(Command):
-    """The autoencoder in whose code `handpipe evaluate` compares sets of motion."""
+class TrainEvaluator(Configured):
+    """Train the autoencoder whose features `handpipe evaluate` uses to compare sets of motion."""
 
-    settings: Annotated[EvaluatorSettings, arg(name="")]
+    common = ("hand_model", "evaluator")
+    sections = ("hand_model", "evaluator")
+    short = ("evaluator", "engine")
+
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
-    """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`; best what the model learnt from."""
+    """Real motion, preferably the training set: sessions, Zarr stores with a `mano` group, or `procedural:N`."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("evaluator.safetensors")
-    """The file that is made."""
-    hand_model: HandModelFolder = None
-    config: ConfigFile = None
+    """Output file."""
     force: bool = False
-    """Replace a file that is there."""
-    json: bool = False
-    """Print the evaluator's record as JSON on standard output."""
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(EvaluatorSettings(), tyro.MISSING, hand_model=config.hand_model)
+    """Replace the file if it exists."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..generation.evaluation.evaluator_file import train_to_file
 
         names = _motion(self.sources, config)
-        record = train_to_file(names, self.settings, self.hand_model, self.out, screen, force=self.force)
+        record = train_to_file(names, config.evaluator, config.hand_model, self.out, screen, force=self.force)
         screen.say(f"{self.out}: evaluator {record['digest']}")
         return record
 
 
 @dataclass(frozen=True)
-class Evaluate(Command):
-    """Generated motion against real motion: how good, how true to its controls, how the hands touch."""
+class Evaluate(Configured):
+    """Compare generated with real motion: quality, diversity, adherence to the controls, hand contact."""
+
+    common = ("hand_model", "evaluation", "evaluator.window", "evaluator.fps")
+    sections = ("hand_model", "evaluation", "evaluator")
+    short = ("evaluation", "engine")
 
     generated: Annotated[Positional[str], arg(metavar="GENERATED")]
-    """What `handpipe generate` wrote, or any store or session with a `mano` group."""
+    """Output of `handpipe generate`, or any session or store with a `mano` group."""
     reference: Annotated[Positional[tuple[str, ...]], arg(metavar="REFERENCE...")]
-    """Real motion: sessions, Zarr stores with a `mano` group, `procedural:N`."""
-    settings: Annotated[EvaluationSettings, arg(name="")]
+    """Real motion: sessions, Zarr stores with a `mano` group, or `procedural:N`."""
     evaluator: Annotated[Path | None, arg(metavar="FILE")] = None
-    """What `handpipe train-evaluator` wrote; without it one is trained on the reference, and not kept."""
+    """Output of `handpipe train-evaluator`. Default: an evaluator is trained on the reference and not kept."""
     truth_start: Annotated[int | None, arg(metavar="FRAME")] = None
-    """Every sample retells the first reference from this frame on: measure how near, and how well contact is found."""
-    hand_model: HandModelFolder = None
-    config: ConfigFile = None
-    json: bool = False
-    """Print all figures as JSON on standard output."""
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, EvaluationSettings(), hand_model=config.hand_model)
+    """Frame of the first reference at which every sample begins, if all samples reconstruct that motion: their joint
+    errors and contact are then measured against it."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..generation.evaluation.run import Question, evaluate
         from ..generation.evaluation.table import table
 
         generated, *reference = _motion((self.generated, *self.reference), config)
-        question = Question(generated, tuple(reference), self.evaluator, self.truth_start)
-        report = evaluate(question, self.settings, self.hand_model, screen)
+        question = Question(generated, tuple(reference), self.evaluator, self.truth_start, config.evaluator)
+        report = evaluate(question, config.evaluation, config.hand_model, screen)
         screen.table(f"{self.generated} against {', '.join(reference)}", table(report))
-        screen.say(f"{len(report['figures'])} figures; docs/evaluation.md says what they mean")
+        screen.say(f"{len(report['figures'])} figures; docs/evaluation.md explains them")
         return report
 
 
 @dataclass(frozen=True)
-class Augment(Command):
-    """Training data from motion: pictures of it, from several cameras, with 2D and 3D labels, masks and depth."""
+class Augment(Configured):
+    """Render motion as training data: images from several cameras with 2D and 3D labels, masks and depth."""
+
+    common = (
+        *("hand_model", "augmentation.sequences", "augmentation.frames", "augmentation.every", "augmentation.views"),
+        *("augmentation.width", "augmentation.height", "augmentation.seed", "engine.workers"),
+    )
+    sections = ("hand_model", "augmentation", "sampling", "engine")
+    short = ("augmentation", "engine")
 
     source: Annotated[Positional[str], arg(metavar="CHECKPOINT")]
-    """A folder that `handpipe train-diffusion` wrote; or motion that is there: a session, or a store of motion."""
+    """Checkpoint folder, written by `handpipe train-diffusion`; or existing motion: a session or a store."""
     out: Annotated[Positional[Path], arg(metavar="OUT")]
-    """The folder with pictures and labels; made if it is not there."""
-    settings: Annotated[AugmentSettings, arg(name="")]
-    sampling: SamplingSettings
-    engine: Annotated[EngineSettings, arg(name="")]
-    hand_model: HandModelFolder = None
-    config: ConfigFile = None
+    """Output folder for images and labels; created if missing."""
     force: bool = False
-    """Render again, even if it is up to date; replace other motion that was generated there."""
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        settings = config.augmentation, config.sampling, config.engine
-        return cls(tyro.MISSING, tyro.MISSING, *settings, hand_model=config.hand_model)
+    """Render again even if the folder is up to date; replace other motion that was generated in it."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..core.engine import Engine
         from ..hand.stored_motion import motion_store
         from ..rendering.augment import augment, is_checkpoint
 
-        options, name = self.settings, self.source
-        if name in config.sessions:
-            run(Job(name, config, STAGES), screen)
+        options, name, model = config.augmentation, self.source, config.hand_model
+        if _run_if_named(name, config, screen):
             name = str(session_folder(config, name))
         if is_checkpoint(name):
             from ..generation.sampling.run import Request, generate
 
             motion = self.out / "motion.zarr"
             request = Request(options.sequences, options.seed, options.motion_frames)
-            generate(Path(name).expanduser(), motion, request, self.sampling, self.hand_model, screen, force=self.force)
+            generate(Path(name).expanduser(), motion, request, config.sampling, model, screen, force=self.force)
             name = str(motion)
-        with Engine(self.engine, screen) as engine:
-            figures = augment(motion_store(name), self.out, options, self.hand_model, engine, force=self.force)
+        with Engine(config.engine, screen) as engine:
+            figures = augment(motion_store(name), self.out, options, model, engine, force=self.force)
         screen.say(f"{self.out}: {figures['images']} images, labels in labels.zarr")
         return figures
 
 
+def _run_if_named(name: str, config: Config, screen: Screen) -> bool:
+    """Bring a session up to date that the configuration knows by name; False for anything else."""
+    if name not in config.sessions:
+        return False
+    from ..pipeline import Job, run
+
+    run(Job(name, config, STAGES), screen)
+    return True
+
+
 def _motion(names: Sequence[str], config: Config) -> list[str]:
-    """Where the motion is that the user named; a URL is no path."""
+    """The folder or URL of each source."""
     return [name if "://" in name else str(session_folder(config, name)) for name in names]

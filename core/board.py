@@ -36,24 +36,24 @@ Dictionary = Literal[
 
 @dataclass(frozen=True, config=STRICT)
 class Board:
-    """The printed board. Measure the print: a printer that scales by 1 % scales the whole reconstruction by 1 %."""
+    """The printed calibration board. Measure the print: a scale error of 1 % scales the reconstruction by 1 %."""
 
     type: Literal["charuco", "chessboard"] = "charuco"
-    """Kind of board. A chessboard has no markers and must be in the image as a whole."""
+    """Board type. A chessboard has no markers and must be completely visible to be detected."""
     columns: Annotated[int, Field(ge=2, le=100)] = 7
-    """Squares along x (not inner corners)."""
+    """Number of squares along x (not inner corners)."""
     rows: Annotated[int, Field(ge=2, le=100)] = 5
-    """Squares along y (not inner corners)."""
+    """Number of squares along y (not inner corners)."""
     square_m: Annotated[float, Field(gt=0)] = 0.04
-    """Side of a square, metres."""
+    """Side length of a square, metres."""
     marker_m: Annotated[float, Field(gt=0)] = 0.03
-    """Side of a marker, metres; smaller than a square. Not for chessboards."""
+    """Side length of a marker, metres; smaller than a square. Ignored for chessboards."""
     dictionary: Dictionary = "DICT_4X4_50"
-    """OpenCV's name of the marker dictionary. Not for chessboards."""
+    """Marker dictionary, by its OpenCV name. Ignored for chessboards."""
     inverted: bool = False
-    """White and black are swapped on the print."""
+    """Black and white are swapped on the print."""
     legacy: bool | None = None
-    """Layout of OpenCV before 4.6; it differs only where the number of rows is even. None finds out."""
+    """Use the ChArUco layout of OpenCV before 4.6, which differs if the number of rows is even. None: detect it."""
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Board:

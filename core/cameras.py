@@ -21,6 +21,9 @@ Lens = Callable[[ndarray, ndarray], ndarray]
 LEVEL = 0.1
 """Radians by which cameras lean to the side."""
 
+REAL = 1e-6
+"""Imaginary parts below this are rounding; a root beyond 1 / this lies as good as 90 degrees off the axis."""
+
 MIN_AGREED_UP = 0.2
 """Length of the mean of the images' up, unit vectors, below which they contradict each other."""
 
@@ -105,13 +108,14 @@ class Cameras:
             points_m: (..., 3) world points, metres.
 
         Returns:
-            (view, ..., 2) pixels; NaN for points behind the camera, or beyond a fisheye's range.
+            (view, ..., 2) pixels; NaN for points behind the camera, or beyond the lens's range: farther out its
+            polynomial folds back, and would put them into the image.
         """
         batch = points_m.shape[:-1]
         flat = points_m.reshape(-1, 3)
         cam = np.einsum("vij,nj->vni", self.T_cam_world[:, :3, :3], flat) + self.T_cam_world[:, None, :3, 3]
         depth = np.where(cam[..., 2:] > 0, cam[..., 2:], np.nan)
-        xy = self._by_lens(distort, project_fisheye, cam[..., :2] / depth, self.distortion[:, None, :])
+        xy = self._by_lens(project_normalised, project_fisheye, cam[..., :2] / depth, self.distortion[:, None, :])
         uv = xy * self.K[:, None, [0, 1], [0, 1]] + self.K[:, None, :2, 2]
         return uv.reshape(len(self), *batch, 2)
 
@@ -149,6 +153,27 @@ def distort(xy: ndarray, distortion: ndarray) -> ndarray:
     dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
     dy = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
     return np.stack([x * radial + dx, y * radial + dy], axis=-1)
+
+
+def project_normalised(xy: ndarray, distortion: ndarray) -> ndarray:
+    """`distort`; NaN beyond `max_radius`."""
+    inside = np.hypot(xy[..., 0], xy[..., 1]) <= max_radius(distortion)
+    return np.where(inside[..., None], distort(xy, distortion), np.nan)
+
+
+def max_radius(distortion: ndarray) -> ndarray:
+    """(...) up to which distance from the axis, in x/z and y/z, a ray's place in the image moves outward.
+
+    The radial polynomial's slope is 1 + 3 k1 u + 5 k2 u^2 + 7 k3 u^3 with u the distance squared; its least positive
+    root is 1 over the largest positive eigenvalue of the companion matrix. Infinite where there is none.
+    """
+    k1, k2, _, _, k3 = np.moveaxis(np.nan_to_num(distortion), -1, 0)
+    companion = np.zeros((*k1.shape, 3, 3))
+    companion[..., 0, :] = np.stack([-3 * k1, -5 * k2, -7 * k3], axis=-1)
+    companion[..., 1, 0] = companion[..., 2, 1] = 1.0
+    roots = np.linalg.eigvals(companion)
+    largest = np.where(np.abs(roots.imag) < REAL, roots.real, 0.0).max(axis=-1)
+    return np.where(largest > REAL, 1 / np.sqrt(np.maximum(largest, REAL)), np.inf)
 
 
 def undistort_normalised(xy_distorted: ndarray, distortion: ndarray, iterations: int = 20) -> ndarray:

@@ -1,4 +1,4 @@
-"""Camera files: aniposelib's `cameras.toml` in and out, caliscope's `camera_array.toml` in.
+"""The session's cameras.toml, which is aniposelib's format, in and out; and what every reader of camera files shares.
 
 aniposelib's file has one section per camera (`cam_0`, `cam_1`, ...) with name, size, matrix, distortions, rotation
 (axis-angle, world to camera) and translation, and a section `metadata`; a fisheye has four distortions and
@@ -21,9 +21,16 @@ from scipy.spatial.transform import Rotation
 
 from .atomic import write_whole
 from .cameras import Cameras
-from .errors import CalibrationError, DiskError
+from .errors import CalibrationError, SessionError
+from .files import LARGE, read_text
 
 NUM_DISTORTION, NUM_FISHEYE = 5, 4
+
+MAX_BYTES = 64 << 20
+"""Larger is not a camera file; COLMAP's images.txt with its points may be some megabytes."""
+
+MAX_SIZE_PX = 1 << 16
+"""Wider or higher than any image."""
 
 
 def read_cameras(path: str | Path) -> Cameras:
@@ -32,13 +39,13 @@ def read_cameras(path: str | Path) -> Cameras:
     Raises:
         CalibrationError: not a file of this kind; says which section and key.
     """
-    return parse_aniposelib(path, _load_toml(path))
+    return parse_cameras(path, read_camera_text(path))
 
 
-def parse_aniposelib(path: str | Path, tables: Mapping[str, Any]) -> Cameras:
-    """The same from the file's tables."""
-    sections = {k: v for k, v in tables.items() if k != "metadata"}
-    ordered = sorted(sections.items(), key=lambda item: _section_number(item[0]))
+def parse_cameras(path: str | Path, text: str) -> Cameras:
+    """The same from the file's text."""
+    sections = {k: v for k, v in parse_toml(path, text).items() if k != "metadata"}
+    ordered = sorted(sections.items(), key=lambda item: section_number(item[0]))
     return assemble([Section(path, key, value, None) for key, value in ordered], path)
 
 
@@ -53,14 +60,7 @@ def write_cameras(path: str | Path, cameras: Cameras, metadata: Mapping[str, Any
     Raises:
         DiskError: the file cannot be written.
     """
-    path = Path(path)
-    try:
-        write_whole(path, format_cameras(cameras, metadata))
-    except OSError as error:
-        raise DiskError(
-            f"{path}: expected to write the cameras, but {error.strerror or error}. "
-            "Free space or permissions, and run again."
-        ) from error
+    write_whole(Path(path), format_cameras(cameras, metadata))
 
 
 def format_cameras(cameras: Cameras, metadata: Mapping[str, Any] | None = None) -> str:
@@ -128,20 +128,33 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
 
 
 class Section:
-    """One camera's table, read with errors that name the place."""
+    """One camera's table, read with errors that name the place.
 
-    def __init__(self, path: str | Path, key: str, table: Any, name: str | None) -> None:
-        self.where = f"{path}: [{key}]"
+    Args:
+        path: the file.
+        key: what the camera is called there.
+        table: name, size, matrix, distortions, rotation, translation and fisheye, as in aniposelib's file.
+        name: of the view; None takes the table's.
+        words: what the file calls these keys, where it has other words.
+
+    Raises:
+        CalibrationError: a key is missing, or its value is impossible.
+    """
+
+    def __init__(
+        self, path: str | Path, key: str, table: Any, name: str | None, words: Mapping[str, str] | None = None
+    ) -> None:
+        self.where, self.words = f"{path}: [{key}]", words or {}
         if not isinstance(table, dict):
             raise camera_error(
-                self.where, "a section per camera", f"{type(table).__name__}", "Write it as aniposelib does."
+                self.where, "a table per camera", type(table).__name__, "docs/cameras.md shows the layout."
             )
         self.table: dict[str, Any] = table
         self.fisheye = table.get("fisheye", False)
         if not isinstance(self.fisheye, bool):
             raise camera_error(f"{self.where} fisheye", "true or false", repr(self.fisheye)[:60], "Correct it.")
-        self.name = name if name is not None else self._name()
-        self.size_px = self.numbers("size", (2,))
+        self.name = self._name(table.get("name") if name is None else name)
+        self.size_px = self._size()
         self.K = self.numbers("matrix", (3, 3))
         if not (self.K[0, 0] > 0 and self.K[1, 1] > 0):
             raise camera_error(
@@ -149,36 +162,47 @@ class Section:
             )
         if self.K[0, 1] != 0 or self.K[1, 0] != 0 or not np.array_equal(self.K[2], [0, 0, 1]):
             raise camera_error(
-                f"{self.where} matrix", "fx, fy, cx, cy and no skew", "other entries", "Calibrate again."
+                f"{self.where} {self.word('matrix')}", "fx, fy, cx, cy and no skew", "other entries", "Calibrate again."
             )
         self.distortion = self._distortion()
         self.T_cam_world = np.eye(4)
         self.T_cam_world[:3, :3] = self._rotation()
         self.T_cam_world[:3, 3] = self.numbers("translation", (3,))
 
+    def word(self, key: str) -> str:
+        return self.words.get(key, key)
+
     def numbers(self, key: str, *shapes: tuple[int, ...]) -> ndarray:
         """The finite numbers of a key, which must have one of these shapes; rows and columns of one are flattened."""
         if key not in self.table:
             raise camera_error(
-                self.where, f"the key {key}", f"only {', '.join(sorted(self.table)) or 'nothing'}", "Add it."
+                self.where, f"the key {self.word(key)}", f"only {', '.join(sorted(self.table)) or 'nothing'}", "Add it."
             )
         sizes = " or ".join(" x ".join(map(str, shape)) for shape in shapes)
         try:
             values = np.array(self.table[key], dtype=float)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             values = np.array(np.nan)
         for shape in shapes:
-            if np.isfinite(values).all() and (values.shape == shape or (len(shape) == 1 and values.size == shape[0])):
+            if (np.abs(values) <= LARGE).all() and (
+                values.shape == shape or (len(shape) == 1 and values.size == shape[0])
+            ):
                 return values.reshape(shape)
         raise camera_error(
-            f"{self.where} {key}",
+            f"{self.where} {self.word(key)}",
             f"{sizes} finite numbers",
             repr(self.table[key])[:60],
             "Correct it or calibrate again.",
         )
 
-    def _name(self) -> str:
-        name = self.table.get("name")
+    def _size(self) -> ndarray:
+        size = self.numbers("size", (2,))
+        if np.any(size != np.floor(size)) or np.any(size < 0) or np.any(size > MAX_SIZE_PX):
+            found = " x ".join(f"{s:g}" for s in size)
+            raise camera_error(f"{self.where} {self.word('size')}", "whole pixels", found, "Correct it.")
+        return size
+
+    def _name(self, name: Any) -> str:
         if not isinstance(name, str | int) or name == "":
             raise camera_error(
                 f"{self.where} name", "the name of a view", repr(name), "Give each camera its clip's name."
@@ -192,7 +216,10 @@ class Section:
         if np.any(values[NUM_DISTORTION:] != 0):
             found = f"{len(values)} with more that are not zero"
             raise camera_error(
-                f"{self.where} distortions", "k1, k2, p1, p2, k3", found, "Calibrate with the five-parameter lens."
+                f"{self.where} {self.word('distortions')}",
+                "k1, k2, p1, p2, k3",
+                found,
+                "Calibrate with the five-parameter lens.",
             )
         padded = np.zeros(NUM_DISTORTION)
         padded[: min(len(values), NUM_DISTORTION)] = values[:NUM_DISTORTION]
@@ -204,11 +231,14 @@ class Section:
             return Rotation.from_rotvec(values).as_matrix()
         if not np.allclose(values @ values.T, np.eye(3), atol=1e-6):
             raise camera_error(
-                f"{self.where} rotation", "a rotation matrix", "one that is not orthogonal", "Calibrate again."
+                f"{self.where} {self.word('rotation')}",
+                "a rotation matrix",
+                "one that is not orthogonal",
+                "Calibrate again.",
             )
         if np.linalg.det(values) < 0:
             raise camera_error(
-                f"{self.where} rotation",
+                f"{self.where} {self.word('rotation')}",
                 "a rotation between right-handed axes (determinant 1)",
                 "one with a mirror in it (determinant -1)",
                 "Write the cameras in right-handed coordinates: x right, y down, z forward.",
@@ -236,23 +266,23 @@ def assemble(sections: list[Section], path: str | Path) -> Cameras:
     )
 
 
-def _load_toml(path: str | Path) -> dict[str, Any]:
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise camera_error(path, "a camera file", "something else", "Correct the path.")
+def read_camera_text(path: str | Path) -> str:
+    """The text of a camera file, without a byte order mark; CalibrationError when it is none, or too large."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise camera_error(path, "a camera file", "nothing", "Calibrate first, or correct the path.") from error
+        return read_text(Path(path), "a camera file", MAX_BYTES).removeprefix("\ufeff")
+    except SessionError as error:
+        raise CalibrationError(str(error)) from error
+
+
+def parse_toml(path: str | Path, text: str) -> dict[str, Any]:
+    """The tables of a TOML text; CalibrationError names the file."""
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise camera_error(path, "a TOML file", str(error), "Correct it or calibrate again.") from error
-    except OSError as error:
-        raise camera_error(
-            path, "a readable file", str(error.strerror), "Correct the path or its permissions."
-        ) from error
 
 
-def _section_number(key: str) -> tuple[float, str]:
+def section_number(key: str) -> tuple[float, str]:
     """cam_2 before cam_10; sections without a number last, by name."""
     digits = key.rsplit("_", 1)[-1]
     return (float(digits) if digits.isdecimal() else math.inf, key)

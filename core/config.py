@@ -6,9 +6,13 @@ flags override those. Unknown keys and wrong types are errors that name the file
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -22,6 +26,80 @@ T = TypeVar("T")
 
 Layer = tuple[str, Mapping[str, Any]]
 """Where it comes from, and what it says."""
+
+COMMAND_LINE = "command line"
+"""The layer of the flags."""
+
+RENAMED: Mapping[str, str] = {"clock": "time_sync"}
+"""Keys that had another name, by path: whoever still uses the old one is told the new one."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting, or a section of settings."""
+
+    path: tuple[str, ...]
+    type: Any
+    """Its annotation; the class of a section."""
+    help: str
+    default: Any
+
+    @property
+    def is_section(self) -> bool:
+        return is_dataclass(self.type)
+
+    def __str__(self) -> str:
+        return ".".join(self.path)
+
+
+def keys(cls: Any, above: tuple[str, ...] = ()) -> Iterator[Key]:
+    """Every key below a settings class, in order; a section comes before its keys."""
+    hints = get_type_hints(cls, include_extras=True)
+    for field in fields(cls):
+        hint, path = hints[field.name], (*above, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if is_dataclass(hint):
+            yield Key(path, hint, inspect.getdoc(hint) or "", default)
+            yield from keys(hint, path)
+        else:
+            yield Key(path, hint, field_docs(cls).get(field.name, ""), default)
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """The strings that stand under a class's own fields: their help."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(node, ast.ClassDef)
+    docs = {}
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            docs[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return docs
+
+
+def renamed(path: str) -> str | None:
+    """The path of a key today, where this was its path once; None for every other."""
+    for old, new in RENAMED.items():
+        if path == old or path.startswith(f"{old}."):
+            return new + path.removeprefix(old)
+    return None
+
+
+def origin(path: Sequence[str], layers: Sequence[Layer]) -> str:
+    """Which layer a setting's value comes from; `default` where none of them has the key."""
+    found = "default"
+    for where, layer in layers:
+        value: Any = layer
+        for key in path:
+            if not isinstance(value, Mapping):
+                break
+            if key not in value:
+                value = MISSING
+                break
+            value = value[key]
+        if value is not MISSING:
+            found = where
+    return found
 
 
 class _OneKeyOnce(yaml.SafeLoader):
@@ -38,19 +116,30 @@ class _OneKeyOnce(yaml.SafeLoader):
 def read_yaml(path: Path) -> Layer:
     """One layer from a file: a mapping, no tags."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneKeyOnce)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"{path}: expected a YAML file with settings, but it cannot be read ({error.strerror}). Check the path."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: expected YAML, but it cannot be read: {reason}. Mend that line.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: expected YAML in UTF-8, but found other bytes ({error}). Save it as UTF-8."
+        ) from error
+    value = parse_yaml(str(path), text)
     if value is None:
         value = {}
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected settings as `key: value` lines, but found a {type(value).__name__}.")
     return str(path), value
+
+
+def parse_yaml(where: str, text: str) -> Any:
+    """YAML without tags; `where` names it in the error."""
+    try:
+        return yaml.load(text, Loader=_OneKeyOnce)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{where}: expected YAML, but it cannot be read: {reason}. Correct that line.") from error
 
 
 def build(cls: type[T], layers: Sequence[Layer]) -> T:
@@ -91,6 +180,8 @@ def explain(cls: type, where: str, error: ValidationError) -> str:
     loc = [str(part) for part in first["loc"]]
     key = ".".join(loc)
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if new := renamed(key):
+            return f"{where}: '{key}' is now '{new}'. Rename the key."
         known = sorted(field.name for field in fields(_class_at(cls, loc[:-1])))  # type: ignore[arg-type]
         return f"{where}: unknown key '{key}'. Known keys: {', '.join(known)}."
     return (

@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy import ndarray
 
-from .errors import ConfigError, SessionError
+from .errors import ConfigError, SessionError, disk_errors
 from .settings import EngineSettings
-from .store import GroupSpec, Store, disk_errors
+from .store import GroupSpec, Store
 
 Unit = tuple[int, ...]
 
@@ -52,6 +52,8 @@ class Plan:
     """What the weights count: frames, images, hands."""
     summarize: Callable[[Store], dict[str, Any]] = field(default=lambda store: {})
     """Attributes to add once complete, from what was written."""
+    notice: str = ""
+    """Said before the work begins: why it takes long."""
 
 
 class Progress(Protocol):
@@ -61,6 +63,13 @@ class Progress(Protocol):
     def advance(self, amount: int) -> None: ...
     def stop(self) -> None: ...
     def say(self, text: str) -> None: ...
+
+
+def cpu_count() -> int:
+    """Cores that this process may use: fewer than the machine has where a batch system or `taskset` says so."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; Python 3.13 has os.process_cpu_count.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def limit_threads() -> None:
@@ -157,17 +166,14 @@ class Engine:
         if stored is not None and (not fresh or force):
             why = differences(stored, plan.group.fingerprint)
             self.progress.say(f"{name}: computed again, " + ("; ".join(why[:3]) if why else "--force"))
-        if not fresh or force:
-            # What is one unit is computed before the old result is let go: if it cannot be, the old one stays.
-            whole = self._compute(plan) if sum(len(task.units) for task in plan.tasks) == 1 else []
-            store.create(plan.group)
-            for unit, blocks in whole:
-                store.write(name, unit, blocks)
-        done = store.done(name)
-        self.progress.start(
-            name, sum(plan.weight.values()), sum(w for u, w in plan.weight.items() if done[u]), plan.noun
-        )
+        if plan.notice:
+            self.progress.say(f"{name}: {plan.notice}")
+        begin = not fresh or force
+        done = 0 if begin else sum(weight for unit, weight in plan.weight.items() if store.done(name)[unit])
+        self.progress.start(name, sum(plan.weight.values()), done, plan.noun)
         try:
+            if begin:
+                self._begin(store, plan)
             self._run(store, plan)
         finally:
             self.progress.stop()
@@ -181,6 +187,17 @@ class Engine:
     def _here(self) -> bool:
         """Whether the work is done in this process."""
         return self.options.workers == 0 and self.options.scheduler is None
+
+    def _begin(self, store: Store, plan: Plan) -> None:
+        """Make the group's empty arrays.
+
+        What is one unit is computed before the old result is let go: if it cannot be, the old one stays.
+        """
+        whole = self._compute(plan) if sum(len(task.units) for task in plan.tasks) == 1 else []
+        store.create(plan.group)
+        for unit, blocks in whole:
+            store.write(plan.group.name, unit, blocks)
+            self.progress.advance(plan.weight[unit])
 
     def _compute(self, plan: Plan) -> list[tuple[Unit, Mapping[str, ndarray]]]:
         (task,) = plan.tasks
@@ -224,7 +241,7 @@ class Engine:
 
         if self.options.scheduler is not None:
             return self._join(self.options.scheduler)
-        workers = self.options.workers or len(os.sched_getaffinity(0))
+        workers = self.options.workers or cpu_count()
         # Workers are spawned with these, before they import anything that reads them.
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
         settings = {

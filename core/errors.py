@@ -1,5 +1,13 @@
 """What can go wrong through no fault of the code: where, what was expected, what was found, what to do."""
 
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
 
 class HandpipeError(Exception):
     """A mistake in the input or the usage. The command line prints it in one sentence and exits with 2.
@@ -42,3 +50,17 @@ class ExportError(HandpipeError, ValueError):
 
 class DiskError(HandpipeError, OSError):
     """The disk is full or cannot be written."""
+
+
+@contextmanager
+def disk_errors(where: str) -> Iterator[None]:
+    """Turn the operating system's refusal to write into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRNOS:
+            raise
+        raise DiskError(
+            f"{where}: expected room to write, but the system refused ({error.strerror}). "
+            "Free some space or make the folder writable and run the same command again; what is done is kept."
+        ) from error

@@ -1,51 +1,65 @@
-"""Files that a stranger may have made, as bytes or text: a plain file of a bounded size, or one sentence."""
+"""Files that a stranger may have made, as bytes, text or arrays: plain, of a bounded size, or one sentence."""
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from .errors import SessionError
+from .errors import HandpipeError, SessionError
 
 MAX_TEXT_BYTES = 256 << 20
 """Of a table or a BVH file, which takes several times its size in memory: twenty minutes of two hands at 120 Hz."""
 
+MAX_NPZ_BYTES = 1 << 30
+"""Of all arrays of an npz together: hours of two hands. A few kilobytes of zip can unpack to terabytes."""
 
-def check_file(path: Path, what: str, max_bytes: int) -> None:
-    """Raise SessionError when a path is no plain file of at most so many bytes: a device or a pipe never ends."""
+NPZ_ADVICE = "Write it with numpy.savez, from arrays of numbers."
+
+_NO_NPZ = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
+    *(ValueError, KeyError, TypeError, MemoryError),
+)
+"""What zipfile and numpy raise for a file that is not an npz, or a hostile one."""
+
+
+def check_file(path: Path, what: str, max_bytes: int, error: type[HandpipeError] = SessionError) -> None:
+    """Raise an error when a path is no plain file of at most so many bytes: a device or a pipe never ends."""
     try:
         size, plain = path.stat().st_size, path.is_file()
-    except (OSError, ValueError) as error:
-        raise SessionError(_unreadable(path, what, error)) from error
+    except (OSError, ValueError) as cause:
+        raise error(_unreadable(path, what, cause)) from cause
     if not plain:
         found = "a folder" if path.is_dir() else "no plain file"
-        raise SessionError(f"{path}: expected {what}, but found {found}. Correct the path.")
+        raise error(f"{path}: expected {what}, but found {found}. Correct the path.")
     if size > max_bytes:
-        raise SessionError(
+        raise error(
             f"{path}: expected {what} of at most {max_bytes / 2**20:g} MiB, but it has {size / 2**20:.0f}. "
             "Check that it is the file you mean, or cut it into parts."
         )
 
 
-def read_bytes(path: Path, what: str, max_bytes: int) -> bytes:
+def read_bytes(path: Path, what: str, max_bytes: int, error: type[HandpipeError] = SessionError) -> bytes:
     """A file's content.
 
     Args:
         path: the file.
         what: it should be, for messages: "a BVH file".
         max_bytes: a larger one is refused before it is read.
+        error: the class of what is raised.
 
     Raises:
-        SessionError: it is not there, may not be read, is no plain file, or is too large.
+        SessionError: or another `error`: it is not there, may not be read, is no plain file, or is too large.
     """
-    check_file(path, what, max_bytes)
+    check_file(path, what, max_bytes, error)
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise SessionError(_unreadable(path, what, error)) from error
+    except OSError as cause:
+        raise error(_unreadable(path, what, cause)) from cause
 
 
 def read_text(path: Path, what: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -54,6 +68,50 @@ def read_text(path: Path, what: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
         return read_bytes(path, what, max_bytes).decode("utf-8")
     except UnicodeDecodeError as error:
         raise SessionError(f"{path}: expected {what}, which is text, but found other bytes.") from error
+
+
+def read_npz(
+    path: Path,
+    what: str,
+    max_bytes: int | None = None,
+    error: type[HandpipeError] = SessionError,
+    advice: str = NPZ_ADVICE,
+) -> dict[str, ndarray]:
+    """The arrays of an npz file: THE place that calls numpy.load. Nothing pickled is run.
+
+    Args:
+        path: the file.
+        what: it should hold, for messages: "MANO motion".
+        max_bytes: a larger one is refused, packed or unpacked, before it is read; None is MAX_NPZ_BYTES.
+        error: the class of what is raised.
+        advice: what to do about a file that cannot be read, a sentence.
+
+    Raises:
+        SessionError: or another `error`: no such file, not an npz, damaged, with pickled objects, or too large.
+    """
+    max_bytes = MAX_NPZ_BYTES if max_bytes is None else max_bytes
+    check_file(path, f"an .npz with {what}", max_bytes, error)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        arrays = _arrays_in(path) if size <= max_bytes else {}
+    except _NO_NPZ as cause:
+        raise error(f"{path}: expected an .npz with plain arrays, but it cannot be read ({cause}). {advice}") from cause
+    if size > max_bytes:
+        raise error(
+            f"{path}: expected an .npz with {what} of at most {max_bytes / 2**20:g} MiB, but it unpacks to "
+            f"{size / 2**20:.1f} MiB. Check where it is from, or cut it into parts."
+        )
+    return arrays
+
+
+def _arrays_in(path: Path) -> dict[str, ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    strange = [name for name, array in arrays.items() if not isinstance(array, ndarray)]
+    if strange:
+        raise ValueError(f"{strange[0]} is not an array")
+    return arrays
 
 
 LARGE = 1e12

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import zarr
 
+METADATA = "zarr.json"
+"""A node's metadata, by the specification of Zarr v3 (https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html,
+"Metadata documents" and "File system store"): every store in a folder has it, whoever wrote it."""
+
 
 class OpenedArrays:
-    """Arrays in folders on this machine. What is kept is no chunk, only what `zarr.json` says; a copy starts empty."""
+    """Arrays in folders on this machine. What is kept is no chunk, only what its metadata says; a copy starts empty."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, tuple[tuple[int, ...], zarr.Array]] = {}
@@ -20,7 +24,7 @@ class OpenedArrays:
     def get(self, folder: Path, opened: Callable[[], zarr.Array]) -> zarr.Array:
         """The array in a folder; `opened` opens it if it was not yet, or if its metadata is another file than then."""
         # Before it is opened: what is written meanwhile shows the next time.
-        stamp = _stamp(folder / "zarr.json")
+        stamp = _stamp(folder / METADATA)
         kept = self._kept.get(folder)
         if stamp is None or kept is None or kept[0] != stamp:
             kept = stamp or (), opened()

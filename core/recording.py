@@ -1,7 +1,7 @@
-"""A recording as the stages see it: clips, which of their frames are simultaneous, and images, one view at a time.
+"""Recordings as seen by the stages: clips, the timeline of synchronised frames, and the images of one view at a time.
 
-`capture` makes these records from a session's folder. A stage that needs images is handed `ViewFrames`; how a clip is
-decoded is not its business.
+`capture` creates these records from a session folder. A stage that needs images gets `ViewFrames`, which hide how a
+clip is decoded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Timeline:
-    """For every instant of the session, the frame each view took."""
+    """The frame of each view at every instant of the session."""
 
     source_frame: ndarray
     """(view, frame) int64, index into the view's clip; -1 where the view has no frame for this instant."""
@@ -51,7 +51,7 @@ class Timeline:
         return self.source_frame.shape[1]
 
     def digest(self) -> str:
-        """SHA-256 of which frames belong together; when they were taken changes no pixel."""
+        """SHA-256 of which frames belong together. Capture times are excluded: they do not change detections."""
         return hashlib.sha256(self.source_frame.astype("<i8").tobytes()).hexdigest()
 
     def fps(self) -> float:
@@ -65,7 +65,7 @@ class Timeline:
 
 
 def regular(views: int, frames: int, fps: float) -> Timeline:
-    """Clips that started together and dropped nothing: frame n of every clip is instant n."""
+    """The timeline of clips that started together without dropped frames: frame n of every clip is instant n."""
     index = np.broadcast_to(np.arange(frames), (views, frames))
     return Timeline(index.copy(), index / fps)
 
@@ -84,14 +84,14 @@ class Session:
     """The same for the board's clips, one row per entry of `board_clips`."""
     fps: float
     left_out: Mapping[str, str]
-    """Views that cannot be used, and why."""
+    """Unusable views and the reason for each."""
 
     @property
     def views(self) -> tuple[str, ...]:
         return tuple(clip.view for clip in self.clips)
 
     def first(self, frames: int | None) -> Session:
-        """The session as if it were only this many frames long; the board's clips stay whole."""
+        """The session reduced to its first frames; the board clips are not shortened."""
         return self if frames is None else replace(self, timeline=self.timeline.first(frames))
 
 
@@ -125,9 +125,9 @@ class ViewFrames:
         return self.source_frame[unit[1] * self.chunk_frames :][: self.chunk_frames]
 
     def look(self, todo: Sequence[Unit], see: Callable[[ndarray], Seen]) -> Iterator[tuple[Unit, list[Seen | None]]]:
-        """Decode the clip once, and give what `see` makes of each instant's image; None where there is no image.
+        """Decode the clip once and yield the result of `see` for each instant's image; None if there is no image.
 
-        An image that stands for two instants (a duplicated frame) is looked at once.
+        An image that is used for two instants (a duplicated frame) is processed once.
         """
         wanted = np.unique(np.concatenate([self.chunk(unit) for unit in todo]))
         wanted = wanted[wanted >= 0].tolist()

@@ -15,18 +15,18 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
-"""As a detector reports it."""
+"""A detector's confidence score."""
 
 
 @settings(frozen=True, config=STRICT)
 class EngineSettings:
-    """Where the work runs. None of this changes a result."""
+    """How the computation is distributed. These settings do not change results."""
 
     workers: Annotated[int | None, Field(ge=0, le=1024)] = None
-    """Worker processes; None is one per core, 0 runs everything in this process without Dask."""
+    """Number of worker processes. None: one per CPU core. 0: run in this process, without Dask."""
     scheduler: str | None = None
-    """Address of a running Dask scheduler (tcp://host:port); None starts a local cluster."""
+    """Address of a running Dask scheduler (tcp://host:port). None: start a local cluster."""
     chunk_frames: Annotated[int, Field(ge=1)] = 64
-    """Frames per chunk: what is computed, written and kept at once."""
+    """Frames per chunk, the unit of computation and storage."""
     dashboard: str = "127.0.0.1:0"
-    """Address of the local cluster's dashboard; `:0` takes a free port."""
+    """Address of the local cluster's dashboard; port 0 selects a free port."""

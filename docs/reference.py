@@ -5,22 +5,21 @@ python docs/reference.py
 
 from __future__ import annotations
 
-import ast
-import inspect
 import sys
-import textwrap
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from handpipe.core import schema
+from handpipe.core.config import Key, keys
 from handpipe.core.schema import Columns
+from handpipe.exchange.cameras.formats import FORMATS as CAMERA_FORMATS
 from handpipe.exchange.datasets.format import DatasetFormat
 from handpipe.exchange.formats import formats_of
 from handpipe.exchange.keypoints2d.format import keypoints2d_formats
 from handpipe.exchange.motion.format import motion_formats
-from handpipe.pipeline import Config, NamedSession
 from handpipe.rendering.settings import SynthesisSettings
+from handpipe.settings import Config, NamedSession
 
 DOCS = Path(__file__).parent
 
@@ -28,7 +27,8 @@ STORE_INTRO = """\
 # The store
 
 Everything computed is a [Zarr v3](https://zarr.dev) store with named dimensions: `xarray.open_zarr(path, group=...)`, or any Zarr
-reader. Lengths are metres. Missing is NaN, -1 or false, never 0. Axes `hand`, `joint`, `view`, `xy`, `xyz` carry their labels.
+reader; `xarray.open_datatree(path)` opens all groups at once. Lengths are metres. Missing is NaN, -1 or false, never 0. Axes `hand`,
+`joint`, `view`, `xy`, `xyz` carry their labels.
 
 Attributes of each group: `fps`, `fingerprint` (settings, inputs, code version: what the numbers were computed from), `complete`,
 and what is listed below; of each array: `units` and `description`; of the root: `schema_version`, `handpipe_version`. Subgroups
@@ -40,17 +40,24 @@ named `_engine`, and the groups `_calibration`, `_content` and `_written`, are t
 CONFIG_INTRO = """\
 # Settings
 
-Defaults live in the code; over them come handpipe's `pipeline.yaml`, a file given by `--config`, the session's `session.yaml`, and
-flags, in this order, key by key. A flag is the key's path with dots, underscores as dashes: `fitting.robust_scale` is
-`--fitting.robust-scale`; the keys under `engine` are flags without the prefix (`--workers`). Unknown keys and wrong types are errors.
+Values come from these places, later ones overriding earlier ones key by key: the defaults in the code, handpipe's `pipeline.yaml`, a
+file given by `--config`, the session's `session.yaml`, and flags. `handpipe config SESSION` prints the result and the origin of each
+value. Unknown keys and wrong types are errors.
+
+Every key has a flag of the same path, with dashes for underscores: `fitting.robust_scale` is `--fitting.robust-scale`. Every command
+that takes `--config` accepts all of these flags; its `--help` lists the common ones, its `--help-all` all that it uses. Values that are
+lists of mappings or mappings are written as YAML: `--sessions '{mine: {path: /data/mine}}'`. Some sections may be left out of a flag:
+`engine` in every command (`--workers`), and `training`, `sampling`, `evaluator`, `evaluation`, `synthesis` and `augmentation` in
+`train-diffusion`, `generate`, `train-evaluator`, `evaluate`, `synthesize` and `augment`, where e.g. `--steps` is `--training.steps`. In
+`train-diffusion`, `train-evaluator` and `synthesize`, `--fps` is therefore the frame rate of that section, not the key `fps`.
 """
 
 GROUPS: dict[str, tuple[Columns, str]] = {
     "board": (schema.BOARD, "the calibration board in every frame of its clips; attribute `board` describes it"),
     "cameras": (
         schema.CAMERAS,
-        "the rig; attributes `source`, `without_calibration`; from a board `board_px`, `board_mm`, `held_out_px`, `held_out_mm`, "
-        "`held_out_frames`, `weak_views`, `reasons`, `warnings`",
+        "the rig; attributes `source`, `without_calibration`, `solver` (if not handpipe's); from a board `board_px`, "
+        "`board_mm`, `held_out_px`, `held_out_mm`, `held_out_frames`, `weak_views`, `reasons`, `warnings`",
     ),
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (
@@ -104,43 +111,28 @@ def store_page() -> str:
     return "\n".join(parts)
 
 
-def field_docs(cls: type) -> dict[str, str]:
-    """The strings that stand under a class's fields."""
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(node, ast.ClassDef)
-    docs = {}
-    for field, text in zip(node.body, node.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            assert isinstance(text.value, ast.Constant)
-            docs[field.target.id] = " ".join(str(text.value.value).split())
-    return docs
-
-
 def show(value: Any) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def table(prefix: str, cls: Any) -> str:
-    docs = field_docs(cls)
-    rows = []
-    for field in fields(cls):
-        default = field.default if field.default is not MISSING else None
-        if is_dataclass(default) or field.name in ("sessions", "synthesize"):
-            continue
-        rows.append(f"| `{prefix}{field.name}` | {show(default)} | {docs.get(field.name, '')} |\n")
+def table(prefix: str, of: Iterable[Key]) -> str:
+    rows = [f"| `{prefix}{key}` | {show(key.default)} | {key.help} |\n" for key in of]
     return "| key | default | meaning |\n| --- | --- | --- |\n" + "".join(rows)
 
 
 def configuration_page() -> str:
-    parts = [CONFIG_INTRO, "## General\n\n" + table("", Config)]
-    for field in fields(Config):  # type: ignore[arg-type]
-        if is_dataclass(field.default):
-            cls = type(field.default)
-            parts.append(f"## `{field.name}`\n\n{(cls.__doc__ or '').strip()}\n\n{table(f'{field.name}.', cls)}")
-    parts.append(f"## `sessions`\n\nSessions by name.\n\n{table('sessions.NAME.', NamedSession)}")
-    parts.append(table("sessions.NAME.synthesize.", SynthesisSettings))
+    found = list(keys(Config))
+    general = [key for key in found if len(key.path) == 1 and not key.is_section and str(key) != "sessions"]
+    parts = [CONFIG_INTRO, "## General\n\n" + table("", general)]
+    for section in found:
+        if section.is_section:
+            own = [key for key in found if key.path[:-1] == section.path and not key.is_section]
+            parts.append(f"## `{section}`\n\n{section.help}\n\n{table('', own)}")
+    sessions = [key for key in keys(NamedSession) if str(key) == "path"]
+    parts.append(f"## `sessions`\n\nSessions by name.\n\n{table('sessions.NAME.', sessions)}")
+    parts.append(table("sessions.NAME.synthesize.", keys(SynthesisSettings)))
     return "\n".join(parts)
 
 
@@ -181,12 +173,26 @@ def importing_page() -> str:
     return with_format_table("importing.md", "formats of 2D hands", rows_of(head, rows))
 
 
+def cameras_page() -> str:
+    rows = [
+        "| format | what it is | read | written | names of the views | rotation and translation | unit | pixel (0, 0) "
+    ]
+    rows[0] += "| lens | lost on export |"
+    rows.append("| --- " * 10 + "|")
+    for name, format in CAMERA_FORMATS.items():
+        lost = (format.loses or "nothing") if format.writes else "is not written"
+        cells = [f"`{name}`", format.title, format.reads, format.writes or "no", format.names, format.pose]
+        rows.append(f"| {' | '.join([*cells, f'{format.unit_m:g} m', format.pixel, format.lens, lost])} |")
+    return with_format_table("cameras.md", "table", "\n".join(rows) + "\n")
+
+
 PAGES = {
     "store.md": store_page,
     "configuration.md": configuration_page,
     "exporting.md": exporting_page,
     "datasets.md": datasets_page,
     "importing.md": importing_page,
+    "cameras.md": cameras_page,
 }
 
 

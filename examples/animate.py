@@ -1,9 +1,9 @@
-"""Two hands in motion as a clip and as a sheet of moments, seen from where their owner sees them.
+"""Render motion of two hands as a clip and as a contact sheet, seen from the person's own viewpoint.
 
 python examples/animate.py OUT.zarr --sample 0 --out clip.mp4 --sheet sheet.png --keyframes 0,30,59
 
-Takes a fitted session or generated motion. A clip called .webp plays in a README. Keyframes, numbered as in the store,
-get a coloured frame in the sheet and a mark in the clip; lines show where fingertips come from.
+The input is a fitted session or generated motion. Clips can be .mp4, .gif or .webp, which a README can show. Keyframes,
+numbered as in the store, are outlined in the sheet and marked in the clip. Lines show the paths of the fingertips.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from handpipe.capture.video import clip_writer
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import HANDS, TIPS
 from handpipe.generation.evaluation.evaluator import two_hand_frame
+from handpipe.generation.model.canonical_frame import nearest_rotation
+from handpipe.hand.loading import hand_models
 from handpipe.hand.model import HandModel
 from handpipe.hand.stored_motion import COLUMNS, motion_store, stored_motion
 from handpipe.rendering.render import STUDIO, light_hands, render_hands
@@ -35,7 +37,7 @@ FOCAL = 2.2
 MARGIN = 1.15
 """Room around the motion."""
 TABLE_M = 0.03
-"""From the lowest point of the motion down to where its shadow falls."""
+"""Distance from the lowest point of the motion to the plane of its shadow, metres."""
 TRAIL_S = 0.5
 SHEET_PX = 1600
 """Width of the sheet, at most."""
@@ -61,10 +63,12 @@ class Motion:
 
 
 def read_motion(name: str, sample: int, frames: slice, fps: float, models: Sequence[HandModel]) -> Motion:
-    """Some frames of a sample, thinned out until about `fps` make a second."""
+    """Read frames of a sample, subsampled to about `fps` frames per second."""
     stored = stored_motion(name, motion_store(name))
     if [model.model_id for model in models] != list(stored.hand_model):
-        raise SystemExit(f"{name}: the motion is of the hand models {stored.hand_model}. Say where with --models.")
+        raise SystemExit(
+            f"{name}: the motion is for the hand models {stored.hand_model}. Give their folder with --models."
+        )
     step = max(1, round(stored.fps / fps))
     number = np.arange(stored.valid.shape[1])[frames][::step]
     numbers = stored.load(sample, 0, stored.valid.shape[1])[number].astype(float)
@@ -75,8 +79,7 @@ def read_motion(name: str, sample: int, frames: slice, fps: float, models: Seque
     ]
     joints = np.stack([model.joints(**hand) for model, hand in zip(models, hands, strict=True)], axis=1)
     vertices = np.stack([model.vertices(**hand) for model, hand in zip(models, hands, strict=True)], axis=1)
-    U, _, Vh = np.linalg.svd(two_hand_frame(torch.from_numpy(joints))[0].numpy().mean(axis=0))
-    R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ Vh)]) @ Vh
+    R = nearest_rotation(two_hand_frame(torch.from_numpy(joints))[0].mean(dim=0)).numpy()
     skins = [
         hand_skin({"v_template": model.v_template, "f": model.faces, "J": model.rest_joints}, model.side)
         for model in models
@@ -244,21 +247,16 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="contact sheet to write: .png")
     parser.add_argument("--keyframes", type=lambda text: [int(part) for part in text.split(",")], default=[])
     parser.add_argument("--start", type=int, default=0, help="first frame")
-    parser.add_argument("--frames", type=int, help="how many of the store's frames")
-    parser.add_argument("--fps", type=float, default=30.0, help="thin the motion out to about as many")
+    parser.add_argument("--frames", type=int, help="number of frames to render")
+    parser.add_argument("--fps", type=float, default=30.0, help="approximate frame rate of the clip")
     parser.add_argument("--moments", type=int, default=10, help="panels of the sheet")
     parser.add_argument("--columns", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--azimuth", type=float, default=0.0, help="degrees to look from the left")
-    parser.add_argument("--elevation", type=float, default=60.0, help="degrees to look down")
+    parser.add_argument("--azimuth", type=float, default=0.0, help="viewing direction from the left, degrees")
+    parser.add_argument("--elevation", type=float, default=60.0, help="viewing direction from above, degrees")
     parser.add_argument("--models", type=Path, help="folder with MANO_LEFT.npz and MANO_RIGHT.npz")
     options = parser.parse_args()
-    models = [
-        HandModel.load(options.models / f"MANO_{side.upper()}.npz", side)
-        if options.models
-        else HandModel.procedural(side)
-        for side in ("left", "right")
-    ]
+    models = hand_models(str(options.models) if options.models else None)
     stop = None if options.frames is None else options.start + options.frames
     motion = read_motion(options.motion, options.sample, slice(options.start, stop), options.fps, models)
     size = (FINE * options.size[0], FINE * options.size[1])

@@ -1,4 +1,4 @@
-"""What came in and what came out: frames of a few views, and the fitted hands drawn over them.
+"""Draw the fitted hands over frames of some views.
 
 python examples/overlay.py SESSION OUT.png [--frame 20] [--views c0 c7 c21 c40]
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from ..core.atomic import appearing
 from ..core.cameras import Cameras
 from ..core.errors import SessionError
 from ..core.schema import CAMERAS, KEYPOINTS, MANO, TIMELINE, camera_blocks, group_spec, imported
-from ..core.store import GroupSpec, Store, disk_errors
+from ..core.store import GroupSpec, Store
 from ..hand.keypoints import Keypoints
 
 CHUNK_FRAMES = 1024
@@ -45,22 +45,27 @@ class ImportedSession:
 
 
 def write_imported(
-    root: Path, session: ImportedSession, fingerprint: Mapping[str, Any], names: Mapping[str, str]
+    root: Path,
+    session: ImportedSession,
+    fingerprint: Mapping[str, Any],
+    names: Mapping[str, str],
+    name: str = "session.zarr",
 ) -> bool:
-    """A session folder with `session.zarr`, whole or not at all. Returns False if it is there.
+    """A session folder with its store, whole or not at all. Returns False if it is there.
 
     Args:
         root: the session's folder.
         session: checked.
         fingerprint: `settings`, `inputs` and `code`.
         names: of the files it comes from, by role.
+        name: of the store.
 
     Raises:
         SessionError: the folder holds a session with clips, or a store that was not imported.
         DiskError: it cannot be written.
     """
     must_be_folder(root)
-    store = Store(str(root / "session.zarr"))
+    store = Store(str(root / name))
     if (root / "videos").exists() or (store.exists() and not (imported(store) or imported(store, "mano"))):
         raise SessionError(
             f"{root}: expected a new folder, or one made by `handpipe import`, but it holds a filmed session. "
@@ -68,17 +73,8 @@ def write_imported(
         )
     if store.fingerprint(session.main) == fingerprint:
         return False
-    partial, old = root / ".session.zarr.partial", root / ".session.zarr.old"
-    with disk_errors(str(root)), store.lock() if store.exists() else nullcontext():
-        root.mkdir(parents=True, exist_ok=True)
-        for left_behind in (partial, old):
-            shutil.rmtree(left_behind, ignore_errors=True)
-        _write(Store(str(partial)), _groups(session, fingerprint, names))
-        final = root / "session.zarr"
-        if final.exists():
-            final.rename(old)
-        partial.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
+    with store.lock() if store.exists() else nullcontext(), appearing(root / name) as place:
+        _write(Store(str(place)), _groups(session, fingerprint, names))
     return True
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from ..core.atomic import appearing
 from ..core.errors import ConfigError
 from ..core.hands import HANDS
-from ..core.store import disk_errors
 from ..hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
+from ..hand.loading import model_file
 from .imported_session import ImportedSession, must_be_folder, write_imported
 from .motion.bvh import Mirror
 from .motion.bvh.keypoints import read_bvh
@@ -46,7 +47,7 @@ def import_mano(files: Sequence[Path], folder: Path) -> Imported:
     hands, messages = read_mano_hands(files)
     written = write_models(hands, folder)
     messages += [f"{path}: written" for path in written]
-    missing = [hand for hand in HANDS if hand not in hands and not (folder / f"MANO_{hand.upper()}.npz").exists()]
+    missing = [hand for hand in HANDS if hand not in hands and not model_file(folder, hand).exists()]
     if missing:
         messages.append(
             f"warning: {folder} has no {missing[0]} hand yet; a fit needs both: import MANO_{missing[0].upper()}.pkl"
@@ -149,15 +150,11 @@ def write_models(hands: Mapping[str, Mapping[str, ndarray]], folder: Path) -> li
     """MANO_LEFT.npz and MANO_RIGHT.npz, as far as they are given. Returns their paths."""
     written = []
     must_be_folder(folder)
-    with disk_errors(str(folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-        for side, arrays in sorted(hands.items()):
-            path = folder / f"MANO_{side.upper()}.npz"
-            partial = folder / f".{path.name}.{os.getpid()}.partial"
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-            partial.replace(path)
-            written.append(path)
+    for side, arrays in sorted(hands.items()):
+        path = model_file(folder, side)
+        with appearing(path) as place:
+            np.savez(place, **arrays)  # pyright: ignore[reportArgumentType]
+        written.append(path)
     return written
 
 

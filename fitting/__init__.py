@@ -1,1 +1,1 @@
-"""MANO: the solver that turns keypoints into one smooth hand."""
+"""Fitting MANO to keypoints: one shape per hand, and a pose per frame, smooth over time."""

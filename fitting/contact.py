@@ -1,8 +1,8 @@
-"""Two hands cannot be in one place: spheres that fill each hand, and the cost of overlapping ones.
+"""Contact term of the fit: spheres that fill each hand, and the cost of their overlap.
 
-The spheres sit on the bones and in the palm at fixed combinations of the landmarks, as large as the mesh leaves room
-for. Where spheres of both hands overlap, a plane half-way between them is drawn, and each hand is asked to stay on its
-own side of it. Planes are drawn anew a few times; between two drawings each hand is a problem of its own.
+The spheres are placed on the bones and in the palm at fixed combinations of the landmarks, as large as the mesh allows.
+Where spheres of both hands overlap, a separating plane is placed half-way between them, and each hand is penalised for
+crossing it. The planes are updated a few times; between two updates the hands are independent problems.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PER_BONE = 4
 SLAB_M = 0.004
 """Skin this far along the bone counts as around a sphere."""
 MARGIN_M = 0.004
-"""Spheres this near to each other are watched: they may come to overlap before the planes are drawn anew."""
+"""Distance below which a pair of spheres gets a plane: the spheres may overlap before the next update of the planes."""
 UNIT_M = 1e-3
 """Depth that costs half the weight."""
 
@@ -89,7 +89,7 @@ class StayBeside:
 
     @property
     def covers(self) -> ndarray:
-        """(frame, 21) False: it comes on top of what was observed."""
+        """(frame, 21) False: this term is added to the observations and replaces none."""
         return np.zeros((self.frames, NUM_JOINTS), dtype=bool)
 
     def take(self, frames: slice) -> StayBeside:

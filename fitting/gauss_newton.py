@@ -1,6 +1,6 @@
-"""The three Gauss-Newton problems of the fit: shape, each frame on its own, the whole sequence.
+"""The three Gauss-Newton problems of the fit: the shape, each frame separately, and the whole sequence.
 
-All derivatives are exact. Steps are damped after Levenberg and Marquardt and taken only if they lower the cost.
+All derivatives are exact. Steps use Levenberg-Marquardt damping and are accepted only if they reduce the cost.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from numpy import ndarray
 from scipy.linalg import get_lapack_funcs
 
 from ..core.hands import NUM_BETAS, NUM_JOINTS
+from ..core.least_squares import DampedSearch, Damping, damped
 from .kinematics import NUM_PARAMETERS, Landmarks, PosedLandmarks, pose_jacobian, pose_landmarks, shape_jacobian
 from .residuals import HandState, PosePrior, Smoothness, geman_mcclure
 from .settings import FittingSettings
 
 SETTLED = 2e-3
-"""A step that gains less than this share of the cost is the last."""
+"""Convergence: iteration stops when a step reduces the cost by less than this share."""
 BLOCK = 64
 """Frames linearised at a time."""
 BANDWIDTH = 2 * NUM_PARAMETERS + 2
@@ -28,7 +29,7 @@ BANDWIDTH = 2 * NUM_PARAMETERS + 2
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was observed, and how much it weighs."""
+    """Observed points and their weights."""
 
     points_m: ndarray
     """(frame, 21, 3) metres, NaN where unobserved."""
@@ -41,7 +42,7 @@ class Evidence:
         return replace(self, points_m=self.points_m[frames], sigma_m=self.sigma_m[frames])
 
     def without(self, covered: ndarray) -> Evidence:
-        """Less the (frame, 21) points that something else speaks for."""
+        """Without the (frame, 21) points that another term replaces."""
         return replace(
             self,
             points_m=np.where(covered[..., None], np.nan, self.points_m),
@@ -84,7 +85,7 @@ def _linearise(
 
 
 class PointTerm(Protocol):
-    """A further cost of the landmarks' places."""
+    """An additional cost term on the positions of the landmarks."""
 
     @property
     def of_model(self) -> bool:
@@ -93,7 +94,7 @@ class PointTerm(Protocol):
 
     @property
     def covers(self) -> ndarray:
-        """(frame, 21) bool: which landmarks it speaks for, instead of their points."""
+        """(frame, 21) bool: landmarks for which this term replaces the observed points."""
         ...
 
     def take(self, frames: slice) -> PointTerm:
@@ -110,7 +111,7 @@ class PointTerm(Protocol):
 
 
 def _term_cost(hand: Landmarks, state: HandState, terms: Sequence[PointTerm]) -> float:
-    """Of all frames, a block at a time: the views' errors of a long window would fill the memory."""
+    """Cost of all frames, computed in blocks to limit memory in long windows."""
     total = 0.0
     for start in range(0, len(state.transl), BLOCK) if terms else ():
         block = slice(start, start + BLOCK)
@@ -160,12 +161,6 @@ def _normal_equations(
     return H, g
 
 
-def _damp(H: ndarray, damping: ndarray | float) -> None:
-    """Marquardt's damping, relative to the diagonal, in place."""
-    diagonal = np.arange(H.shape[-1])
-    H[:, diagonal, diagonal] *= 1 + np.asarray(damping)[..., None]
-
-
 def _frame_costs(posed: PosedLandmarks, state: HandState, evidence: Evidence, prior: PosePrior) -> ndarray:
     return evidence.cost(posed) + prior.cost(state.angles)
 
@@ -191,10 +186,10 @@ def fit_shape(
         return float(_frame_costs(p, s, evidence, prior).sum() + 0.5 * precision @ shared**2)
 
     posed = pose_landmarks(hand, state.R_root, state.angles, state.transl)
-    best, damping = cost(hand, state, posed), 1e-3
-    for _ in range(settings.max_iterations):
+    search = DampedSearch(cost(hand, state, posed), Damping(1e-3, most=1e6), SETTLED)
+    for damping in search.tries(settings.max_iterations):
         H, g, J, error = _linearise(hand, state, posed, evidence, prior)
-        _damp(H, damping)
+        H = damped(H, damping)
         shared = np.concatenate([hand.betas, hand.offsets_m.ravel()])[:width]
         weight = evidence.weighted(posed)[1]
         Js = shape_jacobian(hand, posed)[..., :width] * np.sqrt(weight)[..., None]
@@ -213,16 +208,8 @@ def fit_shape(
         )
         trial_state = state.moved(step)
         trial_posed = pose_landmarks(trial, trial_state.R_root, trial_state.angles, trial_state.transl)
-        new = cost(trial, trial_state, trial_posed)
-        if new >= best:
-            damping *= 10
-            if damping > 1e6:
-                break
-            continue
-        gain, best, damping = best - new, new, damping * 0.1
-        hand, state, posed = trial, trial_state, trial_posed
-        if gain < SETTLED * best:
-            break
+        if search.improves(cost(trial, trial_state, trial_posed)):
+            hand, state, posed = trial, trial_state, trial_posed
     return hand
 
 
@@ -231,7 +218,7 @@ def best_seen(sigma_m: ndarray, least: int, count: int) -> ndarray:
 
     Args:
         sigma_m: (frame, 21) NaN where a joint is not seen.
-        least: joints without which a frame does not count at all.
+        least: minimum number of joints in a frame.
         count: of frames.
     """
     seen = np.isfinite(sigma_m).sum(axis=1)
@@ -250,28 +237,18 @@ def fit_frames(
 ) -> HandState:
     """Levenberg-Marquardt on every frame at once, each with its own damping; settled frames drop out."""
     posed = pose_landmarks(hand, state.R_root, state.angles, state.transl)
-    best = _frame_costs(posed, state, evidence, prior)
-    damping = np.full(len(best), 1e-3)
-    active = np.arange(len(best))
-    state = state.take(active)  # a copy: settled frames are written into it below
-    for _ in range(max_iterations):
+    # The next problem refines the result, so a tenth of the cost is sufficient.
+    search = DampedSearch(_frame_costs(posed, state, evidence, prior), Damping(1e-3, most=1e3), 0.1, floor=0.1)
+    state = state.take(search.active)  # a copy: settled frames are written into it below
+    for damping in search.tries(max_iterations):
+        active = search.active
         now, seen = state.take(active), evidence.take(active)
         H, g = _normal_equations(hand, now, seen, prior)
-        _damp(H, damping[active])
-        trial = now.moved(-np.linalg.solve(H, g[..., None])[..., 0])
+        trial = now.moved(-np.linalg.solve(damped(H, damping), g[..., None])[..., 0])
         posed = pose_landmarks(hand, trial.R_root, trial.angles, trial.transl)
-        new = _frame_costs(posed, trial, seen, prior)
-        better = new < best[active]
-        damping[active] = np.where(better, damping[active] * 0.1, damping[active] * 10)
-        gain = np.where(better, best[active] - new, np.inf)
-        best[active[better]] = new[better]
-        kept = trial.where(better, now)
+        kept = trial.where(search.improves(_frame_costs(posed, trial, seen, prior)), now)
         for whole, part in ((state.R_root, kept.R_root), (state.angles, kept.angles), (state.transl, kept.transl)):
             whole[active] = part
-        # The next problem takes it from here: a tenth of the cost is close enough.
-        active = active[(gain > 0.1 * np.maximum(best[active], 0.1)) & (damping[active] < 1e4)]
-        if len(active) == 0:
-            break
     return state
 
 
@@ -293,23 +270,14 @@ def fit_sequence(
         posed = pose_landmarks(hand, s.R_root, s.angles, s.transl)
         return float(_frame_costs(posed, s, evidence, prior).sum()) + smoothness.cost(s) + _term_cost(hand, s, terms)
 
-    best, damping = cost(state), 1e-6
+    search = DampedSearch(cost(state), Damping(1e-6, least=1e-9, most=1e6, after_failure=1e-4), SETTLED)
     band = np.empty((len(state.transl), NUM_PARAMETERS, BANDWIDTH + 1))
-    for _ in range(max_iterations):
+    for damping in search.tries(max_iterations):
         H, g = _normal_equations(hand, state, evidence, prior, terms)
         _, smooth_g, smooth_h = smoothness.normal(state)
-        _damp(H, damping)
-        trial = state.moved(-solve_banded(H, smooth_h, g + smooth_g, band))
-        new = cost(trial)
-        if new >= best:
-            damping = max(10 * damping, 1e-4)
-            if damping > 1e6:
-                break
-            continue
-        gain, best, damping = best - new, new, max(0.1 * damping, 1e-9)
-        state = trial
-        if gain < SETTLED * best:
-            break
+        trial = state.moved(-solve_banded(damped(H, damping), smooth_h, g + smooth_g, band))
+        if search.improves(cost(trial)):
+            state = trial
     return state
 
 

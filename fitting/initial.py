@@ -1,12 +1,12 @@
-"""First guesses: the palm by rigid alignment, the fingers by pointing each bone along the observed one."""
+"""Initial poses: rigid alignment of the palm, then each finger bone aligned with the observed bone."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy import ndarray
 
-from ..hand.model import rotation_from_axis_angle
-from .kinematics import Landmarks, axis_angle_from_rotation
+from ..core.geometry import align, axis_angle_from_rotation, rotation_from_axis_angle
+from .kinematics import Landmarks
 from .residuals import HandState, PosePrior
 
 PALM = np.array([0, 1, 5, 9, 13, 17])
@@ -19,7 +19,7 @@ MIN_SPREAD_M = 0.008
 
 
 def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple[HandState, ndarray]:
-    """Pose of each frame from its own points.
+    """Estimate the pose of each frame from its points.
 
     Args:
         hand: the model in its best known shape.
@@ -27,7 +27,7 @@ def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple
         prior: gives the angles of unobserved bones and the limits.
 
     Returns:
-        The state and (frame,) bool: False where the palm is not seen well enough, and the state is meaningless.
+        The state, and (frame,) bool: False where the palm is not observed well enough; the state is invalid there.
     """
     R_root, transl, good = align_palm(hand.rest_landmarks[PALM], points_m[:, PALM], hand.rest_joints[0])
     angles = np.broadcast_to(prior.mean, (len(points_m), 15, 3)).copy()
@@ -46,7 +46,7 @@ def initial_state(hand: Landmarks, points_m: ndarray, prior: PosePrior) -> tuple
 
 
 def align_palm(rest_m: ndarray, points_m: ndarray, root_m: ndarray) -> tuple[ndarray, ndarray, ndarray]:
-    """Rotation and translation of the palm by Kabsch's method, reweighted against outliers.
+    """Rotation and translation of the palm by Kabsch's method, with weights that reduce the effect of outliers.
 
     Args:
         rest_m: (6, 3) palm landmarks at rest.
@@ -54,28 +54,18 @@ def align_palm(rest_m: ndarray, points_m: ndarray, root_m: ndarray) -> tuple[nda
         root_m: (3,) the root joint at rest, about which the hand turns.
 
     Returns:
-        R_root (frame, 3, 3), transl (frame, 3), and (frame,) bool, where they can be told at all.
+        R_root (frame, 3, 3), transl (frame, 3), and (frame,) bool: whether they could be estimated.
     """
     seen = np.logical_and.reduce(np.isfinite(points_m), axis=-1)
     points = np.where(seen[..., None], points_m, 0.0)
     base = seen * PALM_WEIGHT
-    weight = base
-    R = np.broadcast_to(np.eye(3), (len(points), 3, 3))
-    transl, spread = np.zeros((len(points), 3)), np.zeros(len(points))
-    for _ in range(4):
-        total = np.maximum(weight.sum(axis=1), 1e-9)[:, None]
-        mean_rest, mean = weight @ rest_m / total, np.einsum("nl,nlx->nx", weight, points) / total
-        centered = rest_m - mean_rest[:, None]
-        covariance = np.einsum("nl,nla,nlb->nab", weight, points - mean[:, None], centered, optimize=True)
-        u, s, vt = np.linalg.svd(covariance)
-        u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]
-        R = u @ vt
-        transl = mean - np.einsum("nab,nb->na", R, mean_rest - root_m) - root_m
-        spread = np.sqrt(s[:, 1] / total[:, 0])
-        predicted = np.einsum("nab,lb->nla", R, rest_m - root_m) + (root_m + transl)[:, None]
-        error2 = np.sum((predicted - points) ** 2, axis=-1)
-        weight = base / (1 + error2 / PALM_SCALE_M**2) ** 2
-    return R, transl, (seen.sum(axis=1) >= 3) & (spread >= MIN_SPREAD_M)
+    found = align(rest_m, points, base)
+    for _ in range(3):
+        error2 = np.sum((found.apply(rest_m) - points) ** 2, axis=-1)
+        found = align(rest_m, points, base / (1 + error2 / PALM_SCALE_M**2) ** 2)
+    transl = found.shift + found.R @ root_m - root_m
+    spread = np.sqrt(found.covariance[:, 1])
+    return found.R, transl, (seen.sum(axis=1) >= 3) & (spread >= MIN_SPREAD_M)
 
 
 def _swing(start: ndarray, end: ndarray) -> ndarray:

@@ -13,8 +13,9 @@ from functools import cached_property
 import numpy as np
 from numpy import ndarray
 
+from ..core.geometry import cross_matrix, rotation_from_axis_angle
 from ..core.hands import MANO_JOINT, MANO_TIP_VERTEX, NUM_JOINTS, NUM_MANO_JOINTS, TIPS
-from ..hand.model import HandModel, forward_kinematics, rotation_from_axis_angle
+from ..hand.model import HandModel, forward_kinematics
 
 NUM_PARAMETERS = 51
 
@@ -208,14 +209,6 @@ def shape_jacobian(hand: Landmarks, posed: PosedLandmarks) -> ndarray:
     return out.reshape(frames, 3 * NUM_JOINTS, 73)
 
 
-def cross_matrix(v: ndarray) -> ndarray:
-    """(..., 3, 3) matrix of `v x`."""
-    out = np.zeros((*v.shape, 3))
-    out[..., 0, 1], out[..., 0, 2], out[..., 1, 2] = -v[..., 2], v[..., 1], -v[..., 0]
-    out[..., 1, 0], out[..., 2, 0], out[..., 2, 1] = v[..., 2], -v[..., 1], v[..., 0]
-    return out
-
-
 def right_jacobian(axis_angle: ndarray) -> ndarray:
     """(..., 3, 3) J with exp(v + dv) = exp(v) exp(J dv) (Sola et al. 2018, eq. 143)."""
     angle2 = np.sum(axis_angle**2, axis=-1)
@@ -237,24 +230,3 @@ def right_jacobian_inverse(axis_angle: ndarray) -> ndarray:
     c = np.where(small, 1 / 12 + angle2 / 720, (1 - half / np.tan(half)) / safe)
     K = cross_matrix(axis_angle)
     return np.eye(3) + 0.5 * K + c[..., None, None] * (K @ K)
-
-
-def axis_angle_from_rotation(R: ndarray) -> ndarray:
-    """(..., 3) axis-angle, angle in [0, pi], of (..., 3, 3) rotations, through the quaternion (stable everywhere)."""
-    trace = np.trace(R, axis1=-2, axis2=-1)
-    diagonal = np.stack([trace, R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]], axis=-1)
-    # 4 q q^T, whose row of largest diagonal is the quaternion up to scale (Shepperd 1978)
-    qq = np.empty((*R.shape[:-2], 4, 4))
-    qq[..., 0, 0] = 1 + trace
-    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-        qq[..., i + 1, i + 1] = 1 + R[..., i, i] - R[..., j, j] - R[..., k, k]
-        qq[..., 0, i + 1] = qq[..., i + 1, 0] = R[..., k, j] - R[..., j, k]
-        qq[..., j + 1, k + 1] = qq[..., k + 1, j + 1] = R[..., j, k] + R[..., k, j]
-    best = diagonal.argmax(axis=-1)
-    q = np.take_along_axis(qq, best[..., None, None], axis=-2)[..., 0, :]
-    q = q / np.linalg.norm(q, axis=-1, keepdims=True)
-    q = np.where(q[..., :1] < 0, -q, q)
-    sine = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(sine, q[..., :1])
-    scale = np.where(sine > 1e-12, angle / np.where(sine > 1e-12, sine, 1.0), 2.0)
-    return q[..., 1:] * scale

@@ -1,4 +1,4 @@
-"""The cost of the detections themselves: robust reprojection errors of the landmarks in every view."""
+"""Reprojection term of the fit: robust reprojection errors of the landmarks in every view."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reprojection:
     sigma_px: ndarray
     """(view,) standard deviation of a detection in each view."""
     share: ndarray
-    """(frame, 21) what the views' errors, partly the same in all of them, are worth: 1 were they independent."""
+    """(frame, 21) weight for errors that are correlated between views; 1 if they were independent."""
     of_model: bool = False
 
     @property
@@ -84,14 +84,14 @@ def reprojection_term(
 ) -> Reprojection:
     """The term of one hand's detections.
 
-    However many views agree, they agree on the detector's landmark, which lies `landmark_sigma_m` from the model's: a
-    point's information A, summed over views, is worth A / (1 + landmark_sigma_m^2 tr(A) / 3).
+    All views observe the landmark of the detector, which is about `landmark_sigma_m` from that of the model. The
+    information A of a point, summed over views, is therefore reduced to A / (1 + landmark_sigma_m^2 tr(A) / 3).
 
     Args:
         cameras: the rig.
         detected_px: (view, frame, 21, 2) pixels of the hand's candidate in each view, NaN where there is none.
         sigma_px: (view,) their standard deviation.
-        points_m: (frame, 21, 3) triangulated points: where the information is worked out; NaN where unknown.
+        points_m: (frame, 21, 3) triangulated points, at which the information is evaluated; NaN where unknown.
         landmark_sigma_m: how far a landmark may be from the model's.
     """
     known = cameras.calibrated & np.isfinite(sigma_px)

@@ -1,6 +1,6 @@
-"""The terms of the fitting cost: observed points, what a hand can do, and smoothness. Half sums of squares.
+"""Terms of the fitting cost: observed points, pose prior with joint limits, and smoothness. Half sums of squares.
 
-Each term gives its cost and what Gauss-Newton needs: gradient, and the part of the normal matrix it fills.
+Each term returns its cost, its gradient, and its part of the Gauss-Newton normal matrix.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
-from ..hand.model import rotation_from_axis_angle
-from .kinematics import NUM_PARAMETERS, axis_angle_from_rotation, right_jacobian_inverse
+from ..core.geometry import axis_angle_from_rotation, rotation_from_axis_angle
+from .kinematics import NUM_PARAMETERS, right_jacobian_inverse
 
 LIMIT_SD_RAD = 0.1
-"""How far beyond a joint's limit counts as one standard deviation."""
+"""Standard deviation of the soft joint limits, radians."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +75,10 @@ class PosePrior:
 
 
 def pose_prior(flexion_sd: float, abduction_sd: float, hinge_sd: float, twist_sd: float) -> PosePrior:
-    """What a healthy hand does: knuckles bend and spread, the outer joints are hinges, no bone turns about itself.
+    """The pose prior of a healthy hand: knuckles flex and abduct, outer joints are hinges, bones do not twist.
 
-    Twenty-one points hardly see a turn about the bone or a hinge's sideways bend; small standard deviations there
-    keep the skin believable. All in radians. Limits: after the ranges of motion of Hume et al. 1990, with slack.
+    Twenty-one points determine twist and sideways bending of hinges poorly; small standard deviations keep them
+    plausible. All in radians. The limits follow the ranges of motion of Hume et al. 1990, with a margin.
     """
     mean = np.zeros((5, 3, 3))
     sd = np.empty((5, 3, 3))
@@ -122,9 +122,9 @@ def geman_mcclure(error_m: ndarray, sigma_m: ndarray, scale: float) -> tuple[nda
 class Smoothness:
     """Accelerations of the 17 three-vectors of a hand (wrist, its turn, fifteen finger joints) as a Huber cost.
 
-    Second differences, so that steady motion is free at any speed; linear beyond `huber` standard deviations, so
-    that a real jerk is not smeared over its neighbours. A very weak cost on first differences (speed) keeps what is
-    carried through a long gap from flying off.
+    The cost uses second differences, so that uniform motion costs nothing at any speed. It is linear beyond `huber`
+    standard deviations, so that abrupt motion is not spread over neighbouring frames. A very weak cost on first
+    differences (speed) keeps the hand from drifting away in long gaps.
     """
 
     fps: float
@@ -138,10 +138,11 @@ class Smoothness:
     """(frame - 2, 17) factors of the standard deviations of the accelerations; None is one everywhere."""
 
     def adapted(self, state: HandState, share: float, span_s: float) -> Smoothness:
-        """With more freedom where the hand accelerates more than usual over a while.
+        """A copy with larger standard deviations where the hand accelerates strongly for some time.
 
-        What is fast for a moment is a jerk or noise, and Huber's business; what is fast for `span_s` is a fast motion,
-        and smoothing it would shrink it. There the standard deviation grows to `share` of the RMS acceleration.
+        Strong acceleration in single frames is noise and handled by the Huber cost. Strong acceleration over `span_s`
+        is fast motion, which smoothing would reduce. There, the standard deviation increases to `share` of the RMS
+        acceleration.
         """
         steps = self.steps(state)
         if len(steps) < 2:

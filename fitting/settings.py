@@ -1,4 +1,4 @@
-"""How the hand model is fitted: every choice a user can make."""
+"""Settings of fitting."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ from ..core.settings import STRICT, Count, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class FittingSettings:
-    """How the hand model is fitted to keypoints."""
+    """Fitting of the hand model to keypoints and detections."""
 
     landmark_sigma_m: Positive = 0.001
-    """How far a detector's landmark may be from the model's joint (one standard deviation), added to each sigma."""
+    """Standard deviation of a detector's landmark from the model's joint, metres; added to each keypoint's own."""
     robust_scale: Positive = 6.0
-    """A point this many sigmas off counts a quarter; far outliers count nothing (Geman-McClure)."""
+    """Scale of the Geman-McClure loss, standard deviations: a residual this large has a quarter of the weight."""
     wrist_acceleration_sd: Positive = 0.5
-    """m/s^2 of the wrist: smaller is smoother. Steady motion is free at any speed."""
+    """Standard deviation of the wrist's acceleration, m/s^2. Smaller is smoother; constant velocity has no cost."""
     wrist_turn_acceleration_sd: Positive = 10.0
-    """rad/s^2 of the wrist's rotation."""
+    """Standard deviation of the wrist's angular acceleration, rad/s^2."""
     finger_acceleration_sd: Positive = 20.0
-    """rad/s^2 of each finger joint."""
+    """Standard deviation of each finger joint's angular acceleration, rad/s^2."""
     acceleration_huber: Positive = 1.25
-    """Beyond this many standard deviations the cost of an acceleration grows linearly."""
+    """Threshold of the Huber loss on accelerations, standard deviations; the cost is linear beyond it."""
     fast_motion_share: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    """Where the hand accelerates hard for a while, the standard deviation grows to this share of its acceleration there
-    (RMS over 0.3 s), so that fast motion keeps its speed; 0 smooths everything alike."""
+    """During fast motion the acceleration's standard deviation is raised to this multiple of the measured RMS
+    acceleration (over 0.3 s), so that it is not over-smoothed. 0: the same smoothing everywhere."""
     flexion_sd_rad: Positive = 1.5
-    """Prior of bending, about a relaxed hand."""
+    """Standard deviation of the prior on finger flexion around a relaxed hand, radians."""
     abduction_sd_rad: Positive = 0.4
-    """Prior of spreading, at the knuckles and the thumb."""
+    """Standard deviation of the prior on abduction at the knuckles and the thumb, radians."""
     hinge_sd_rad: Positive = 0.05
-    """Sideways bend and twist of the outer finger joints."""
+    """Standard deviation of the prior on sideways bend and twist of the outer finger joints, radians."""
     twist_sd_rad: Positive = 0.12
-    """Twist of the fingers at the knuckles."""
+    """Standard deviation of the prior on finger twist at the knuckles, radians."""
     min_observed_joints: Annotated[int, Field(ge=1, le=NUM_JOINTS)] = 6
-    """A frame with fewer joints in agreement with the model is carried by its neighbours and not valid."""
+    """Minimum number of joints that agree with the model. A frame with fewer is interpolated and marked not valid."""
     shape_frames: Count = 64
-    """How many frames, spread over the sequence, the shape is found from."""
+    """Number of frames, spread over the sequence, from which the hand shape is estimated."""
     shape_evidence_frames: Positive = 10.0
-    """All those frames together weigh against the shape's prior, betas ~ N(0, 1), as much as this many: what a
-    detector or the model gets wrong, it gets wrong in every frame."""
+    """Weight of all shape frames together against the shape prior, betas ~ N(0, 1), in frames. It is less than their
+    number because errors of detector and model are the same in every frame."""
     landmark_offsets: bool | None = None
-    """Also learn where each landmark lies in its bone's frame: detectors' landmarks are not exactly the joints.
-    None does so for detected keypoints, and takes imported ones for the joints they say they are."""
+    """Also estimate a constant offset of each landmark from its joint, because detectors define landmarks differently.
+    None: for detected keypoints only, not for imported ones."""
     landmark_offset_sd_m: Positive = 0.002
-    """Prior of those offsets."""
+    """Standard deviation of the prior on these offsets, metres."""
     reprojection: bool = True
-    """Fit the detections of every view in the end, where there are any, instead of the points made of them."""
+    """Fit the 2D detections of all views in the last step, if there are any, instead of the triangulated keypoints."""
     reprojection_floor_px: Positive = 0.5
-    """A view's noise is measured, and never taken to be less than this."""
+    """Lower limit of the measured 2D noise of a view, pixels."""
     penetration_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
-    """Cost of the hands' flesh overlapping: this half of its squared depth in millimetres; 0 lets hands overlap."""
+    """Weight of hand penetration: the cost is half of this times the squared depth (mm^2). 0: hands may overlap."""
     max_carried_sd_m: Annotated[float, Field(ge=0)] = 0.005
-    """A frame without observations is valid as long as smoothness carries the hand to within this standard error."""
+    """Maximum standard error of an interpolated hand, metres; frames with a larger one are marked not valid."""
     window_frames: Annotated[int, Field(ge=16)] = 512
-    """Long sessions are fitted in windows of this many frames."""
+    """Window length for long sessions, frames."""
     window_overlap: Annotated[int, Field(ge=0)] = 64
-    """How many frames beyond its own a window takes into account, on either side."""
+    """Additional frames on either side of a window that are taken into account."""
     max_iterations: Count = 20
-    """Gauss-Newton steps in each of the three problems."""
+    """Maximum Gauss-Newton iterations in each of the three optimisation problems."""

@@ -1,8 +1,8 @@
-"""Fits MANO to a sequence of 3D keypoints: one shape, a pose per frame, smooth in time.
+"""Fit MANO to a sequence of 3D keypoints: one shape, and a pose per frame that is smooth over time.
 
-Three Gauss-Newton problems, each the start of the next, all with exact derivatives:
-1. shape, on a few well-seen frames: (poses, betas) by the Schur complement on the betas;
-2. pose of each frame on its own, all frames at once;
+The solver uses three Gauss-Newton problems with exact derivatives; each one initialises the next:
+1. shape, from a few well-observed frames: (poses, betas) by the Schur complement on the betas;
+2. pose of each frame separately, all frames at once;
 3. poses of all frames together with smoothness, by a banded Cholesky factorisation: linear time.
 """
 
@@ -14,29 +14,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
+from ..core.geometry import axis_angle_from_rotation
 from ..core.hands import NUM_BETAS, NUM_JOINTS, NUM_POSE
 from ..hand.model import HandModel
 from .contact import fill, planes
 from .gauss_newton import Evidence, PointTerm, best_seen, fit_frames, fit_sequence, fit_shape
 from .initial import carry, initial_state
-from .kinematics import Landmarks, anatomical_frames, axis_angle_from_rotation, pose_landmarks
+from .kinematics import Landmarks, anatomical_frames, pose_landmarks
 from .residuals import HandState, PosePrior, Smoothness, pose_prior
 from .settings import FittingSettings
 
 __all__ = ["FittingSettings", "HandFit", "HandShape", "find_shape", "fit_hand", "fit_hands"]
 
 CARRY_S = 0.5
-"""An unseen hand keeps its speed about this long, seconds; nothing of it is felt where the hand is seen."""
+"""Time in seconds for which an unobserved hand keeps its speed. It has no effect where the hand is observed."""
 FAST_SPAN_S = 0.3
-"""Over this long, hard acceleration is taken for fast motion."""
+"""Duration in seconds over which strong acceleration counts as fast motion."""
 FINGER_M = 0.07
-"""What a rotation moves a fingertip by, metres per radian, roughly."""
+"""Approximate displacement of a fingertip by a rotation, metres per radian."""
 CONTACT_ROUNDS = 2
-"""How often the planes between two hands are drawn."""
+"""Number of updates of the planes between two hands."""
 CONTACT_ENOUGH_M = 2e-4
 """Hands that overlap by less than twice this are left alone."""
 CONTACT_ITERATIONS = 3
-"""Gauss-Newton steps between two drawings."""
+"""Gauss-Newton steps between two updates of the planes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +57,14 @@ class HandFit:
     residual_m: ndarray
     """(frame,) root mean square distance of the observed points, NaN where there are none."""
     valid: ndarray
-    """(frame,) bool: enough observed joints agree, or such frames are so near that the pose is carried safely."""
+    """(frame,) bool: enough observed joints agree with the model, or frames where they do are close enough in time."""
     offsets_m: ndarray
     """(21, 3) learned landmark offsets in the zero pose; zeros unless asked for."""
 
 
 @dataclass(frozen=True, eq=False)
 class HandShape:
-    """What of a hand stays the same over a session."""
+    """The parameters of a hand that are constant over a session."""
 
     betas: ndarray
     """(10,)"""
@@ -72,7 +73,7 @@ class HandShape:
 
 
 def find_shape(model: HandModel, points_m: ndarray, sigma_m: ndarray, settings: FittingSettings) -> HandShape | None:
-    """The shape of one hand, from frames spread over its whole sequence; None if it is never seen well enough.
+    """Estimate the shape of one hand from frames spread over its sequence; None if no frame observes it well enough.
 
     Args: as of `fit_hand`.
     """
@@ -104,8 +105,8 @@ def fit_hand(
         fps: frames per second.
         settings: see `FittingSettings`.
         shape: when it is known already; None finds it in these frames.
-        detections: the same observations as they were detected (`reprojection_term`): at the end they take the
-            points' place.
+        detections: the 2D detections of the same observations (`reprojection_term`); they replace the points in the
+            final steps.
 
     Returns:
         `HandFit`; the same bits for the same input.
@@ -124,7 +125,7 @@ def fit_hands(
     shapes: Sequence[HandShape | None] = (None, None),
     detections: Sequence[PointTerm | None] = (None, None),
 ) -> list[HandFit]:
-    """Fit two hands, which cannot be in one place.
+    """Fit two hands, with a contact term that keeps them from overlapping.
 
     Args:
         models: left, right.
@@ -147,14 +148,14 @@ def fit_hands(
 
 @dataclass(frozen=True, eq=False)
 class _Track:
-    """One hand's problem over a sequence, and how far it is solved."""
+    """The problem of one hand over a sequence, and its current solution."""
 
     hand: Landmarks
     state: HandState
     seen: Evidence
-    """What was observed: the result is judged by it."""
+    """All observations; the result is evaluated against them."""
     evidence: Evidence
-    """What of it is used beside the terms."""
+    """The observations that are used in addition to the terms."""
     prior: PosePrior
     smoothness: Smoothness
     terms: tuple[PointTerm, ...]
@@ -181,7 +182,7 @@ def _follow(
     shape: HandShape | None,
     detections: PointTerm | None,
 ) -> _Track | None:
-    """One hand by itself; None if it is never seen well enough."""
+    """Fit one hand; None if no frame observes it well enough."""
     frames = len(points_m)
     assert points_m.shape == (frames, NUM_JOINTS, 3), points_m.shape
     assert sigma_m.shape == (frames, NUM_JOINTS), sigma_m.shape
@@ -207,7 +208,7 @@ def _follow(
 
 
 def _separate(left: _Track, right: _Track, settings: FittingSettings) -> list[_Track | None]:
-    """Both hands, out of each other where they touch."""
+    """Fit both hands, with contact planes where they are close."""
     spheres = fill(left.hand), fill(right.hand)
     for _ in range(CONTACT_ROUNDS):
         sides = planes(spheres, (left.joints_m(), right.joints_m()), settings.penetration_weight)
@@ -267,7 +268,7 @@ def _result(track: _Track, settings: FittingSettings) -> HandFit:
 
 
 def carried_sd_m(supported: ndarray, smoothness: Smoothness) -> ndarray:
-    """How far the hand may have strayed from where smoothness alone carries it, metres.
+    """Standard error of a hand's position in frames without observations, metres.
 
     A point of the hand whose acceleration is unknown, A per frame (the wrist's and, a finger's length away, those of
     the rotations), strays A / fps^2 sqrt(m^3 / 3) in m frames; both ends of a gap bound it, as independent estimates.

@@ -1,11 +1,9 @@
-"""The `fit` stage: `shape` (what of each hand stays the same), then `mano` (both hands, window by window)."""
+"""The `fit` stage: `shape` (constant parameters of each hand), then `mano` (both hands, window by window)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
 from ..core.schema import MANO, SHAPE, group_spec, imported, read_cameras, read_taken_px
 from ..core.store import Store
+from ..hand.loading import hand_models
 from ..hand.model import HandModel
 from .gauss_newton import PointTerm, best_seen
 from .reprojection import reprojection_term, view_sigma_px
@@ -22,7 +21,7 @@ from .settings import FittingSettings
 from .solver import HandShape, find_shape, fit_hands
 
 CODE = 2
-"""Raised when the same input would give other numbers."""
+"""Version of this code. Increase it when results change for the same input."""
 
 SHAPE_SETTINGS = (
     "landmark_sigma_m",
@@ -40,31 +39,20 @@ SHAPE_SETTINGS = (
     "reprojection_floor_px",
     "max_iterations",
 )
-"""Those that the shape depends on."""
-
-
-@cache
-def hand_model(folder: str | None, hand: int) -> HandModel:
-    """The left (0) or right (1) hand: MANO_LEFT.npz or MANO_RIGHT.npz of a folder, or the procedural one."""
-    side = HANDS[hand]
-    return HandModel.procedural(side) if folder is None else HandModel.load(_file(folder, side), side)
-
-
-def _file(folder: str, side: str) -> Path:
-    return Path(folder).expanduser() / f"MANO_{side.upper()}.npz"
+"""Settings that the shape depends on."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where a task finds what it works on."""
+    """The inputs of a task."""
 
     store: Store
     rig: Store
     options: FittingSettings
     model_folder: str | None
 
-    def models(self) -> list[HandModel]:
-        return [hand_model(self.model_folder, hand) for hand in range(len(HANDS))]
+    def models(self) -> tuple[HandModel, HandModel]:
+        return hand_models(self.model_folder)
 
     @property
     def detections(self) -> bool:
@@ -118,7 +106,7 @@ class FindShape:
 
 @dataclass(frozen=True)
 class FitWindow:
-    """Both hands in one window, with some frames around it that lend their support."""
+    """Both hands in one window, fitted together with some frames before and after it."""
 
     inputs: _Inputs
     fps: float
@@ -175,7 +163,7 @@ class FitWindow:
 
 
 def _decided(store: Store, options: FittingSettings) -> FittingSettings:
-    """What the user left open, decided by where the keypoints are from."""
+    """Resolve settings that depend on the origin of the keypoints."""
     if options.landmark_offsets is not None:
         return options
     return replace(options, landmark_offsets=not imported(store))
@@ -185,11 +173,11 @@ def shape_plan(store: Store, rig: Store, options: FittingSettings, model_folder:
     """Find the shape of each hand.
 
     Args:
-        store: where `keypoints` is, and `detections` if there are any.
-        rig: where `cameras` is, if there are any.
+        store: store with `keypoints`, and `detections` if there are any.
+        rig: store with `cameras`, if there are any.
         options: the solver's settings.
         model_folder: with MANO_LEFT.npz and MANO_RIGHT.npz; None for the procedural hand.
-        chunk_frames: unused: the result depends on no chunking.
+        chunk_frames: unused; the result does not depend on chunks.
     """
     del chunk_frames
     options = _decided(store, options)
@@ -260,5 +248,5 @@ PLANS: Mapping[str, Callable[[Store, Store, FittingSettings, str | None, int], P
 
 
 def _observations(inputs: _Inputs) -> dict[str, Any]:
-    """What was observed. `keypoints` were made from these detections and cameras: its digest stands for theirs."""
+    """Fingerprint of the observations. `keypoints` depend on detections and cameras, so their digest covers these."""
     return {"keypoints": inputs.store.digest_of("keypoints"), "detections": inputs.detections}

@@ -1,26 +1,24 @@
-"""Checkpoints: a folder that holds a trained model, whole at every moment, and never executes what it reads.
+"""Checkpoints: folders with a trained model. They are written atomically, and loading never executes their content.
 
 ```
 config.json                           settings, and which files belong to it, with their SHA-256
 model-<step>-<hash>.safetensors       the weights to use (the moving average)
 statistics-<step>-<hash>.safetensors  of the normalisation and the prior
-training-<step>-<hash>.safetensors    what resuming takes: raw weights, averages, the optimizer's moments
-values-<step>-<hash>.json             and the rest of that
+training-<step>-<hash>.safetensors    the state for resuming: raw weights, averages, the optimizer's moments
+values-<step>-<hash>.json             the remaining state for resuming
 ```
-New files get names of their own; renaming config.json is what makes them count, all at once, and the files it no
-longer names are removed after that. Without the training files a checkpoint still generates.
+New files have unique names. Replacing config.json activates all of them at once; afterwards, files that it no longer
+names are removed. A checkpoint without training files can still generate.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -31,19 +29,20 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from .. import __version__
-from ..core.errors import GenerationError
-from ..core.store import disk_errors
+from ..core.atomic import sweep, write_whole
+from ..core.errors import GenerationError, disk_errors
+from ..core.lock import locked
 from ..hand.keypoints import RATES
 
 SCHEMA_VERSION = 1
-"""Raised when a reader of the previous schema would misread the checkpoint."""
+"""Version of the format. Increase it when a reader of the previous version would misread a checkpoint."""
 
 CONFIG_BYTES = 1 << 24
-"""No config.json is longer than this."""
+"""Largest accepted size of config.json."""
 
 KINDS = {"model": ".safetensors", "statistics": ".safetensors", "training": ".safetensors", "values": ".json"}
 
-_OURS = re.compile(r"(model|statistics|training|values)-\d+-[0-9a-f]{12}(\.safetensors|\.json)(\.partial)?")
+_OURS = re.compile(r"(model|statistics|training|values)-\d+-[0-9a-f]{12}(\.safetensors|\.json)")
 
 CONFIG: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "settings": (dict, "a mapping"),
@@ -53,15 +52,15 @@ CONFIG: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "representation": (str, "a name"),
     "denoiser": (str, "a name"),
 }
-"""What every config has, beside what it likes."""
+"""Required keys of every config; others are allowed."""
 
 RANGES: Mapping[str, tuple[float, float]] = {"fps": RATES, "window": (1, 512)}
-"""What its numbers can be; the window is the longest that `handpipe train-diffusion` takes."""
+"""Ranges of numeric keys; the limit of the window is that of `handpipe train-diffusion`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What it takes to generate."""
+    """The parts of a checkpoint that generation needs."""
 
     config: dict[str, Any]
     """JSON: settings, hand_model, fps, window, representation, denoiser, and anything else."""
@@ -71,20 +70,20 @@ class Checkpoint:
     """For messages: the folder it was read from."""
 
     def expect(self, **wanted: Any) -> None:
-        """Raises GenerationError where the config says something else: `expect(representation="local")`."""
+        """Raise GenerationError if the config has other values: `expect(representation="local")`."""
         for name, value in wanted.items():
             value = list(value) if isinstance(value, tuple) else value
             found = self.config.get(name)
             if found != value:
                 raise GenerationError(
                     f"{self.where}: expected a checkpoint with {name} {_word(value)}, but it was trained with "
-                    f"{_word(found)}. Use the setting it was trained with, or train one with yours."
+                    f"{_word(found)}. Use the value it was trained with, or train another checkpoint."
                 )
 
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What it takes to go on training."""
+    """The state that resuming a training needs."""
 
     step: int
     """Steps done."""
@@ -95,34 +94,36 @@ class Training:
 
 
 def save(folder: Path, checkpoint: Checkpoint, training: Training | None) -> None:
-    """Write a checkpoint, replacing what is in the folder. At any moment, also after kill -9 or a power cut, whoever
-    loads it finds the old one or the new one.
+    """Write a checkpoint, replacing the one in the folder. The write is atomic, also with kill -9 or a power cut:
+    readers find either the old or the new checkpoint.
 
     Args:
-        folder: made if it is not there; files of other names in it are left alone.
+        folder: created if it does not exist; unrelated files in it are kept.
         checkpoint: its config as CONFIG says, in JSON's types; tensors on any device.
         training: None leaves a checkpoint that cannot be resumed.
 
     Raises:
-        GenerationError: a file stands where the folder should be.
-        DiskError: it cannot be written; the old checkpoint is still there.
+        GenerationError: there is a file with the name of the folder.
+        DiskError: it cannot be written; the old checkpoint is kept.
+        StoreError: the file system has no locks.
     """
     config = json.loads(_json(checkpoint.config))
     _check_config("config", config)
     if folder.exists() and not folder.is_dir():
-        raise GenerationError(f"{folder}: expected a folder for a checkpoint, but found a file. Choose another place.")
+        raise GenerationError(f"{folder}: expected a folder for a checkpoint, but found a file. Choose another folder.")
     parts = {"model": checkpoint.weights, "statistics": checkpoint.statistics}
     step = training.step if training else 0
     with disk_errors(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with locked(folder, wait=True):
+            sweep(folder)
             if training:
                 parts = {**parts, "training": training.tensors}
             files = {kind: _write(folder, kind, step, _packed(tensors)) for kind, tensors in parts.items()}
             if training:
                 files["values"] = _write(folder, "values", step, _json({"step": step, "values": training.values}))
             versions = {"schema_version": SCHEMA_VERSION, "handpipe_version": __version__}
-            _put(folder / "config.json", _json({**config, **versions, "files": files}))
+            write_whole(folder / "config.json", _json({**config, **versions, "files": files}))
             keep = {entry["name"] for entry in files.values()}
             for path in sorted(folder.iterdir()):
                 if _OURS.fullmatch(path.name) and path.name not in keep:
@@ -130,10 +131,10 @@ def save(folder: Path, checkpoint: Checkpoint, training: Training | None) -> Non
 
 
 def load(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder; nothing in it is executed.
+    """Load the checkpoint in a folder; nothing in it is executed.
 
     Raises:
-        GenerationError: no checkpoint, a damaged one, or one by a newer handpipe.
+        GenerationError: there is no checkpoint, it is damaged, or it was written by a newer handpipe.
     """
     config, contents = _read(folder, ("model", "statistics"))
     tensors = {kind: _unpacked(folder, kind, content) for kind, content in contents.items()}
@@ -142,13 +143,13 @@ def load(folder: Path) -> Checkpoint:
         if bad:
             raise GenerationError(
                 f"{folder}: expected finite numbers in the {kind}, but `{bad[0]}` holds NaN or infinity. "
-                "Train it again, with a lower learning rate."
+                "Train again with a lower learning rate."
             )
     return Checkpoint(config, tensors["model"], tensors["statistics"], str(folder))
 
 
 def load_training(folder: Path) -> Training | None:
-    """What it takes to go on from a checkpoint; None if it was saved without.
+    """Load the state for resuming; None if the checkpoint was saved without it.
 
     Raises:
         GenerationError: as `load`, or the training files were removed.
@@ -159,45 +160,21 @@ def load_training(folder: Path) -> Training | None:
     values = _parsed(f"{folder}: the training state", contents["values"])
     step, rest = values.get("step"), values.get("values")
     if type(step) is not int or step < 0 or not isinstance(rest, dict):
-        raise GenerationError(f"{folder}: expected the step in the training state, but got {step!r}. Train anew.")
+        raise GenerationError(
+            f"{folder}: expected a step number in the training state, but found {step!r}. Start over with --force."
+        )
     return Training(step, _unpacked(folder, "training", contents["training"]), rest)
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One writer after the other."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _write(folder: Path, kind: str, step: int, content: bytes) -> dict[str, Any]:
     """One file under a name that no other content has; how config.json names it."""
     sha = hashlib.sha256(content).hexdigest()
     name = f"{kind}-{step:06d}-{sha[:12]}{KINDS[kind]}"
-    _put(folder / name, content)
+    write_whole(folder / name, content)
     return {"name": name, "bytes": len(content), "sha256": sha}
-
-
-def _put(path: Path, content: bytes) -> None:
-    """The file, on the disk, whole under its name."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:
@@ -223,12 +200,12 @@ def _read(folder: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
             contents = {kind: _content(folder, kind, files[kind]) for kind in kinds if kind in files}
             break
         except FileNotFoundError as error:
-            # A writer may have switched to new files since the config was read.
+            # A writer may have replaced the files since the config was read.
             before, config = config, _read_config(folder)
             if config == before:
                 raise GenerationError(
-                    f"{folder}: expected the file {Path(error.filename).name} that config.json names, but it is not "
-                    "there. Copy the whole folder, or train again."
+                    f"{folder}: expected the file {Path(error.filename).name} named in config.json, but there is no "
+                    "such file. Copy the whole folder, or train again."
                 ) from error
     return {name: value for name, value in config.items() if name != "files"}, contents
 
@@ -244,10 +221,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         found = "no such folder" if not folder.exists() else "no config.json" if folder.is_dir() else "a file"
         raise GenerationError(
             f"{folder}: expected the folder of a checkpoint, but found {found}. "
-            "Name the folder that `handpipe train-diffusion` wrote."
+            "Give a folder that `handpipe train-diffusion` wrote."
         ) from error
     except OSError as error:
-        raise GenerationError(f"{where}: expected to read it, but the system refused ({error.strerror}).") from error
+        raise GenerationError(
+            f"{where}: expected a readable file, but it cannot be read ({error.strerror}). Check its permissions."
+        ) from error
     if len(content) > CONFIG_BYTES:
         raise GenerationError(f"{where}: expected no more than {CONFIG_BYTES} bytes, but it is longer. Train again.")
     config = _parsed(where, content)
@@ -255,7 +234,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if type(version) is not int:
         raise GenerationError(
             f"{where}: expected a checkpoint written by handpipe (schema_version), but found {version!r}. "
-            "Name another folder."
+            "Give another folder."
         )
     if version > SCHEMA_VERSION:
         raise GenerationError(
@@ -311,7 +290,7 @@ def _check_files(where: str, files: Any) -> None:
 
 def _opened(path: Path) -> BinaryIO:
     """A file; a pipe would keep us waiting."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
 
 
 def _content(folder: Path, kind: str, entry: Mapping[str, Any]) -> bytes:
@@ -325,7 +304,9 @@ def _content(folder: Path, kind: str, entry: Mapping[str, Any]) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise GenerationError(f"{path}: expected to read it, but the system refused ({error.strerror}).") from error
+        raise GenerationError(
+            f"{path}: expected a readable file, but it cannot be read ({error.strerror}). Check its permissions."
+        ) from error
     if found != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
         got = f"{found} bytes" if found != entry["bytes"] else "others"
         raise GenerationError(

@@ -1,4 +1,4 @@
-"""Settings of training and sampling."""
+"""Settings of training, sampling and evaluation."""
 
 from __future__ import annotations
 
@@ -9,117 +9,120 @@ from pydantic.dataclasses import dataclass as settings
 
 from ..core.settings import STRICT, Count, NotNegative, Positive
 
+MIN_WINDOW = 8
+"""Frames. Shorter windows hold too little motion to learn from."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @settings(frozen=True, config=STRICT)
 class LossWeights:
-    """How much each term of the loss counts: weights near one are sensible, 0 leaves a term out."""
+    """Weights of the loss terms. 0 disables a term."""
 
     x0: NotNegative = 1.0
-    """The denoised motion against the true one, in standard deviations."""
+    """Error of the denoised motion, in standard deviations of each channel."""
     joints: NotNegative = 1.0
-    """Joints by forward kinematics, in centimetres."""
+    """Error of the joint positions from forward kinematics, centimetres."""
     velocity: NotNegative = 1.0
-    """Their velocities."""
+    """Error of the joint velocities."""
     bone: NotNegative = 0.1
-    """Bone lengths between the joint channels."""
+    """Error of the bone lengths between the joint channels."""
     contact: NotNegative = 10.0
-    """Interaction Loss: contact potential between the hands."""
+    """Interaction Loss: error of the contact potential between the hands."""
     shape: NotNegative = 5.0
-    """Interaction Loss: offsets between the hands where they are in contact."""
+    """Interaction Loss: error of the offsets between the hands where they are in contact."""
 
 
 @settings(frozen=True, config=STRICT)
 class TrainingSettings:
-    """What is trained, on how much. None takes the preset's value."""
+    """Training of the diffusion model. None: the value of the preset."""
 
     preset: Literal["small", "base"] = "small"
-    """`small`: minutes on two CPU cores; `base`: about 36 million parameters, for a GPU."""
+    """`small` trains in minutes on two CPU cores; `base` has about 36 million parameters and needs a GPU."""
     denoiser: Literal["handdiffuse", "mdm", "intergen"] = "handdiffuse"
-    """The network; `mdm` and `intergen` are baselines."""
+    """Denoising network; `mdm` and `intergen` are baselines."""
     representation: Literal["global", "local"] = "global"
-    """How motion is written as numbers."""
-    window: Annotated[int, Field(ge=8, le=512)] = 60
-    """Frames in a window."""
+    """Motion representation: `global` (positions in a common frame) or `local` (each hand relative to its wrist)."""
+    window: Annotated[int, Field(ge=MIN_WINDOW, le=512)] = 60
+    """Window length, frames."""
     fps: Positive = 30.0
-    """Frames per second of a window; motion at another rate is resampled."""
+    """Frame rate of the windows, frames per second; motion at other rates is resampled."""
     steps: Count | None = None
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     batch: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Windows in a step."""
+    """Batch size, windows."""
     learning_rate: Positive | None = None
-    """At its highest, after the warm-up."""
+    """Peak learning rate, after the warm-up."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Of the averaged weights, which are the ones that generate."""
+    """Decay of the moving average of the weights; the averaged weights are used for sampling."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of everything random."""
+    """Random seed."""
     mirror: bool = True
-    """Show every second window in the mirror: left and right change places."""
+    """Mirror half of the windows, exchanging left and right, as data augmentation."""
     loss: LossWeights = LossWeights()
     held_out: tuple[str, ...] = ()
-    """Sources, among those given, that are only for validation."""
+    """Sources that are used for validation only."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; `auto` takes a GPU if there is one."""
+    """Device for training; `auto` uses a GPU if there is one."""
     precision: Precision = "auto"
-    """Of the network's products; `auto` takes bfloat16 where the machine computes it natively."""
+    """Precision of the network; `auto` uses bfloat16 if the hardware supports it natively."""
     save_every: Count = 250
-    """Steps between two checkpoints."""
+    """Steps between checkpoints."""
     log_every: Count = 10
-    """Steps between two points of the loss curves."""
+    """Steps between points of the loss curves."""
 
 
 @settings(frozen=True, config=STRICT)
 class SamplingSettings:
-    """How motion is drawn from a checkpoint."""
+    """Sampling of motion from a checkpoint."""
 
     sampler: Literal["dpm", "ddim", "ddpm"] = "dpm"
-    """`dpm`: DPM-Solver++ of second order; `ddim`: the reference; `ddpm`: the full chain."""
+    """Sampler: `dpm` (second-order DPM-Solver++), `ddim`, or `ddpm` (the full chain)."""
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Denoising steps; None is 15 for dpm, 50 for ddim, 1000 for ddpm."""
+    """Number of denoising steps. None: 15 for dpm, 50 for ddim, 1000 for ddpm."""
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
-    """Scale of the noise at the start: 1 draws a motion, less one nearer to the typical."""
+    """Scale of the initial noise. 1: normal sampling; smaller values give more typical motion."""
     expected: bool = False
-    """The mean of all that the model would draw, in one step, in place of a drawn motion: the best single guess."""
+    """Return the expected motion, predicted in one step, instead of a random sample."""
     context: Annotated[int, Field(ge=1, le=64)] = 10
-    """Frames that a window of a long motion shares with the one before it."""
+    """Overlap of consecutive windows in long motion, frames."""
     clearance: NotNegative = 1.0
-    """Strength of the guidance that keeps the hands from sinking into each other; 0 is off."""
+    """Strength of the guidance against hand penetration. 0: off."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Motions denoised at once."""
+    """Number of samples denoised at once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to draw; `auto` takes a GPU if there is one."""
+    """Device for sampling; `auto` uses a GPU if there is one."""
     precision: Precision = "auto"
-    """Of the network's products; `auto` takes bfloat16 where the machine computes it natively."""
+    """Precision of the network; `auto` uses bfloat16 if the hardware supports it natively."""
 
 
 @settings(frozen=True, config=STRICT)
 class EvaluatorSettings:
-    """How the autoencoder is trained in whose code sets of motion are compared."""
+    """Training of the evaluator: the autoencoder whose features are used to compare sets of motion."""
 
-    window: Annotated[int, Field(ge=8, le=512)] = 60
-    """Frames in a window; motion is compared window by window."""
+    window: Annotated[int, Field(ge=MIN_WINDOW, le=512)] = 60
+    """Window length, frames; motion is compared window by window."""
     fps: Positive = 30.0
-    """Frames per second of a window; motion at a higher rate is resampled."""
+    """Frame rate of the windows, frames per second; motion at higher rates is resampled."""
     steps: Count = 500
-    """Optimizer steps."""
+    """Number of optimizer steps."""
     batch: Annotated[int, Field(ge=4, le=4096)] = 64
-    """Windows in a step."""
+    """Batch size, windows."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the first weights and of the batches."""
+    """Random seed of the initial weights and of the batches."""
 
 
 @settings(frozen=True, config=STRICT)
 class EvaluationSettings:
-    """How much motion is compared."""
+    """Extent of an evaluation."""
 
     windows: Annotated[int, Field(ge=2, le=10_000)] = 1000
-    """Windows of either side in the statistics of sets, at most; always as many of the one as of the other."""
+    """Maximum number of windows per set for the distances between sets; both sets use the same number."""
     stride: Count = 15
-    """Frames from one window of the reference to the next."""
+    """Frames between the starts of consecutive reference windows."""
     mesh_frames: Annotated[int, Field(ge=1)] = 400
-    """Frames of either side whose meshes are compared, spread evenly, at most: some 30 ms each."""
+    """Maximum number of frames per set, evenly spread, whose meshes are checked for overlap (about 30 ms per frame)."""
     neighbours: Count = 5
-    """Of a sample whose distance says how far its set's support reaches, in precision and recall."""
+    """Number k of nearest neighbours that defines the support of a set, for precision and recall."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the choice of windows."""
+    """Random seed of the choice of windows."""

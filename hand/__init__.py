@@ -1,1 +1,1 @@
-"""The hand: names of joints, anatomy, the hand model and the procedural hand."""
+"""The hand: joint order, anatomy, the MANO model, the procedural hand, and motion in stores."""

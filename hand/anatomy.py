@@ -1,4 +1,4 @@
-"""What 21 joints in space must look like to be a hand, and which hand they are.
+"""Anatomical plausibility and handedness of 21 hand joints.
 
 Everything here is invariant to rigid motion; chirality changes sign under reflection.
 """
@@ -19,7 +19,7 @@ BONE_LENGTH_M = np.array(
         *(0.083, 0.034, 0.021, 0.022),
     ]
 )
-"""(20,) rounded lengths of `BONES` in an adult hand, metres. Only ratios within a factor of two are asked of them."""
+"""(20,) rounded lengths of `BONES` in an adult hand, metres. They are used for ratios within a factor of two only."""
 
 SCALE_RANGE = (0.6, 1.45)
 """Hands between a small child's and a very large adult's, relative to `BONE_LENGTH_M`."""
@@ -54,7 +54,7 @@ def hand_scale(joints_m: ndarray) -> ndarray:
 
 
 def plausible_hand(joints_m: ndarray, share: float = 0.7) -> ndarray:
-    """Whether 21 joints can be a hand: of a possible size, with bones in proportion.
+    """Whether 21 joints are a plausible hand: a possible size, with bones in proportion.
 
     Args:
         joints_m: (..., 21, 3) metres, NaN where unknown.
@@ -72,7 +72,7 @@ def plausible_hand(joints_m: ndarray, share: float = 0.7) -> ndarray:
 
 
 def chirality_log_odds(joints_m: ndarray) -> ndarray:
-    """Log-odds that 21 joints are a right hand, from their shape alone.
+    """Log-odds that 21 joints are a right hand, computed from their shape alone.
 
     Fingers flex toward the palm only, and the thumb lies on the palm's side. In a right hand
     (index_mcp - wrist) x (pinky_mcp - wrist) points out of the palm; the axis of finger flexion points from the little

@@ -1,7 +1,7 @@
-"""Whether the 21 joints of hands are in our order, by their proportions and by which fingers lie side by side. Pure.
+"""Detection of a wrong joint order, from bone proportions and from the order of neighbouring fingers. Pure math.
 
-Works on joints in space and on joints in images alike: perspective shortens bones at will, but the medians over many
-hands keep a hand's proportions, and it exchanges no neighbours except edge-on.
+This works for joints in space and in images: perspective shortens individual bones, but medians over many hands keep
+the proportions of a hand, and neighbouring fingers keep their order unless a hand is seen edge-on.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ OTHER_ORDERS: Mapping[str, ndarray] = {
     "all roots first, all tips last": np.array([0, *np.arange(1, NUM_JOINTS).reshape(4, len(FINGERS)).T.ravel()]),
     "MANO's": np.where(MANO_JOINT >= 0, MANO_JOINT, 15 + np.searchsorted(TIPS, np.arange(NUM_JOINTS)) + 1),
 }
-"""Orders one meets elsewhere: for each of our joints, its place in that order."""
+"""Joint orders used by other tools: for each joint of handpipe's order, its index in that order."""
 
 MUCH_BETTER = 0.7
-"""Another order must leave so much less of the misfit. Over some hundred real hands ours leaves 0.10 to 0.16 where it
-is right, the nearest other 0.28."""
+"""Factor by which another order must reduce the misfit. For some hundred real hands, the misfit of the correct order is
+0.10 to 0.16, that of the nearest other order 0.28."""
 
 MISFIT = 0.2
-"""An order that leaves less fits, one that leaves more does not."""
+"""An order with a smaller misfit counts as correct."""
 
 MIN_BONES = 8
 
 SIDE_BY_SIDE = 0.5
-"""Of the hands, so many must have their knuckles in order. In space all real ones have; of detections in images 97 to
+"""Share of the hands whose knuckles must be in order. In space, all real hands are; of detections in images 97 to
 99.8 %, of the worst view 61 %, and of ten at random 70 % or more. With two fingers exchanged it is at most 2 %."""
 
 _KNUCKLES = np.array([JOINTS.index(f"{finger}_mcp") for finger in ("index", "middle", "ring", "pinky")])
 
 
 def misfit(points: ndarray) -> tuple[float, int]:
-    """How much the logarithms of the bones' median lengths differ from an adult hand's, beyond its size.
+    """Misfit of a joint order: standard deviation of the log ratio of median bone lengths to those of an adult hand.
 
     Args:
         points: (hand, 21, 2 or 3), NaN where missing.
@@ -67,7 +67,7 @@ def misfit(points: ndarray) -> tuple[float, int]:
 
 
 def other_order(points: ndarray) -> str | None:
-    """The order in which the joints seem to be when it is not ours; None when ours fits, or nothing is clear.
+    """Name the order in which the joints appear to be; None if handpipe's order fits, or if no order is clear.
 
     Args:
         points: (hand, 21, 2 or 3), NaN where missing.

@@ -1,4 +1,4 @@
-"""Keypoints from elsewhere: the record, and whether it can be two hands in metres. Pure; judged by anatomy."""
+"""Imported 3D keypoints, and checks of units, sides and joint order against anatomy. Pure math."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UNITS_M: Mapping[str, float] = {
 }
 
 CLEAR_LOG_ODDS = 0.5
-"""Below this on average, the shape of the joints does not tell a left hand from a right one: a flat hand's does not."""
+"""Mean log-odds below which handedness is undecided, for example for flat hands."""
 
 FAR_M = 10_000.0
-"""So far from the origin the store's single precision begins to lose millimetres."""
+"""Distance from the origin at which the store's single precision loses millimetres."""
 
 UNSURE_M = 0.1
-"""A standard error of a hand's length: nobody measures hands like that."""
+"""Largest plausible standard error: the length of a hand."""
 
 RATES = (0.5, 10_000.0)
-"""Frames per second with which hands are recorded."""
+"""Plausible frame rates of recordings, frames per second."""
 
 ODD_FRAMES = 0.05
-"""Of the hands, so many may be of no hand's size: triangulation does err."""
+"""Tolerated share of hands with an implausible size, because triangulation has errors."""
 
 MIRROR_X = np.array([-1.0, 1.0, 1.0])
 
@@ -107,15 +107,15 @@ def check_hands(
     where: str,
     swap: str,
     mirror: str,
-    order: str = "name every joint what it is, or reorder them",
+    order: str = "give the names of the joints, or reorder them",
 ) -> None:
-    """Refuse what cannot be two hands in metres.
+    """Check that keypoints are two hands in metres, in handpipe's joint order.
 
     Args:
         keypoints: to judge.
         where: the file, for messages.
-        swap, mirror: what a user does to exchange the hands, or to mirror the coordinates.
-        order: what a user does about joints in another order.
+        swap, mirror: advice for swapped hands, and for left-handed coordinates.
+        order: advice for joints in another order.
 
     Raises:
         SessionError: nothing seen at all, a wrong unit, joints in another order, left and right swapped.
@@ -124,7 +124,7 @@ def check_hands(
     if not np.isfinite(points_m).any():
         raise SessionError(
             f"{where}: expected keypoints of at least one hand, but every joint of both is NaN. "
-            "Check how it was written."
+            "Check how the file was written."
         )
     farthest_m = np.nanmax(np.abs(points_m))
     if farthest_m > FAR_M:
@@ -138,7 +138,7 @@ def check_hands(
     wrong = other_hand(points_m)
     if wrong:
         raise SessionError(
-            f"{where}: expected {' and '.join(wrong)} hand, but by the bend of the fingers and the side of the thumb "
+            f"{where}: expected {' and '.join(wrong)} hand, but by finger flexion and thumb side "
             f"{'they have' if len(wrong) == 2 else 'it has'} the shape of the other: left and right are swapped "
             f"({swap}), the coordinates are left-handed ({mirror}), or the joints are in another order than "
             f"{', '.join(JOINTS[:6])}, ..."
@@ -146,22 +146,22 @@ def check_hands(
 
 
 def check_fps(fps: float, where: str) -> None:
-    """Refuse what is no frame rate: seconds taken for milliseconds, a period for a rate. Raises SessionError."""
+    """Check that a frame rate is plausible, to detect wrong time units. Raises SessionError."""
     low, high = RATES
     if not low <= fps <= high:
         raise SessionError(
-            f"{where}: expected {low:g} to {high:g} frames per second, but found {fps:.3g}. The times may be in "
-            "another unit than seconds; --fps says the rate."
+            f"{where}: expected {low:g} to {high:g} frames per second, but found {fps:.3g}. Check that times are in "
+            "seconds, or give the frame rate with --fps."
         )
 
 
 def check_sigma(sigma_m: ndarray, where: str) -> None:
-    """Refuse standard errors that cannot be metres: (...,), NaN where missing. Raises SessionError."""
+    """Check that standard errors (...,) are in metres; NaN where missing. Raises SessionError."""
     known = sigma_m[np.isfinite(sigma_m)]
     if len(known) and np.median(known) > UNSURE_M:
         raise SessionError(
-            f"{where}: expected standard errors in metres, some millimetres, but they are {np.median(known):.3g} m. "
-            "Give sigma in the points' unit, and --sigma-m in metres."
+            f"{where}: expected standard errors of some millimetres, but their median is {np.median(known):.3g} m. "
+            "Give sigma in the unit of the points, and --sigma-m in metres."
         )
 
 
@@ -177,12 +177,12 @@ def _check_size(where: str, points_m: ndarray) -> None:
         raise SessionError(
             f"{where}: expected hands of one size, but {odd.sum()} of {np.isfinite(scale).sum()} are not: the "
             f"{HANDS[hand]} one of frame {frame} is {scale[frame, hand]:.3g} times an adult's. Give all frames in one "
-            "unit, and NaN where a hand is not known."
+            "unit, and NaN where a hand is missing."
         )
 
 
 def _check_zeros(where: str, points_m: ndarray) -> None:
-    """A joint may be the origin of all frames; zeros now and then, or in several joints, stand for missing ones."""
+    """Detect zeros that mark missing joints. One joint may be the origin of all frames."""
     zero, seen = (points_m == 0).all(axis=-1), np.isfinite(points_m).all(axis=-1)
     always = (zero == seen).all(axis=0) & seen.any(axis=0)
     for hand, name in enumerate(HANDS):
@@ -196,19 +196,19 @@ def _check_zeros(where: str, points_m: ndarray) -> None:
 
 
 def _check_order(where: str, points_m: ndarray, order: str) -> None:
-    ours = f"ours is {', '.join(JOINTS[:6])}, ...; {order}"
+    ours = f"handpipe's order is {', '.join(JOINTS[:6])}, ...; {order}"
     for hand, name in enumerate(HANDS):
         found = other_order(points_m[:, hand])
         if found is not None:
             raise SessionError(
-                f"{where}: expected the {name} hand's joints in our order, but by the length of the bones it is "
-                f"another: {found}; {ours}."
+                f"{where}: expected the {name} hand's joints in handpipe's order, but the bone lengths indicate "
+                f"another one: {found}; {ours}."
             )
     odd = odd_bones(points_m)
     if len(odd) > 0.1 * len(BONES):
         raise SessionError(
-            f"{where}: expected bones in a hand's proportions, but {len(odd)} of {len(BONES)} are twice or half as "
-            f"long ({odd[0]} is one). The joints may be in another order: {ours}."
+            f"{where}: expected bones in the proportions of a hand, but {len(odd)} of {len(BONES)} are too long or "
+            f"short by a factor of two (for example {odd[0]}). The joints may be in another order: {ours}."
         )
     for hand, name in enumerate(HANDS):
         if side_by_side(points_m[:, hand]) < SIDE_BY_SIDE:

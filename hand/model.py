@@ -1,6 +1,6 @@
-"""The hand model: MANO's arrays, its identity, and its forward kinematics in numpy (Romero et al. 2017).
+"""The MANO hand model: its arrays, its identifier, and its forward kinematics in numpy (Romero et al. 2017).
 
-The conventions are smplx's with `flat_hand_mean=True`: `global_orient` turns the hand about its root joint,
+The conventions are smplx's with `flat_hand_mean=True`: `global_orient` rotates the hand about its root joint,
 `transl` is added afterwards, `hand_pose` holds fifteen axis-angle vectors in MANO's joint order. Metres, radians.
 
 `HandModel.joints` computes only what 21 joints need: the kinematic chain and five skinned fingertip vertices.
@@ -11,26 +11,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy import ndarray
 
 from ..core.errors import ModelError
+from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import MANO_JOINT, MANO_TIP_VERTEX, NUM_BETAS, NUM_JOINTS, NUM_MANO_JOINTS, NUM_POSE, TIPS
-from .procedural import procedural_hand
+from .procedural import PARENTS, procedural_hand
 
 if TYPE_CHECKING:
     import smplx
 
 NUM_VERTICES = 778
-MANO_PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
+MANO_PARENTS = PARENTS
 """MANO's tree: the root, then five chains of three."""
 
 _SHAPES = {
@@ -104,46 +102,13 @@ class HandModel:
                 "Use a MANO hand, not a body model."
             )
         if np.abs(checked["weights"].sum(axis=1) - 1).max() > 1e-3:
-            raise ModelError(f"{where}: weights: expected rows that sum to one, they do not. Import the model again.")
+            raise ModelError(f"{where}: weights: expected rows with sum one, found others. Import the model again.")
         model_id = f"{kind}-{_digest(checked, faces)}"
         return cls(side=side, faces=faces, parents=MANO_PARENTS.copy(), model_id=model_id, **checked)
 
     @classmethod
-    def load(cls, path_npz: Path | str, side: Literal["left", "right"]) -> HandModel:
-        """The model in an .npz written by `handpipe import mano`; nothing pickled is ever executed.
-
-        Raises:
-            ModelError: no such file, truncated, not an .npz, or not a MANO hand.
-        """
-        path = Path(path_npz)
-        try:
-            file = np.load(path, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            with file:
-                arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError as error:
-            raise ModelError(
-                f"{path}: expected a hand model, but there is no such file. "
-                "Make it with `handpipe import mano`, or leave the model unset to use the procedural hand."
-            ) from error
-        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError) as error:
-            raise ModelError(
-                f"{path}: expected an .npz with MANO's arrays, but it cannot be read ({error}). "
-                "It may be truncated; make it again with `handpipe import mano`."
-            ) from error
-        model = cls.from_arrays(side, arrays, where=str(path))
-        found = side_of(model.rest_joints)
-        if found != side:
-            raise ModelError(
-                f"{path}: expected a {side} hand, but its thumb is on a {found} hand's side. "
-                "Make the files again with `handpipe import mano`."
-            )
-        return model
-
-    @classmethod
     def procedural(cls, side: Literal["left", "right"]) -> HandModel:
-        """The hand that needs no licensed file."""
+        """The procedural hand, which needs no licensed file."""
         return cls.from_arrays(side, procedural_hand(side), kind="procedural", where="procedural hand")
 
     @cached_property
@@ -212,7 +177,7 @@ class HandModel:
         arrays: dict[str, Any] = {name: getattr(self, name).copy() for name in _SHAPES}
         tree = np.stack([self.parents, np.arange(NUM_MANO_JOINTS)])
         struct = Struct(f=self.faces.copy(), kintree_table=tree, **arrays)
-        # smplx prints that MANO has ten shapes; standard output is for results.
+        # smplx prints a warning to standard output, which is reserved for results.
         with contextlib.redirect_stdout(io.StringIO()):
             return smplx.MANO(
                 model_path="",
@@ -229,21 +194,6 @@ def side_of(rest_joints_m: ndarray) -> Literal["left", "right"]:
     fingers go along -x."""
     knuckles = rest_joints_m[[1, 4, 7, 10]].mean(axis=0)
     return "right" if knuckles[0] < rest_joints_m[0, 0] else "left"
-
-
-def rotation_from_axis_angle(axis_angle: ndarray) -> ndarray:
-    """(..., 3, 3) rotations of (..., 3) axis-angle vectors (Rodrigues), exact and smooth at zero."""
-    angle = np.linalg.norm(axis_angle, axis=-1)
-    a = np.sinc(angle / np.pi)
-    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
-    x, y, z = np.moveaxis(axis_angle, -1, 0)
-    R = np.empty((*axis_angle.shape, 3))
-    c = np.cos(angle)
-    R[..., 0, 0], R[..., 1, 1], R[..., 2, 2] = c + b * x * x, c + b * y * y, c + b * z * z
-    R[..., 0, 1], R[..., 1, 0] = b * x * y - a * z, b * x * y + a * z
-    R[..., 0, 2], R[..., 2, 0] = b * x * z + a * y, b * x * z - a * y
-    R[..., 1, 2], R[..., 2, 1] = b * y * z - a * x, b * y * z + a * x
-    return R
 
 
 def local_rotations(global_orient: ndarray, hand_pose: ndarray) -> ndarray:

@@ -1,4 +1,4 @@
-"""A hand of MANO's structure, built from anatomy: what the pipeline runs on when no licensed model is there.
+"""The procedural hand: a hand model with MANO's structure, built from anatomy. It needs no licensed files.
 
 Same arrays, shapes, joint order and conventions as MANO (Romero et al. 2017): 778 vertices, 16 joints, 10 shapes,
 135 pose correctives, 45 pose components. The right hand has its fingers along -x, its thumb toward +z and its palm

@@ -1,4 +1,4 @@
-"""Who is connected to whom in the procedural hand's mesh of 778 vertices: a box model, watertight, of genus 0.
+"""Topology of the procedural hand's mesh with 778 vertices: a watertight box model of genus 0.
 
 The palm is a stack of rings of 20 vertices. Its far face is a 9 x 3 grid in which each finger takes 2 x 2 quads and
 goes on as an 8-sided tube; the thumb grows from a 2 x 2 patch on the radial side; the wrist is closed by a 9 x 3 grid.
@@ -22,7 +22,7 @@ REMOVED = (THUMB_PATCH + 1) * RING + 19
 
 @dataclass(frozen=True)
 class Topology:
-    """Who is connected to whom, in construction order."""
+    """The mesh topology, in construction order."""
 
     faces: ndarray
     """(face, 3)"""

@@ -14,8 +14,10 @@ import numpy as np
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
+from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import HANDS, MANO_JOINT, MANO_TIP_VERTEX, NUM_BETAS, NUM_POSE, TIPS
-from .procedural import PARENTS, ROOT, joint_frames, pose_limits, procedural_hand
+from .model import forward_kinematics
+from .procedural import ROOT, joint_frames, pose_limits, procedural_hand
 
 PHASES = ("approach", "touch", "cross", "part")
 CYCLE_S = 3.0
@@ -59,9 +61,9 @@ class _Key:
     tremor: float
     """How much of the fingers' tremor is left here: none in the touch."""
     phase: int
-    """What the hands do on the way to this key."""
+    """Phase of the motion on the way to this key."""
     duration: float
-    """Of the way to this key, in parts of a cycle."""
+    """Duration of the way to this key, as a share of a cycle."""
 
 
 # ---- kinematics --------------------------------------------------------------------------------------------------
@@ -77,17 +79,10 @@ def joints_of_pose(rest_m: ndarray, tips_m: ndarray, R_wrist: ndarray, hand_pose
     Returns:
         (frame, 21, 3) metres.
     """
-    frames = len(hand_pose)
-    local = Rotation.from_rotvec(hand_pose.reshape(-1, 3)).as_matrix().reshape(frames, 15, 3, 3)
-    R, p = [R_wrist], [np.broadcast_to(rest_m[0], (frames, 3))]
-    for j in range(1, 16):
-        parent = PARENTS[j]
-        R.append(R[parent] @ local[:, j - 1])
-        p.append(p[parent] + R[parent] @ (rest_m[j] - rest_m[parent]))
-    joints = np.stack(p, axis=1)[:, MANO_JOINT]
-    for f in range(5):
-        last = ROOT[f] + 2
-        joints[:, TIPS[f]] = p[last] + R[last] @ (tips_m[f] - rest_m[last])
+    local = rotation_from_axis_angle(hand_pose.reshape(-1, 15, 3))
+    R, centers = forward_kinematics(np.concatenate([R_wrist[:, None], local], axis=1), rest_m)
+    joints, last = centers[:, MANO_JOINT], ROOT + 2
+    joints[:, TIPS] = centers[:, last] + np.einsum("fjab,jb->fja", R[:, last], tips_m - rest_m[last])
     return joints + transl[:, None]
 
 

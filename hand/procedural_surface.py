@@ -1,6 +1,6 @@
-"""The surface of the procedural hand: a fixed mesh, shrink-wrapped onto flesh around a skeleton. Right hand, metres.
+"""The surface of the procedural hand: a fixed mesh, shrink-wrapped onto a skeleton with flesh. Right hand, metres.
 
-The mesh (`hand_topology`) is lofted onto a skeleton and shrink-wrapped onto a smooth union of round cones (a signed
+The mesh (procedural_mesh.py) is lofted onto a skeleton and shrink-wrapped onto a smooth union of round cones (a signed
 distance field). Its topology never changes, so the vertices of hands of other proportions correspond one to one.
 
 Fingers along -x, thumb toward +z, palm facing -y; vertices in construction order.

@@ -1,4 +1,4 @@
-"""Motion that lies in a store: the `mano` group of a fitted session, or of generated motion with its samples."""
+"""Motion in a store: the `mano` group of a fitted session or of generated motion with samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from ..core.errors import GenerationError
 from ..core.hands import HANDS, NUM_BETAS, NUM_POSE
+from ..core.opened_arrays import METADATA
 from ..core.store import Store
 from .keypoints import RATES
 
@@ -19,15 +20,15 @@ COLUMNS: Mapping[str, slice] = {
     "hand_pose": slice(3, 3 + NUM_POSE),
     "transl": slice(3 + NUM_POSE, 6 + NUM_POSE),
 }
-"""Where each of MANO's per-frame arrays lies in a source's numbers."""
+"""Columns of MANO's per-frame arrays in the values of a source."""
 
 WIDTH = 6 + NUM_POSE
 
-KINDS = {"f": "numbers", "b": "yes or no"}
+KINDS = {"f": "numbers", "b": "booleans"}
 
 
 def place(name: str) -> str:
-    """The same for every way of writing where a source is."""
+    """A canonical name, the same for every spelling of a source's location."""
     if "://" in name:
         return name.rstrip("/")
     path = Path(name).expanduser().resolve()
@@ -35,11 +36,11 @@ def place(name: str) -> str:
 
 
 def motion_store(name: str, fitted: bool = True) -> Store:
-    """The store with fitted or generated motion that a user means by a session folder, a Zarr path or a URL.
+    """Open the store with fitted or generated motion for a session folder, a Zarr path or a URL.
 
     Args:
-        name: what the user wrote.
-        fitted: whether the group `mano` must be there; else `keypoints` will do.
+        name: the folder, path or URL.
+        fitted: whether the group `mano` is required; otherwise, `keypoints` is sufficient.
 
     Raises:
         GenerationError: there is none, or it holds no finished `mano` group.
@@ -50,11 +51,11 @@ def motion_store(name: str, fitted: bool = True) -> Store:
         store = Store(name)
     elif session.is_dir():
         store = Store(str(session))
-    elif (path / "zarr.json").is_file():
+    elif (path / METADATA).is_file():
         store = Store(str(path))
     elif path.is_dir():
         raise GenerationError(
-            f"{name}: expected a session with fitted hands, or a Zarr store, but there is neither session.zarr nor "
+            f"{name}: expected a session with fitted hands, or a Zarr store, but found neither session.zarr nor "
             f"zarr.json in the folder. If it is a session, run `handpipe fit {name}`."
         )
     else:
@@ -63,7 +64,7 @@ def motion_store(name: str, fitted: bool = True) -> Store:
             "Check the path."
         )
     if not store.exists() or not (store.complete("mano") or (not fitted and store.complete("keypoints"))):
-        state = "is not finished" if store.exists() and store.attrs("mano") else "is not there"
+        state = "is incomplete" if store.exists() and store.attrs("mano") else "does not exist"
         raise GenerationError(
             f"{name}: expected fitted hands, the group `mano` of {store.url}, but it {state}. "
             f"Run `handpipe fit {name}`."
@@ -98,8 +99,7 @@ class StoredMotion:
 
 
 def check_part(where: str, part: ndarray, shape: tuple[int, ...], kind: str = "f") -> None:
-    """Raises GenerationError where some frames of an array are not what its group should have: a store's arrays may be
-    of different lengths."""
+    """Raise GenerationError if part of an array has an unexpected type or shape."""
     if part.shape != shape or part.dtype.kind != kind:
         raise GenerationError(
             f"{where}: expected {KINDS[kind]} of shape {shape}, but found {part.dtype} of shape {part.shape}. "
@@ -108,10 +108,10 @@ def check_part(where: str, part: ndarray, shape: tuple[int, ...], kind: str = "f
 
 
 def stored_motion(name: str, store: Store) -> StoredMotion:
-    """What a store from `motion_store` holds.
+    """Open the motion in a store from `motion_store`.
 
     Raises:
-        GenerationError: it lacks what every `mano` group has.
+        GenerationError: the `mano` group is invalid.
     """
     attrs = store.attrs("mano")
     fps, ids = attrs.get("fps"), attrs.get("hand_model")
@@ -132,8 +132,8 @@ def stored_motion(name: str, store: Store) -> StoredMotion:
     alone = betas.shape == (len(HANDS), NUM_BETAS)
     if valid.ndim != 3 or valid.shape[2] != len(HANDS) or not (alone or betas.shape == (len(valid), 2, NUM_BETAS)):
         raise GenerationError(
-            f"{name}: mano: expected `valid` (frame, 2 hands) and `betas` (2 hands, 10), or both with samples in "
-            f"front, but found {valid.shape[1 - sampled :]} and {betas.shape}. Fit or generate the motion again."
+            f"{name}: mano: expected `valid` (frame, 2 hands) and `betas` (2 hands, 10), or both with a leading axis "
+            f"`sample`, but found {valid.shape[1 - sampled :]} and {betas.shape}. Fit or generate the motion again."
         )
     betas = np.broadcast_to(betas, (len(valid), len(HANDS), NUM_BETAS))
     valid = valid & np.all(np.isfinite(betas), axis=-1)[:, None]

@@ -1,1 +1,1 @@
-"""Rendered pictures: hands, boards, scenes, synthetic sessions and augmentation."""
+"""Rendering of hands, boards and scenes, for synthetic sessions and augmentation."""

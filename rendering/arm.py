@@ -1,7 +1,7 @@
-"""Forearms for hands that end at the wrist: no camera takes pictures of a hand without its arm.
+"""Forearms for hand models, which end at the wrist.
 
-An arm is a tube that goes on where the hand ends, with the hand's outline there; it moves with the hand, and may be in
-a sleeve. Hands lie as in MANO's zero pose: the back toward +y, the thumb toward +z.
+An arm is a tube that continues the hand with the outline of its end. It moves with the hand and may have a sleeve.
+Hands are oriented as in MANO's zero pose: the back toward +y, the thumb toward +z.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ AROUND = 16
 """Vertices of a ring."""
 
 RINGS_M = np.concatenate([[-0.012, -0.004], np.linspace(0.003, 0.048, 5), np.linspace(0.07, 0.40, 9)])
-"""Where the rings are, along the arm from the hand's end; the first ones under its skin, so that no gap is seen."""
+"""Positions of the rings along the arm, from the hand's end; the first ones are under its skin, to avoid a gap."""
 
 BENDS_M = 0.05
 """Length on which the wrist bends."""

@@ -1,7 +1,7 @@
-"""Motion rendered as training data: scenes drawn around it, pictures from several cameras, and what is in them.
+"""`handpipe augment`: motion rendered as training data, in random scenes, from several cameras, with labels.
 
-The pictures lie in folders, `images/s0000/v0/000000.jpg` and so on; `labels.zarr` has the numbers, and vouches for the
-pictures: a unit of its group `labels` is marked after its files.
+Images are written to folders, such as `images/s0000/v0/000000.jpg`; `labels.zarr` contains the labels. A unit of its
+group `labels` is marked complete after its images are written.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.engine import Engine, Plan, Unit
-from ..core.errors import SessionError
+from ..core.errors import SessionError, disk_errors
+from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import HANDS, NUM_POSE
 from ..core.schema import AUGMENTED, Columns, group_spec
-from ..core.store import Store, disk_errors
-from ..hand.model import rotation_from_axis_angle
+from ..core.store import Store
+from ..hand.loading import hand_models
 from .arm import arm_at_rest, arm_skin
 from .augment_pictures import backdrop, light_of, take_picture, things_at
-from .augment_shot import PER_SEQUENCE, Shot, ShotSource, hand_model_of, hands_shown, read_shot
+from .augment_shot import PER_SEQUENCE, Shot, ShotSource, hands_shown, read_shot
 from .render import FAR_M, Light, LitHands, light_hands
 from .scenes import ARM, Film, visibility
 from .settings import AugmentSettings
 from .skin import HandSkin, hand_skin
 
 CODE = 2
-"""Raised when the same settings would give other pictures."""
+"""Version of this code. Increase it when the same settings give different images."""
 
 DEPTH_UNIT_M = 1e-4
-"""Of the depth pictures' numbers."""
+"""Unit of the depth images."""
 
 FINE_PX = 400
-"""Pictures of at least this height are of a finer mesh: its faces are about as large as pixels."""
+"""Images of at least this height use a finer mesh, whose faces are about as large as pixels."""
 
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 """A smaller file would take several times as long."""
@@ -47,7 +48,7 @@ KINDS = {"images": "jpg", "masks": "png", "depth": "png"}
 
 
 def is_checkpoint(source: str) -> bool:
-    """Whether a source is meant as a trained model, and not as motion that is there; it may be a damaged one.
+    """Whether a source is a checkpoint, which may be damaged, and not existing motion.
 
     Raises:
         SessionError: there is no such folder.
@@ -66,15 +67,15 @@ def is_checkpoint(source: str) -> bool:
 def augment(
     motion: Store, out: Path, options: AugmentSettings, hand_model: str | None, engine: Engine, *, force: bool = False
 ) -> dict[str, Any]:
-    """Render motion as training data, or what is missing of it.
+    """Render motion as training data; complete units are skipped.
 
     Args:
         motion: a store with a finished `mano` group, of a session or with samples.
         out: the folder with the result.
-        options: what to draw.
+        options: settings of augmentation.
         hand_model: folder with MANO_LEFT.npz and MANO_RIGHT.npz; None is the procedural hand.
         engine: where to render.
-        force: render again what is there.
+        force: render existing images again.
 
     Returns:
         Figures of the run.
@@ -86,7 +87,7 @@ def augment(
     labels = Store(str(out / "labels.zarr"))
     if not labels.exists() and any((out / kind).exists() for kind in KINDS):
         raise SessionError(
-            f"{out}: expected an empty folder, or one that `handpipe augment` wrote, but found other pictures. "
+            f"{out}: expected an empty folder, or one that `handpipe augment` wrote, but found other images. "
             "Choose another folder."
         )
     with disk_errors(str(out)):
@@ -97,7 +98,7 @@ def augment(
         labels.clean()
         plans = [_scene_plan(name, source, options, fingerprint) for name in PER_SEQUENCE]
         if not force and not _whole(out, labels):
-            engine.progress.say(f"{out}: rendered again, because some of its pictures are gone")
+            engine.progress.say(f"{out}: rendered again, because some images were deleted")
             force = True
         for plan in plans:
             engine.execute(labels, lambda _, plan=plan: plan, force=force)
@@ -119,12 +120,12 @@ def augment(
 
 def _clips(motion: Store, options: AugmentSettings, hand_model: str | None) -> tuple[bool, tuple[tuple[int, int], ...]]:
     """Whether the motion has samples, and where each sequence begins: all clips before any comes twice."""
-    wanted = [hand_model_of(hand_model, hand).model_id for hand in range(len(HANDS))]
+    wanted = [model.model_id for model in hand_models(hand_model)]
     found = motion.attrs("mano").get("hand_model")
     if found != wanted:
         raise SessionError(
-            f"{motion.url}: expected motion of the hand model in use ({', '.join(wanted)}), but it is of {found}. "
-            "Name the folder with its model with --hand-model."
+            f"{motion.url}: expected motion of the hand model in use ({', '.join(wanted)}), but it is for {found}. "
+            "Give the folder with its model with --hand-model."
         )
     valid = hands_shown(motion)
     sampled = valid.ndim == 3
@@ -138,7 +139,7 @@ def _clips(motion: Store, options: AugmentSettings, hand_model: str | None) -> t
     ]
     if not starts:
         raise SessionError(
-            f"{motion.url}: expected {length} frames on end in which both hands are valid, but there are none. "
+            f"{motion.url}: expected {length} consecutive frames in which both hands are valid, but there are none. "
             "Use a smaller --frames or --every, or another source."
         )
     order = np.random.default_rng([options.seed, len(starts)]).permutation(len(starts))
@@ -146,7 +147,7 @@ def _clips(motion: Store, options: AugmentSettings, hand_model: str | None) -> t
 
 
 def _whole(out: Path, labels: Store) -> bool:
-    """Whether every picture is there that the labels vouch for."""
+    """Whether every image of the complete units exists."""
     if not labels.fingerprint("labels"):
         return True
     views, frames = labels.read("labels", "visibility").shape[1:3]
@@ -160,12 +161,12 @@ def _whole(out: Path, labels: Store) -> bool:
 
 
 def picture_path(out: Path, kind: str, sequence: int, view: int, frame: int) -> Path:
-    """Where a picture lies; `kind` is `images`, `masks` or `depth`."""
+    """Path of an image; `kind` is `images`, `masks` or `depth`."""
     return out / kind / f"s{sequence:04d}" / f"v{view}" / f"{frame:06d}.{KINDS[kind]}"
 
 
 def _fingerprint(source: ShotSource, options: AugmentSettings) -> dict[str, Any]:
-    hands = [hand_model_of(source.hand_model, hand).model_id for hand in range(len(HANDS))]
+    hands = [model.model_id for model in hand_models(source.hand_model)]
     return {
         "settings": asdict(options),
         "inputs": {"motion": source.store.digest_of("mano"), "hand_model": hands},
@@ -256,7 +257,7 @@ class Rendered:
             yield unit, self._unit(one, rooms, skins, frames)
 
     def _rng(self, *what: int) -> np.random.Generator:
-        """Of one view's room, or of one picture."""
+        """The seed of a view's background, or of an image."""
         return np.random.default_rng([self.options.seed, self.number, *what])
 
     def _unit(
@@ -289,13 +290,13 @@ class Rendered:
         return blocks
 
     def _vertices(self, one: Shot, hand: int, frame: int) -> ndarray:
-        model = hand_model_of(self.source.hand_model, hand)
+        model = hand_models(self.source.hand_model)[hand]
         at = (frame, hand)
         return model.vertices(one.betas[hand], one.global_orient[at], one.hand_pose[at], one.transl[at])
 
     def _arm_at_rest(self, one: Shot, hand: int) -> tuple[ndarray, HandSkin]:
         """Vertices from the wrist, of a hand that lies as in the zero pose; and their colours."""
-        model, still, betas = hand_model_of(self.source.hand_model, hand), np.zeros(3), one.betas[hand]
+        model, still, betas = hand_models(self.source.hand_model)[hand], np.zeros(3), one.betas[hand]
         wrist, knuckle = model.joints(betas, still, np.zeros(NUM_POSE), still)[[0, 9]]
         rest = arm_at_rest(model.vertices(betas, still, np.zeros(NUM_POSE), still), wrist, knuckle, one.scene.arm)
         return rest - wrist, arm_skin(rest, one.scene.arm, one.scene.tone_bgr)
@@ -323,8 +324,7 @@ def _blank(views: int, frames: int) -> dict[str, ndarray]:
 @lru_cache(2)
 def _skins(hand_model: str | None, levels: int) -> tuple[HandSkin, ...]:
     skins = []
-    for hand, side in enumerate(HANDS):
-        model = hand_model_of(hand_model, hand)
+    for model, side in zip(hand_models(hand_model), HANDS, strict=True):
         skins.append(
             hand_skin({"v_template": model.v_template, "f": model.faces, "J": model.rest_joints}, side, levels)
         )

@@ -1,4 +1,4 @@
-"""Pictures of a drawn scene, with what is in every pixel: which hand, how far, and how much of each is hidden."""
+"""Images of a scene with labels per pixel: mask, depth, boxes, and the visible share of each hand."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ THING = 3
 """Label of what is neither a hand (left 1, right 2) nor an arm (4, 5)."""
 
 CURVE = 0.7
-"""Of the cameras' response to light."""
+"""Exponent of the cameras' response to light."""
 
 MATT = np.zeros(3, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture and its labels."""
+    """One image and its labels."""
 
     image: ndarray
     """(h, w, 3) uint8 BGR."""
     mask: ndarray
-    """(h, w) uint8: 0 the room, 1 the left hand, 2 the right hand, 3 a thing near them, 4 the left arm, 5 the right."""
+    """(h, w) uint8: 0 background, 1 left hand, 2 right hand, 3 occluder, 4 left arm, 5 right arm."""
     depth_m: ndarray
     """(h, w) float32 along the camera's z; FAR_M in the room."""
     box: ndarray

@@ -1,10 +1,9 @@
-"""One sequence of `handpipe augment`: a clip of the motion, the scene drawn around it, and its numbers."""
+"""One sequence of `handpipe augment`: a clip of the motion, its random scene, and its labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
 from numpy import ndarray
@@ -15,7 +14,7 @@ from ..core.files import LARGE
 from ..core.hands import HANDS, NUM_POSE
 from ..core.schema import AUGMENTED_CAMERAS, AUGMENTED_MANO, SCENES
 from ..core.store import Store
-from ..hand.model import HandModel
+from ..hand.loading import hand_models
 from .scenes import Film, Scene, draw_cameras, draw_film, draw_scene, palm_frames
 from .settings import AugmentSettings
 
@@ -33,16 +32,8 @@ class ShotSource:
     """Folder of the model; None is the procedural hand."""
 
 
-@cache
-def hand_model_of(folder: str | None, hand: int) -> HandModel:
-    side = HANDS[hand]
-    if folder is None:
-        return HandModel.procedural(side)
-    return HandModel.load(Path(folder).expanduser() / f"MANO_{side.upper()}.npz", side)
-
-
 def hands_shown(motion: Store) -> ndarray:
-    """(..., frame, hand) bool: the hand is valid and can be drawn, since all its numbers are those of a hand."""
+    """(..., frame, hand) bool: the hand is valid and all its parameters are finite, so that it can be rendered."""
     valid = motion.read("mano", "valid")
     shapes = {"global_orient": (3,), "hand_pose": (NUM_POSE,), "transl": (3,), "valid": ()}
     for name, shape in shapes.items():
@@ -90,7 +81,7 @@ def read_shot(source: ShotSource, options: AugmentSettings, number: int) -> Shot
     stored = source.store.read("mano", "betas", (sample,) if source.sampled else None)
     betas, transl, joints = stored + scene.betas_delta, transl.astype(float), []
     for hand in range(len(HANDS)):
-        model = hand_model_of(source.hand_model, hand)
+        model = hand_models(source.hand_model)[hand]
         # Another shape has its root joint elsewhere: the wrist stays where it was.
         transl[:, hand] -= model.rest_joint_dirs[0] @ (betas[hand] - stored[hand])
         joints.append(model.joints(betas[hand], orient[:, hand], pose[:, hand], transl[:, hand]))

@@ -1,7 +1,7 @@
-"""Pictures of hands and of the calibration board, as a real camera of the rig would take them.
+"""Rendering of hands and of the calibration board with the lens model of a camera.
 
-Everything goes through the full lens: vertices are distorted before they are rasterised, and the board is looked up
-along the ray of every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
+The full lens model is used: vertices are distorted before rasterisation, and the board is sampled along the ray of
+every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.cameras import Cameras, distort
-from ..core.fisheye import distort_fisheye
+from ..core.cameras import Cameras, distort, project_normalised
+from ..core.fisheye import distort_fisheye, project_fisheye
 from .skin import HandSkin, vertex_normals
 
 NEAR_M, FAR_M = 0.05, 5.0
@@ -28,7 +28,7 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Two lamps, the room and the sky; strengths are numbers, or BGR where the light has a colour."""
+    """Two lamps and ambient light; strengths are numbers, or BGR for coloured light."""
 
     key: ndarray
     """(3,) world, toward the stronger lamp, of any length."""
@@ -52,7 +52,7 @@ class Light:
 
 
 STUDIO = Light(np.array([0.35, -0.45, 0.82]), np.array([-0.75, 0.55, 0.25]))
-"""Of the synthetic session."""
+"""The light of synthetic sessions."""
 
 SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
 """Light scatters in skin: it reaches a little round the edge, and red reaches furthest."""
@@ -60,7 +60,7 @@ SKIN_WRAP = np.array([0.15, 0.20, 0.38], dtype=np.float32)
 
 @dataclass(frozen=True)
 class LitHands:
-    """Hands of one frame, or other things, ready to be seen from any view."""
+    """Lit surfaces of one frame (hands or objects), for any view."""
 
     vertices_m: ndarray
     """(n, 3) world."""
@@ -128,8 +128,9 @@ def draw(camera: Cameras, hands: LitHands, image: ndarray) -> tuple[ndarray, nda
     Returns:
         The image, and the depth (h, w) float32 along the camera's z, metres; FAR_M where there is nothing.
     """
-    uv, depth, _ = _project(camera, hands.vertices_m)
-    return _rasterise(uv, depth, hands.faces, _seen_color(camera, hands), image)
+    uv, depth, shown = _project(camera, hands.vertices_m)
+    faces = hands.faces if shown.all() else hands.faces[shown[hands.faces].all(axis=1)]
+    return _rasterise(uv, depth, faces, _seen_color(camera, hands), image)
 
 
 def draw_alone(camera: Cameras, hands: LitHands) -> tuple[tuple[slice, slice], ndarray, ndarray]:
@@ -170,13 +171,15 @@ def _seen_color(camera: Cameras, hands: LitHands) -> ndarray:
 
 def _project(camera: Cameras, points_m: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """Pixels (n, 2), depth (n,) in metres, and whether these mean anything (n,): points behind the camera have none,
-    nor those so far aside that the lens's polynomial may fold them back into the picture."""
+    nor those beyond the lens's range, nor those far outside the picture."""
     T, K = camera.T_cam_world[0].astype(np.float64), camera.K[0]
     cam = points_m @ T[:3, :3].T + T[:3, 3]
     fisheye, slope = camera.fisheye[0], cam[:, :2] / cam[:, 2:]
     corner = np.maximum(K[:2, 2], camera.size_px[0] - K[:2, 2]) / K[[0, 1], [0, 1]]
     shown = (cam[:, 2] > NEAR_M) & (fisheye | (np.sum(slope * slope, axis=1) < 1.5**2 * np.sum(corner * corner)))
-    xy = (distort_fisheye if fisheye else distort)(slope, camera.distortion[0])
+    distorted, projected = (distort_fisheye, project_fisheye) if fisheye else (distort, project_normalised)
+    shown &= np.isfinite(projected(slope, camera.distortion[0])[:, 0])
+    xy = distorted(slope, camera.distortion[0])
     return xy * K[[0, 1], [0, 1]] + K[:2, 2], cam[:, 2], shown
 
 
@@ -221,7 +224,7 @@ def sensor(image: ndarray, seed: int, blur_px: float = 0.55, gain: float = 1.0) 
 
 
 def room(size_px: tuple[int, int], seed: int) -> ndarray:
-    """(h, w, 3) uint8: an unsharp, dim room behind the hands; one per view, the same in every frame."""
+    """(h, w, 3) uint8: a blurred, dim background; one per view, the same in every frame."""
     w, h = size_px
     rng = np.random.default_rng(seed)
     coarse = 0.25 * rng.normal(0, 1, (7, 9, 3)) + rng.normal(0, 1, (7, 9, 1))

@@ -1,4 +1,4 @@
-"""The synthetic rig: a dome of cameras around the hands, and how a calibration board is waved through it.
+"""The synthetic rig: a dome of cameras around the hands, and the path of the calibration board.
 
 World frame: metres, z up, the hands near the origin.
 """

@@ -1,6 +1,4 @@
-"""Scenes drawn at random around two moving hands: who they belong to, what shines on them, what is in the way, and
-who looks on. World frame: metres; up is +z, as far as a picture of hands has an up.
-"""
+"""Random scenes around two moving hands: person, light, occluders and cameras. World frame: metres, +z up."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ HALF_FIELD_RAD = (np.deg2rad(10.0), np.deg2rad(32.0))
 """Half the angle of view, from a portrait lens to a phone's."""
 
 FILL = (0.35, 0.95)
-"""How much of the picture's half size the hands' whole path takes."""
+"""Extent of the hands' path relative to half of the image size."""
 
 NEAREST_M = (0.35, 0.60)
 """Cameras are not nearer to the hands than a distance drawn from this: not even a phone's is."""
@@ -40,7 +38,7 @@ FLESH_M = 0.015
 """Around the joints."""
 
 HIDES_M = np.array([0.04, *(0.035, 0.025, 0.018, 0.015), *(0.026, 0.02, 0.016, 0.014) * 4])
-"""How far before each joint of a hand of usual size its own skin may lie."""
+"""Thickness of the flesh in front of each joint, for a hand of usual size."""
 
 ARM = 3
 """Added to a hand's label in masks, 1 or 2, it is its arm's."""
@@ -51,7 +49,7 @@ USUAL_PALM_M = 0.095
 
 @dataclass(frozen=True, eq=False)
 class Lamps:
-    """Where light comes from, and how much of it, BGR."""
+    """Directions and strengths of the lamps, BGR."""
 
     key: ndarray
     """(3,) unit vector toward the stronger lamp."""
@@ -64,7 +62,7 @@ class Lamps:
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """Something near a hand that hides parts of it; it moves with the hand, as if it were held."""
+    """An occluder near a hand; it moves with the hand, as if it were held."""
 
     hand: int
     kind: str
@@ -82,28 +80,28 @@ class Thing:
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """How a person's arms go on from the hands."""
+    """The arms of a person."""
 
     bend_rad: ndarray
     """(2,) of the wrist: toward the palm, and toward the thumb."""
     sleeve_m: float
-    """Where the sleeve begins, from the hand's end; infinite if there is none."""
+    """Distance from the hand's end to the sleeve; infinite if there is none."""
     loose_m: float
-    """How far it stands off the skin."""
+    """Distance of the sleeve from the skin."""
     sleeve_bgr: ndarray
     """(3,) 0 to 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What is the same in all frames and views of a sequence."""
+    """The properties of a scene that are constant over all frames and views of a sequence."""
 
     betas_delta: ndarray
     """(hand, 10) what is added to the motion's hand shape."""
     tone_bgr: ndarray
     """(3,) mean colour of the skin, 0 to 1."""
     hands: tuple[int, ...]
-    """Which are shown."""
+    """The hands that are shown."""
     lamps: Lamps
     things: tuple[Thing, ...]
     arm: Arm
@@ -111,13 +109,13 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """What a camera adds: its noise, its sharpness."""
+    """The image quality of a camera: blur, noise and compression."""
 
     blur_px: float
     gain: float
-    """Of the sensor's noise."""
+    """Gain of the sensor noise."""
     quality: int
-    """Of the JPEG."""
+    """JPEG quality."""
 
 
 def draw_scene(rng: np.random.Generator, single: float, occluded: float, shape: float) -> Scene:
@@ -126,7 +124,7 @@ def draw_scene(rng: np.random.Generator, single: float, occluded: float, shape: 
     Args:
         rng: of everything.
         single: probability that only one hand is shown.
-        occluded: probability that things are in the way.
+        occluded: probability of occluders.
         shape: standard deviation of what is added to betas; a person's hands are nearly alike.
     """
     delta = np.clip(rng.normal(0, shape, 10), -2.5 * shape, 2.5 * shape) + rng.normal(0, 0.1 * shape, (2, 10))
@@ -190,7 +188,7 @@ def draw_cameras(
     size_px: tuple[int, int],
     facing: float,
 ) -> Cameras:
-    """Cameras around the hands that have their whole path in view.
+    """Random cameras around the hands that see their whole path.
 
     Args:
         rng: of everything.
@@ -261,10 +259,10 @@ def random_rotation(rng: np.random.Generator) -> ndarray:
 
 
 def visibility(uv: ndarray, joints_cam_m: ndarray, hand: int, mask: ndarray, picture_m: ndarray) -> ndarray:
-    """(joint,) 2 where a joint can be seen, 1 where something hides it, 0 where it is outside the picture.
+    """(joint,) 2 if a joint is visible, 1 if it is hidden, 0 if it is outside the image.
 
-    A joint lies in flesh: it counts as seen where the nearest surface in its pixel is its own hand's, and lies no
-    farther before it than the flesh there is thick.
+    Joints are inside the hand. A joint counts as visible if the nearest surface at its pixel belongs to its own hand,
+    and the distance to that surface is at most the thickness of the flesh.
 
     Args:
         uv: (21, 2) pixels.

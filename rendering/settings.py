@@ -12,54 +12,54 @@ from ..core.settings import STRICT, Count, Share
 
 @settings(frozen=True, config=STRICT)
 class AugmentSettings:
-    """Training data from motion."""
+    """Rendering of motion as training data (`handpipe augment`)."""
 
     sequences: Annotated[int, Field(ge=1, le=9999)] = 16
-    """Clips to render, each with its own person, light, room and cameras."""
+    """Number of clips, each with its own hand shape, skin, light, background and cameras."""
     frames: Annotated[int, Field(ge=1, le=99999)] = 60
-    """Frames of a clip."""
+    """Frames per clip."""
     every: Count = 1
-    """Every how manieth frame of the motion is shown."""
+    """Frame step: render every n-th frame of the motion."""
     views: Annotated[int, Field(ge=1, le=99)] = 4
-    """Cameras of a clip."""
+    """Cameras per clip."""
     width: Annotated[int, Field(ge=32, le=4096)] = 256
     """Image width, pixels."""
     height: Annotated[int, Field(ge=32, le=4096)] = 256
     """Image height, pixels."""
     single_hand: Share = 0.25
-    """Share of the clips that show only one of the hands."""
+    """Share of clips that show only one hand (0 to 1)."""
     occluded: Share = 0.3
-    """Share of the clips in which things are before the hands."""
+    """Share of clips with objects in front of the hands (0 to 1)."""
     facing: Share = 0.8
-    """Share of the cameras that stand where they see the hands' palms or backs; the others stand anywhere."""
+    """Share of cameras that face the palms or backs of the hands (0 to 1); the others are placed at random."""
     shape: Annotated[float, Field(ge=0, le=2)] = 0.7
-    """Standard deviation of what is added to the motion's hand shapes (betas)."""
+    """Standard deviation of the random variation that is added to the hand shapes (betas)."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
-    """Best quality of the images; each view's is drawn from the 20 below."""
+    """Maximum JPEG quality; each view's is drawn from the 20 values up to it."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of everything that is drawn, the motion too."""
+    """Random seed, also of the generated motion."""
 
     @property
     def motion_frames(self) -> int:
-        """How many frames of the motion a clip spans."""
+        """Frames of the motion that a clip spans."""
         return (self.frames - 1) * self.every + 1
 
 
 @settings(frozen=True, config=STRICT)
 class SynthesisSettings:
-    """A synthetic session."""
+    """A synthetic session (`handpipe synthesize`)."""
 
     views: Annotated[int, Field(ge=2, le=200)] = 50
-    """Cameras on the dome."""
+    """Number of cameras, on a dome around the hands."""
     frames: Count = 60
-    """Frames of the two hands, which approach, touch, cross and part."""
+    """Frames of the hand clips, in which two hands approach, touch, cross and part."""
     board_frames: Count = 150
-    """Frames of the calibration board, moved through the volume."""
+    """Frames of the board clips, in which the board moves through the volume."""
     fps: Annotated[float, Field(gt=0)] = 30.0
-    """Frames per second."""
+    """Frame rate, frames per second."""
     width: Annotated[int, Field(ge=64)] = 640
     """Image width, pixels."""
     height: Annotated[int, Field(ge=64)] = 512
     """Image height, pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of everything that is drawn: rig, motion, noise."""
+    """Random seed of rig, motion and noise."""

@@ -1,4 +1,4 @@
-"""The skin of a hand model: a smoother mesh, and colours with nails, knuckles and creases."""
+"""The skin of a hand model: a subdivided mesh with colours for nails, knuckles and creases."""
 
 from __future__ import annotations
 

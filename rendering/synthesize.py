@@ -1,4 +1,4 @@
-"""Sessions that a computer filmed: clips of two hands and of a board, and `truth.zarr` with the same schema."""
+"""Synthetic sessions: rendered clips of two hands and of a board, and ground truth in `truth.zarr` (same schema)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..capture.video import clip_writer, find_clips
 from ..core.board import Board
 from ..core.cameras import Cameras
 from ..core.engine import Engine, Plan, Unit
-from ..core.errors import SessionError
+from ..core.errors import SessionError, disk_errors
 from ..core.hands import HANDS
 from ..core.schema import CAMERAS, MANO, Columns, camera_blocks, group_spec
-from ..core.store import Store, disk_errors
+from ..core.store import Store
 from ..hand.model import HandModel
 from ..hand.procedural import procedural_hand
 from ..hand.procedural_motion import TwoHandMotion, two_hand_motion
@@ -27,7 +27,7 @@ from .settings import SynthesisSettings
 from .skin import HandSkin, hand_skin
 
 CODE = 1
-"""Raised when the same settings would give other pictures."""
+"""Version of this code. Increase it when the same settings give different images."""
 
 CLIPS: Columns = {"bytes": ("view kind", "int64", -1, "byte", "size of the clip that was written")}
 
@@ -35,17 +35,17 @@ KINDS = ("calibration", "videos")
 
 
 BOARD = Board()
-"""The default board: a session that is rendered needs no session.yaml."""
+"""The default board, so that a synthetic session needs no session.yaml."""
 
 
 def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force: bool = False) -> tuple[str, ...]:
-    """Make a session, or what is missing of it.
+    """Render a synthetic session; complete units are skipped.
 
     Args:
         root: the session's folder.
-        options: what to film.
+        options: settings of synthetic sessions.
         engine: where to render.
-        force: render again what is there.
+        force: render existing clips again.
 
     Returns:
         The groups of truth.zarr that had to be computed.
@@ -55,7 +55,7 @@ def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force:
     truth = Store(str(root / "truth.zarr"))
     if not truth.attrs("clips") and any(find_clips(root / kind) for kind in KINDS if (root / kind).is_dir()):
         raise SessionError(
-            f"{root}: expected an empty folder or a synthetic session, but found clips that handpipe did not make. "
+            f"{root}: expected an empty folder or a synthetic session, but found clips that handpipe did not render. "
             "Choose another folder for the synthetic session."
         )
     truth.open()
@@ -74,7 +74,7 @@ def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force:
 
 
 def _remove_others(root: Path, truth: Store, names: set[str]) -> None:
-    """Take away clips of an earlier film whose cameras are not in this one."""
+    """Remove clips of earlier settings whose cameras do not exist any more."""
     before = truth.labels("cameras", "view") if truth.fingerprint("cameras") else ()
     for name in set(before) - names:
         for kind in KINDS:
@@ -82,7 +82,7 @@ def _remove_others(root: Path, truth: Store, names: set[str]) -> None:
 
 
 def _clips_whole(root: Path, truth: Store) -> bool:
-    """Whether every clip that the journal knows is still there as it was written."""
+    """Whether every clip in the journal still exists unchanged."""
     if not truth.fingerprint("clips"):
         return True
     written, names = truth.read("clips", "bytes"), truth.labels("cameras", "view")
@@ -95,7 +95,7 @@ def _clips_whole(root: Path, truth: Store) -> bool:
 
 @dataclass(frozen=True)
 class TrueRig:
-    """The cameras as they are."""
+    """The true cameras."""
 
     options: SynthesisSettings
     units: Sequence[Unit] = ((0,),)
@@ -106,7 +106,7 @@ class TrueRig:
 
 
 def rig_plan(options: SynthesisSettings) -> Plan:
-    """The `cameras` group of the truth."""
+    """The plan of the ground truth's `cameras` group."""
     group = group_spec(
         "cameras",
         CAMERAS,
@@ -121,7 +121,7 @@ def rig_plan(options: SynthesisSettings) -> Plan:
 
 @dataclass(frozen=True)
 class TrueMotion:
-    """One hand's motion as it is."""
+    """The true motion of one hand."""
 
     options: SynthesisSettings
     hand: int
@@ -151,7 +151,7 @@ class TrueMotion:
 
 
 def motion_plan(options: SynthesisSettings) -> Plan:
-    """The `mano` group of the truth."""
+    """The plan of the ground truth's `mano` group."""
     group = group_spec(
         "mano",
         MANO,
@@ -206,7 +206,7 @@ class FilmView:
 
 
 def clips_plan(root: Path, options: SynthesisSettings) -> Plan:
-    """The clips, and a journal of them in the truth."""
+    """The plan of the clips, with a journal in the ground truth."""
     group = group_spec(
         "clips",
         CLIPS,

@@ -45,6 +45,6 @@ def test_the_wheel_imports_in_an_empty_environment(wheel, tmp_path):
         "import importlib, sys; sys.path = [sys.argv[1]] + [p for p in sys.path if '.dev' not in p]\n"
         "for name in sys.argv[2:]: importlib.import_module(name)\n"
         "import handpipe; assert handpipe.__file__.startswith(sys.argv[1]), handpipe.__file__\n"
-        "from handpipe.pipeline import load_config; assert 'capture-session' in load_config(None, None)[0].sessions"
+        "from handpipe.settings import load_config; assert 'capture-session' in load_config(None, None)[0].sessions"
     )
     subprocess.run([sys.executable, "-P", "-c", code, str(site), *modules()], check=True, cwd=tmp_path)

@@ -332,7 +332,7 @@ def test_real_clips_are_never_filmed_over(tmp_path, capsys):
     (tmp_path / "videos").mkdir()
     precious = write(tmp_path / "videos" / "c0.mp4", frames=2)
     before = precious.read_bytes()
-    assert "clips that handpipe did not make" in wrong(capsys, "synthesize", tmp_path, "--views", "2")
+    assert "clips that handpipe did not render" in wrong(capsys, "synthesize", tmp_path, "--views", "2")
     assert precious.read_bytes() == before
 
 

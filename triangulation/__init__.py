@@ -1,1 +1,1 @@
-"""Which detection is which hand, and where its joints are."""
+"""Time synchronisation, hand identity, and robust triangulation of hand joints."""

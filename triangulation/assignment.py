@@ -1,7 +1,7 @@
-"""From detections to assignments: grouping, tracking, and a second look for the hands that were missed.
+"""Assignment of detections to hands: grouping, tracking, and recovery of missed hands.
 
-Where a hand is missing between frames in which it is known, its place is predicted, and two views whose detections
-point there are enough: too little to found a hand on, but not to go on with one.
+Where a hand is missing between frames in which it is known, its position is predicted, and two views with detections
+near the prediction are sufficient. Without a prediction, two views are not enough to start a hand.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from .robust import RobustPoints, triangulate_robust
 from .tracking import track_hands
 
 MAX_INTERPOLATION_S = 0.7
-"""Longest time to a frame that still predicts where a hand is."""
+"""Longest time, in seconds, over which a hand's position is predicted."""
 
 _SEARCH_M = 0.06  # Tolerance around a predicted joint.
 _REACH_M = 0.08  # Greatest mean distance from the prediction.
 _CONTRADICTION = 1.5  # Log-odds of a shape that is the other hand's.
-_SECOND_LOOK_FIT = 0.5  # More than else is asked for: told to find a hand in a place, a detector tends to.
+_SECOND_LOOK_FIT = 0.5  # Stricter than elsewhere: in a crop around an expected hand, detectors tend to find one.
 
 
 def assign(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray, fps: float) -> ndarray:
-    """Which candidate of each view is the left hand and which the right.
+    """Assign the candidates of each view to the left and the right hand.
 
-    The three steps are public for those who work in chunks of frames: `group_hands` and `recover_hands` treat frames
-    independently, only `track_hands` needs the whole session, and it needs no images or detections.
+    The three steps are public for processing in chunks of frames: `group_hands` and `recover_hands` treat frames
+    independently; `track_hands` needs the whole session, but no images or detections.
 
     Args:
         cameras: the rig; uncalibrated views get no assignment.
@@ -67,7 +67,7 @@ def labelled_members(member: ndarray, slot: ndarray) -> ndarray:
 
 
 def predict_hands(points_m: ndarray, fps: float) -> ndarray:
-    """Where the missing hands should be: between their neighbours in time, or at the only near one.
+    """Predict the positions of missing hands: interpolated between neighbours in time, or equal to the only one.
 
     Args:
         points_m: (frame, hand, joint, 3), NaN where missing.
@@ -102,7 +102,7 @@ def recover_hands(
     points_m: ndarray,
     predicted_m: ndarray,
 ) -> ndarray:
-    """Look again, near their prediction, for hands that were not found; frames are independent of one another.
+    """Search for missed hands near their predicted positions; frames are independent of one another.
 
     Args:
         cameras: the rig.
@@ -135,7 +135,7 @@ def _recover_frame(frame: FrameCandidates, member: ndarray, points: ndarray, pre
         if not np.isfinite(predicted[hand]).any() or (chosen[hand] >= 0).sum() < 2:
             continue
         found = triangulate_members(frame, chosen[hand])
-        # The second look is at the hand itself instead of its prediction, with the ordinary tolerance.
+        # The second pass uses the hand itself instead of its prediction, with the ordinary tolerance.
         both = np.full((len(HANDS), NUM_JOINTS, 3), np.nan)
         both[hand] = found
         confirmed = candidate_fit(frame, both)
@@ -160,7 +160,7 @@ def _belongs(found: ndarray, hand: int, points: ndarray, predicted: ndarray) -> 
 def add_second_look(
     cameras: Cameras, points_px: ndarray, score: ndarray, member: ndarray, points_m: ndarray
 ) -> ndarray:
-    """Give the known hands what a second look found of them, where it is nearer than what they had, if anything.
+    """Add the detections of the second look to the known hands if they fit better than the previous ones.
 
     Frames are independent of one another.
 
@@ -173,7 +173,7 @@ def add_second_look(
         points_m: (frame, hand, joint, 3) the hands that were looked for, NaN where missing.
 
     Returns:
-        (frame, hand, view) members. A second look that shows the other hand rather, or no hand in this place, is left.
+        (frame, hand, view) members. Detections that fit the other hand better, or no hand, are ignored.
     """
     member = member.copy()
     first = points_px.shape[2] - len(HANDS)

@@ -1,4 +1,4 @@
-"""The 2D candidates of one frame, how well they show hands in space, and which view gives which hand."""
+"""The 2D candidates of one frame, their fit to 3D hands, and the assignment of candidates to hands."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..hand.anatomy import plausible_hand
 from .robust import triangulate_robust
 
 TOLERANCE_M = 0.018
-"""How far from a joint, at its depth, a detection of that joint may point."""
+"""Largest distance, in metres at the joint's depth, between a joint and the ray of its detection."""
 MEMBER_SHARE = 0.5
-"""Share of a candidate's joints that must point at the hand. A candidate that mixes two hands keeps its good half."""
+"""Share of a candidate's joints that must fit the hand. A candidate that mixes two hands keeps the half that fits."""
 MIN_JOINTS = 11
-"""A candidate with fewer joints is none."""
+"""Candidates with fewer joints are ignored."""
 TWO_VIEWS_FIT = 0.7
-"""Fit that both views must have where there are two only: half of the joints of any two hands nearly meet somewhere."""
+"""Fit that both views of a two-view hand must have: half of the joints of any two hands nearly intersect by chance."""
 
 NOISE_SHARE = 0.025
 """Standard deviation per axis of a detected joint, relative to the diagonal of its hand's bounding box. Detectors see a
@@ -63,7 +63,7 @@ def normalised(cameras: Cameras, points_px: ndarray, score: ndarray) -> tuple[nd
 
 
 def candidate_fit(frame: FrameCandidates, hands_m: ndarray, tolerance_m: float | ndarray = TOLERANCE_M) -> ndarray:
-    """How well each candidate shows each hand.
+    """Rate how well each candidate fits each hand.
 
     Args:
         frame: the candidates.
@@ -96,12 +96,12 @@ def best_candidates(fit: ndarray) -> ndarray:
 
 
 def _needed() -> float:
-    """THE rule for membership: half of the joints on target, allowing each a detector's usual error."""
+    """The rule for membership: half of the joints fit, within the usual error of a detector."""
     return 0.6 * MEMBER_SHARE
 
 
 def assign_candidates(fit: ndarray) -> ndarray:
-    """Give each view's candidates to the hands: one each, the best total fit.
+    """Assign the candidates of each view to the hands, at most one each, by the best total fit.
 
     Args:
         fit: (hand, view, candidate).
@@ -125,8 +125,8 @@ def _distinct(choice: tuple[int, ...], none: int) -> bool:
 
 
 def is_hand(frame: FrameCandidates, hand_m: ndarray, member: ndarray, two_views_fit: float = TWO_VIEWS_FIT) -> bool:
-    """Whether (joint, 3) points are of a hand's size and shape, and (view,) members bear it out: two that agree
-    closely, or three."""
+    """Whether (joint, 3) points have the size and shape of a hand and enough (view,) members: two that agree closely,
+    or three."""
     views = np.flatnonzero(member >= 0)
     if len(views) < 2 or not plausible_hand(hand_m):
         return False

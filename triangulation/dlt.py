@@ -21,7 +21,7 @@ _UPPER = np.triu_indices(4)
 
 
 def normal_table(P_cam_world: ndarray) -> ndarray:
-    """What the cameras contribute to the normal matrices.
+    """The contribution of the cameras to the normal matrices.
 
     Args:
         P_cam_world: (view, 3, 4) [R | t].

@@ -1,4 +1,4 @@
-"""By how many whole frames clips are apart: where their hands agree best with the views' epipolar geometry."""
+"""Time offsets between clips in whole frames, from the epipolar distance of the hands."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _JOINTS = [
 _PARTNERS = 6  # Views that each view is compared with.
 _MIN_FRAMES = 8  # Instants that two views must share for a shift to be rated.
 _GAIN = 0.02  # Better agreement, on average over the pairs, that a shift must bring.
-_TOLD = 0.1  # How much better than others a shift must be, for the hands to tell: resting ones agree at any.
+_TOLD = 0.1  # How much better than others a shift must be: resting hands agree at any shift.
 
 
 def find_shifts(
     cameras: Cameras, points_px: ndarray, score: ndarray, frames: ndarray, looked: ndarray, reach: int
 ) -> ndarray:
-    """Whole frames by which each view's clip is late: frame n + shift of the clip belongs to instant n.
+    """Estimate the shift of each view's clip in whole frames: frame n + shift of the clip belongs to instant n.
 
-    Every pair of neighbouring views rates every shift of one against the other; the shifts that please all pairs best
-    are taken.
+    For every pair of neighbouring views, every relative shift is rated. The shifts with the best total rating are
+    returned.
 
     Args:
         cameras: the rig.
@@ -56,7 +56,7 @@ def find_shifts(
             f, g = f[g >= 0], g[g >= 0]
             rating[k, n] = _agreement(E[i, j], xy[i, f], xy[j, g], gate[i, f], gate[j, g])
             shared[k, n] = len(f) / len(looked)
-    # What a pair says is how much better a shift is than most, the more so the more instants it was compared at.
+    # A pair's rating is how much better a shift is than most, weighted by the number of compared instants.
     known = np.isfinite(rating)
     usual = np.array([np.median(row[ok]) if ok.any() else 0.0 for row, ok in zip(rating, known, strict=True)])
     rating = np.where(known, (np.where(known, rating, 0.0) - usual[:, None]) * shared, 0.0)
@@ -75,7 +75,7 @@ def _gates(xy: ndarray) -> ndarray:
 
 
 def _pairs(cameras: Cameras, weight: ndarray) -> list[tuple[int, int]]:
-    """Pairs of views to compare: often with a hand in both, and looking at it from different sides."""
+    """Pairs of views to compare: both often see a hand, from different directions."""
     seen = (weight > 0).any(-1).astype(float)
     axis = np.nan_to_num(cameras.T_cam_world[:, 2, :3])
     value = (seen @ seen.T) * np.sqrt(np.clip(1 - (axis @ axis.T) ** 2, 0.0, 1.0))
@@ -105,7 +105,7 @@ def _agreement(E: ndarray, one: ndarray, other: ndarray, gate_one: ndarray, gate
 
 
 def _best_shifts(views: int, pairs: ndarray, rating: ndarray) -> ndarray:
-    """(view,) the shifts that please all pairs best: from one view outward, then each in turn until none moves."""
+    """(view,) shifts with the best total rating: from one view outward, then each in turn until none changes."""
     middle = rating.shape[1] // 2
     shift, placed = np.zeros(views, int), np.zeros(views, bool)
     if not len(pairs):
@@ -114,7 +114,7 @@ def _best_shifts(views: int, pairs: ndarray, rating: ndarray) -> ndarray:
     span = np.arange(-middle, middle + 1)
 
     def votes(view: int, known: ndarray) -> ndarray:
-        """(shift,) what the pairs with known partners say of the view's shift, like `span`."""
+        """(shift,) total rating of the view's shifts by the pairs with known partners, over `span`."""
         total = np.zeros(len(span))
         for k, (i, j) in enumerate(pairs):
             if view in (i, j) and known[j if view == i else i]:

@@ -1,9 +1,9 @@
-"""Which detections of all the views are one hand: from 2D candidates to a few hands in space, frame by frame.
+"""Grouping of the 2D candidates of all views into a few 3D hands, frame by frame.
 
-Geometry alone decides; the detector's left/right votes are only collected, for they are often wrong where hands
-interact. Every pair of candidates from two views is rated by the epipolar distance of its 21 joints; the best rated
-pairs, also supported by common partners, are triangulated and every view votes for the hypothetical hands. The winner
-is refined from the candidates that fit it, and the search repeats without them.
+Only geometry is used. The detector's left/right labels are collected, but not used here, because they are often wrong
+when hands interact. Each pair of candidates from two views is rated by the epipolar distance of its 21 joints. The
+best pairs, which also share partners, are triangulated, and every view votes for these hypotheses. The winner is
+refined from the candidates that fit it, and the search is repeated without them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .candidates import (
 from .dlt import triangulate_dlt
 
 SLOTS = 3
-"""Hands looked for in each frame: the two, and one of another person that would otherwise take the place of one."""
+"""Hands searched for in each frame: two, and one of another person, which could otherwise replace one of them."""
 SAME_HAND_M = 0.02
-"""Two hands whose equal joints are nearer than this on average are one hand, found twice."""
+"""Two hands whose corresponding joints are closer than this on average, in metres, are duplicates."""
 
 FAINT_SHARE = 0.25
-"""A hand that fewer views show than this share of another hand's is none: of many wrong detections, a few agree."""
+"""Minimum number of views of a hand relative to another hand: some of many wrong detections agree by chance."""
 
 _SEEDS = 24
 _TRIES = 4  # Hypotheses refined until one is a hand.
@@ -44,7 +44,7 @@ _USES = 3  # Pairs per candidate among the seeds, so that one hand does not take
 _FEW_VIEWS, _WIDE = 4, 2.0  # A hand with fewer views takes candidates within so many tolerances.
 _PAIR_BLOCK = 8192  # Candidate pairs rated at a time, to bound memory.
 _MIN_ANGLE = np.deg2rad(8.0)
-_VOTE_LIMIT = 2.0  # Log-odds at which one detector vote saturates: it is never as sure as it says.
+_VOTE_LIMIT = 2.0  # Log-odds at which one detector vote saturates: detectors are overconfident.
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, n
 
 
 def _refine_hand(frame: FrameCandidates, hand: ndarray, free: ndarray) -> tuple[ndarray, ndarray]:
-    """Members (view,) and points (joint, 3) of a hypothetical hand, from all the free candidates that fit it."""
+    """Members (view,) and points (joint, 3) of a hypothesis, from all the free candidates that fit it."""
     chosen = best_candidates(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
     hand = triangulate_members(frame, chosen)
     chosen = best_candidates(np.where(free, candidate_fit(frame, hand[None])[0], 0.0))
@@ -135,7 +135,7 @@ def _refine_hand(frame: FrameCandidates, hand: ndarray, free: ndarray) -> tuple[
 
 
 def _settle(frame: FrameCandidates, member: ndarray, points: ndarray) -> tuple[ndarray, ndarray]:
-    """With all hands known, let them compete for every candidate, and triangulate once more."""
+    """Reassign all candidates among the known hands, and triangulate again."""
     exists = np.isfinite(points).any((1, 2))
     if not exists.any():
         return member, points
@@ -148,8 +148,8 @@ def _settle(frame: FrameCandidates, member: ndarray, points: ndarray) -> tuple[n
 
 
 def _widen(frame: FrameCandidates, member: ndarray, points: ndarray) -> ndarray:
-    """Give a hand that few views show the left-over candidates near it: fast hands are seen in different places by
-    cameras that are not quite simultaneous."""
+    """Add unassigned candidates near a hand that few views see: cameras that are not exactly synchronised see fast
+    hands at different positions."""
     few = np.count_nonzero(member >= 0, axis=1) < _FEW_VIEWS
     fit = candidate_fit(frame, points, _WIDE * TOLERANCE_M)
     open_ = (few[:, None] & (member < 0))[..., None]
@@ -159,7 +159,7 @@ def _widen(frame: FrameCandidates, member: ndarray, points: ndarray) -> ndarray:
 
 
 def _agreement(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, ndarray]:
-    """How well each two candidates of different views can be one hand, by epipolar distance.
+    """Rate every two candidates of different views by epipolar distance.
 
     Returns:
         (n, n) agreement in 0..1 and the (n, 2) view and candidate of each row.
@@ -182,7 +182,7 @@ def _agreement(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, nda
     for start in range(0, len(first), _PAIR_BLOCK):
         i, j = first[start : start + _PAIR_BLOCK], second[start : start + _PAIR_BLOCK]
         distance = _epipolar_distance(essential[view[i], view[j]], homogeneous[i], homogeneous[j], gate[i], gate[j])
-        # A joint that one of them lacks counts for nothing: NaN is not below 1.
+        # A joint that is missing in one of them does not count: NaN is not below 1.
         rating = np.where(distance < 1, 1 - distance**2, 0.0).sum(-1) / np.minimum(count[i], count[j])
         agreement[i, j] = agreement[j, i] = np.where(rating > 0.3, rating, 0.0)
     return agreement, index
@@ -211,7 +211,7 @@ def _hypotheses(frame: FrameCandidates, agreement: ndarray, index: ndarray, free
 
 
 def _seed_pairs(frame: FrameCandidates, agreement: ndarray, index: ndarray) -> list[tuple[int, int]]:
-    """Pairs of rows to try: in agreement, with common partners, from views that do not look the same way."""
+    """Pairs of rows to try: they agree, share partners, and come from views with different directions."""
     rank = agreement * (1 + agreement @ agreement)
     axis = np.nan_to_num(frame.P[index[:, 0], 2, :3])
     rank *= np.abs(axis @ axis.T) < np.cos(_MIN_ANGLE)

@@ -1,4 +1,4 @@
-"""Hands linked to short tracks wherever only one continuation is possible, and where a hand will be next."""
+"""Linking of hands to short tracks where the continuation is unambiguous, and prediction of the next position."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy import ndarray
 
 MAX_GAP_S = 0.35
-"""Longest time a track may be unseen and still go on."""
+"""Longest gap in a track, in seconds."""
 
 # How far from its prediction a hand may be: in the next instant, per second, and at most.
 _GATE_M, _GATE_MPS, _GATE_MAX_M = 0.03, 0.8, 0.2
@@ -36,7 +36,7 @@ def predict_hand(
         return hand
     steps = abs(frames[last] - frames[before])
     move = _nan_mean(hand - points[frames[before], slots[before]]) / steps
-    # A hand does not fly on in a straight line.
+    # A hand does not keep its velocity for long.
     return hand + move * min(abs(to - frames[last]), _STEADY_S * fps)
 
 
@@ -78,7 +78,7 @@ def _continuations(
         for row, s in enumerate(slots):
             distance = hand_distance(points[f, s], expected)
             cost[row, column] = distance if distance < gate else np.inf
-    # What began after a track's end may be the same hand, so that one does not go on past it.
+    # A track that began after another one's end may be the same hand, so that one is not continued past it.
     cost[:, :-1][:, (first[None, :] > last[:, None]).any(1)] = np.inf
     best = _matching(cost)
     chosen = []

@@ -1,7 +1,7 @@
 """Robust triangulation of many points: two-view hypotheses, a truncated vote over all views, reweighted refinement.
 
-Each point gets a fixed, seeded set of view pairs among the views that see it; no subset of views is ever enumerated,
-so the cost is linear in the views. The pair whose meeting point has the least truncated reprojection error over all
+Each point uses a fixed, seeded set of pairs of the views that see it. Subsets of views are never enumerated, so the
+cost is linear in the number of views. The pair whose meeting point has the least truncated reprojection error over all
 views (MSAC: Torr & Zisserman, CVIU 2000) starts an iteratively reweighted least squares with Geman and McClure's
 weights, whose scale shrinks to the point's own residuals. The last step is plain least squares over the inliers.
 """
@@ -18,8 +18,8 @@ from .dlt import ROWS, centered, normal_matrices, normal_table, pad_rows, rowwis
 NOISE_PX = 2.0
 """Standard deviation per axis that a good detection is expected to have, before its residuals are known."""
 UNCONFIRMED_M = 0.02
-"""Added at least to the standard error of a point that rests on two views: any two rays nearly meet somewhere, and no
-third view says that this is the place."""
+"""Minimum addition to the standard error of a two-view point: two rays can nearly intersect by chance, and no third
+view confirms the point."""
 
 _HYPOTHESES = 28
 _SCORE_GATE = 6.0  # Standard deviations at which a vote saturates; wide, for a two-view point is itself noisy.
@@ -32,7 +32,7 @@ detections seldom meet by chance."""
 _RIVAL_COST = 3.0
 """The same where it shares none: views that are wrong together (the other hand, a neighbouring finger) do meet, and
 are to be expected about a fifth as often as right ones."""
-_HAND_M = 0.2  # Errors that exceed a hand's length say no more than that the place within the hand is unknown.
+_HAND_M = 0.2  # Errors are limited to the length of a hand.
 _BLOCK_ELEMENTS = 500_000
 
 
@@ -45,12 +45,12 @@ class RobustPoints:
     sigma_m: ndarray
     """(*batch) standard error: root mean square distance from the truth to expect, metres; NaN where the point is."""
     inlier: ndarray
-    """(*batch, view) bool, the views the point rests on."""
+    """(*batch, view) bool, the views that the point is triangulated from."""
 
 
 @dataclass(frozen=True)
 class _Rig:
-    """The cameras, as the steps below want them. The world's origin is moved to the middle of the cameras."""
+    """The cameras in the form that the steps below use. The world's origin is moved to the mean camera position."""
 
     table: ndarray
     """(4 view, 10) from `normal_table`."""
@@ -86,7 +86,7 @@ def triangulate_robust(
         hypotheses: view pairs tried per point.
 
     Returns:
-        Points, standard errors and inliers. A point's bits do not depend on the other points in the call.
+        Points, standard errors and inliers. The result of a point does not depend on the other points in the call.
     """
     *batch, views, _ = xy.shape
     assert P_cam_world.shape == (views, 3, 4), P_cam_world.shape

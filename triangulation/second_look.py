@@ -1,9 +1,9 @@
-"""The `triangulate` stage's second look: where a view missed a hand, or shows it badly, its image is looked at again.
+"""The second look of the `triangulate` stage: detection is repeated in views that missed a hand or detected it poorly.
 
-Where hands are near each other a detector finds one of them, or one made of both. Once the other views have shown
-where the hands are, the view that missed one is cropped about its place, turned so that the fingers point up, the
-other hand is painted over, and the detector sees that. What it finds is only a further candidate: `keypoints` decides
-whether it is the hand.
+Where hands are close to each other, a detector often finds only one of them, or mixes both. Once other views determine
+the positions of the hands, the image of such a view is cropped around the hand, rotated so that the fingers point up,
+and the other hand is painted over. The detector runs on this crop. Its result is an additional candidate; `keypoints`
+decides whether it is used.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .settings import SecondLookSettings
 
 GROUP = "second_look"
 CODE = 1
-"""Raised when the same input would give other numbers."""
+"""Version of this code. Increase it when results change for the same input."""
 
 MIN_JOINTS = 10
-"""Joints of a hand that must be known and in the image, for it to be looked for there."""
+"""Minimum number of joints of a hand that must be known and inside the image for a second look."""
 
 DetectInCrop = Callable[[ndarray, ndarray, int], tuple[ndarray, float, float]]
 """(image, (hand, 21, 2) where the hands are expected in it, which hand to look for) to its (21, 2) pixels, score and
@@ -39,7 +39,7 @@ probability of a right hand; NaN, 0 and NaN where it is not found. Sent to the w
 
 
 def choose_looks(cameras: Cameras, hands_m: ndarray, taken_px: ndarray, options: SecondLookSettings) -> ndarray:
-    """Which hands to look for again, in which views; frames are independent of one another.
+    """Select the hands and views for a second look; frames are independent of one another.
 
     Args:
         cameras: the rig; a view without calibration is never chosen.
@@ -79,7 +79,7 @@ def choose_looks(cameras: Cameras, hands_m: ndarray, taken_px: ndarray, options:
 
 @dataclass(frozen=True)
 class LookAgain:
-    """One view: its clip is decoded once, from the first to the last image that is looked at again."""
+    """Task for one view. Its clip is decoded once, from the first to the last image with a second look."""
 
     store: Store
     rig: Store
@@ -109,7 +109,7 @@ class LookAgain:
                     at, image = next(images)
                 for hand in np.flatnonzero(looks[i]).tolist():
                     points, score, right = self.detect(image, at_image[i], hand)
-                    # Back to the instant, like the candidates of the first look.
+                    # Move the result to the time of the instant, like the first detections.
                     points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
                     for name, value in (("points", points), ("score", score), ("right", right)):
                         blocks[name][0, i, hand] = value
@@ -131,7 +131,7 @@ class LookAgain:
         part = self._part(unit)
         lag_s = self.store.read("clock", "lag", (slice(self.frames.view, self.frames.view + 1), part))[0]
         lag = np.nan_to_num(lag_s * self.store.attrs("clock")["fps"])[:, None, None, None]
-        # At the recording's ends the hand stays.
+        # At the ends of the recording, the hand keeps its position.
         before = hands_m[:1] if part.start == 0 else self._hands_m(slice(part.start - 1, part.start))
         after = np.concatenate([self._hands_m(slice(part.stop, part.stop + 1)), hands_m[-1:]])[:1]
         before, after = np.concatenate([before, hands_m[:-1]]), np.concatenate([hands_m[1:], after])
@@ -139,7 +139,7 @@ class LookAgain:
         return np.where(np.isfinite(moved), moved, hands_m)
 
     def _choose(self, cameras: Cameras, unit: Unit) -> ndarray:
-        """(frame, hand) bool: what this view looks for again. All views are ranked, for they share the time."""
+        """(frame, hand) bool: second looks of this view. All views are ranked together, because they share a budget."""
         part = self._part(unit)
         member = self.store.read("groups", "member", (slice(None), part)).astype(int)
         slot = self.store.read("tracks", "slot", part).astype(int)
@@ -170,14 +170,14 @@ def plan(
     options: SecondLookSettings,
     chunk_frames: int,
 ) -> Plan:
-    """What there is to look at again.
+    """The plan of the group `second_look`.
 
     Args:
         session: the clips.
-        store: where `detections`, `groups` and `tracks` are.
-        rig: where `cameras` is.
+        store: store with `detections`, `groups` and `tracks`.
+        rig: store with `cameras`.
         views_of: reads the clips.
-        detect: looks at one hand in one image.
+        detect: detects one hand in one image.
         options: where and how to look.
         chunk_frames: frames per unit.
     """
@@ -195,7 +195,7 @@ def plan(
         SECOND_LOOK,
         sizes={"view": views, "frame": frames},
         unit={"view": 1, "frame": chunk},
-        # The tracks stand for all they are made of: clips, detector, cameras.
+        # The digest of the tracks covers their inputs: clips, detector, cameras.
         fingerprint={"settings": chosen, "inputs": {"tracks": store.digest_of("tracks")}, "code": CODE},
         attrs={"fps": session.fps},
         coords={"view": (("view",), np.array(session.views, object))},
@@ -205,7 +205,7 @@ def plan(
 
 
 def summarize(store: Store) -> dict[str, Any]:
-    """Looks for each image, and the share of them that found something."""
+    """Number of second looks per image, and the share of them that found a hand."""
     score = store.read(GROUP, "score")
     looks = int(np.isfinite(score).sum())
     return {"looks_per_image": looks / (score.size / len(HANDS)), "found": float((score > 0).sum() / max(looks, 1))}

@@ -12,47 +12,48 @@ from ..core.settings import STRICT, Confidence
 
 @settings(frozen=True, config=STRICT)
 class TriangulationSettings:
-    """How points are made of detections."""
+    """Triangulation of 3D keypoints from 2D detections."""
 
     max_sigma_m: Annotated[float, Field(gt=0)] = 0.05
-    """A point that is less certain than this is dropped, metres."""
+    """Maximum standard error of a keypoint, metres; less certain keypoints are dropped."""
 
 
 @settings(frozen=True, config=STRICT)
-class ClockSettings:
-    """Bringing the views to a common clock."""
+class TimeSyncSettings:
+    """Time synchronisation of the views."""
 
     interpolate: bool = True
-    """Whether detections are interpolated, in the image, to the time of their instant."""
+    """Interpolate detections, in the image, to a common time for all views."""
     estimate: bool = True
-    """Whether each view's clock is estimated from the hands' motion. With timestamps.csv too: it says when a frame
-    arrived, and cameras differ in how long that takes."""
+    """Estimate the time offset of each view from the motion of the hands. Also with timestamps.csv, which contains
+    arrival times: their delay differs between cameras."""
     max_offset_s: Annotated[float, Field(ge=0, le=10)] = 0.5
-    """How far a clip without timestamps.csv may be from the rig's middle, seconds."""
+    """Maximum time offset of a view from the median of the rig, seconds, without timestamps.csv."""
     min_offset_frames: Annotated[float, Field(ge=0)] = 0.1
-    """A rig whose views are all within this is taken for synchronous."""
+    """If all offsets are smaller than this (frames), the views count as synchronous."""
     max_sigma_frames: Annotated[float, Field(gt=0)] = 0.1
-    """A view whose clock is less certain than this, because the hands it sees hardly move, is left as it is."""
+    """Maximum standard error of an offset (frames). A view with a larger one, because the hands hardly move in it, is
+    not corrected."""
     instants: Annotated[int, Field(ge=16)] = 128
-    """How many instants are looked at, spread over the recording."""
+    """Number of times, spread over the recording, at which offsets are estimated."""
 
 
 @settings(frozen=True, config=STRICT)
 class SecondLookSettings:
-    """Looking again where a view missed a hand that other views show."""
+    """Second detection pass: detect again where a view missed a hand that other views show."""
 
     enabled: bool = True
-    """Whether it is done. Never with imported detections: another detector's landmarks lie elsewhere on the hand."""
+    """Run the second pass. It never runs on imported detections, whose landmarks are defined differently."""
     max_error_m: Annotated[float, Field(gt=0)] = 0.009
-    """A detection that is further than this from the hand (root mean square over the joints) counts as missed."""
+    """A detection whose RMS distance to the triangulated hand is larger than this counts as missed, metres."""
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """At most this share of all hands in all images of an instant is looked for again, the worst first: bounds the
-    time."""
+    """Maximum share of the hands in all images of one time that are detected again (0 to 1), worst first; limits the
+    computing time."""
     crop_scale: Annotated[float, Field(ge=1, le=8)] = 2.25
-    """Side of the crop, in sizes of the hand."""
+    """Side length of the image crop as a multiple of the hand's size."""
     crop_px: Annotated[int, Field(ge=64, le=1024)] = 256
-    """Side of the crop as the detector sees it, pixels."""
+    """Side length to which the crop is scaled for the detector, pixels."""
     min_detection: Confidence = 0.1
-    """As in `detection`, but lower: a hand is there, it has only to be found."""
+    """As `detection.min_detection`; lower, because a hand is known to be there."""
     min_presence: Confidence = 0.2
-    """As in `detection`."""
+    """As `detection.min_presence`."""

@@ -1,5 +1,5 @@
-"""The `triangulate` stage: `groups` (candidates to hands, frame by frame), `tracks` (which hand is which over the whole
-session), `keypoints` (every joint of every hand from all its views)."""
+"""The `triangulate` stage: `groups` (candidates grouped into hands, frame by frame), `tracks` (hand identity over the
+whole session), `keypoints` (triangulated joints of both hands)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .settings import TriangulationSettings
 from .tracking import track_hands
 
 CODE = 4
-"""Raised when the same input would give other numbers."""
+"""Version of this code. Increase it when results change for the same input."""
 
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where a task finds what it works on."""
+    """The inputs of a task."""
 
     store: Store
     rig: Store
@@ -43,7 +43,7 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class GroupFrames:
-    """Candidates of all views to hands, in a chunk of frames."""
+    """Task that groups the candidates of all views into hands, in a chunk of frames."""
 
     inputs: _Inputs
     unit: Unit
@@ -64,7 +64,7 @@ class GroupFrames:
 
 @dataclass(frozen=True)
 class TrackHands:
-    """The whole session at once: cheap, and a label needs all the evidence there is."""
+    """Task that tracks and labels the hands of the whole session."""
 
     store: Store
     fps: float
@@ -86,7 +86,7 @@ class TrackHands:
 
 @dataclass(frozen=True)
 class TriangulateFrames:
-    """Every joint of both hands, in a chunk of frames."""
+    """Task that triangulates the joints of both hands in a chunk of frames."""
 
     inputs: _Inputs
     options: TriangulationSettings
@@ -122,7 +122,7 @@ class TriangulateFrames:
         )
 
     def _without_known(self, candidates_px: ndarray, points_m: ndarray) -> ndarray:
-        """The candidates less what was found in looking for hands that are known: no other hand is made of that."""
+        """The candidates without those of the second look, which must not start new hands."""
         if not self.second_look:
             return candidates_px
         open_ = candidates_px.copy()
@@ -135,8 +135,8 @@ def groups_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_
     """Group the candidates of every frame into hands.
 
     Args:
-        store: where `detections` is.
-        rig: where `cameras` is.
+        store: store with `detections`.
+        rig: store with `cameras`.
         options: unused by this group.
         chunk_frames: frames per unit.
     """
@@ -190,7 +190,7 @@ IDENTITY_PLANS: Mapping[str, Callable[[Store, Store, TriangulationSettings, int]
     "groups": groups_plan,
     "tracks": tracks_plan,
 }
-"""The stage's groups before `keypoints`, in order. Between them and it, views may be looked at a second time."""
+"""The groups of the stage before `keypoints`, in order. The second look runs between them and `keypoints`."""
 
 
 def _plan_over_frames(

@@ -1,8 +1,8 @@
-"""Detections brought to a common clock: every candidate is moved, in its image, to where its hand is at the instant.
+"""Time alignment of detections: every candidate is interpolated, in its image, to the time of the instant.
 
-Cameras that are not quite simultaneous see a moving hand in different places: at 1 m/s, a hundredth of a second is a
-centimetre. A candidate is therefore followed from its image to the view's image on the other side of the instant, and
-interpolated between the two, joint by joint.
+Cameras that are not synchronised see a moving hand at different positions: at 1 m/s, 10 ms correspond to 1 cm. Each
+candidate is matched between the view's images before and after the instant and interpolated between them, joint by
+joint.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 MAX_BRIDGE_S = 0.1
-"""Longest time between two images that is interpolated over, where one between them is missing."""
+"""Longest time, in seconds, between two images that is interpolated if an image between them is missing."""
 
 _STEP = 1.5  # Images no further apart than so many instants are neighbours, whatever the rate.
 _HALF = 0.55  # An image within so many instants shows the instant, even where nothing can be interpolated.
@@ -39,7 +39,7 @@ class Images:
         return Images(*(a[:, instants] for a in (self.base, self.other, self.fraction, self.near)))
 
     def counted_from(self, first: int) -> Images:
-        """The same images, where those before the first are not there."""
+        """The images with indices relative to image `first`; earlier ones are missing."""
         base, other = (np.where(a >= 0, a - first, -1) for a in (self.base, self.other))
         return Images(base, other, self.fraction, self.near)
 
@@ -50,7 +50,7 @@ class Images:
 
 
 def images_at(time_s: ndarray, instant_s: ndarray) -> Images:
-    """Which images of each view surround each instant.
+    """Find the images of each view before and after each instant.
 
     Args:
         time_s: (view, frame) when each image was taken, seconds, growing along a row; NaN where there is none. Of two
@@ -84,7 +84,7 @@ def images_at(time_s: ndarray, instant_s: ndarray) -> Images:
 
 
 def follow(from_px: ndarray, to_px: ndarray) -> ndarray:
-    """Which candidate of one image shows the same hand as which of another, shortly before or after.
+    """Match the candidates of one image with those of another, shortly before or after.
 
     Args:
         from_px: (..., candidate, joint, 2), NaN where none.
@@ -131,16 +131,16 @@ class Aligned:
 
 
 def align(points_px: ndarray, images: Images) -> Aligned:
-    """Move the candidates of every view to the instants.
+    """Interpolate the candidates of every view to the instants.
 
-    A candidate whose hand is not found on the instant's other side stays where it was found, if that image is near.
+    A candidate without a match on the other side of the instant keeps its position if its image is close in time.
 
     Args:
         points_px: (view, frame, candidate, joint, 2), NaN where none.
         images: from `images_at`.
 
     Returns:
-        The candidates; a joint that one of the two images lacks stays as found too.
+        The candidates. A joint that is missing in one of the two images also keeps its position.
     """
     row = np.arange(len(points_px))[:, None]
     here = np.where((images.base >= 0)[..., None, None, None], points_px[row, images.base], np.nan).astype(float)
@@ -155,7 +155,7 @@ def align(points_px: ndarray, images: Images) -> Aligned:
 
 
 def velocities(points_px: ndarray, time_s: ndarray) -> ndarray:
-    """How every candidate's hand moves in its image: central differences, made one motion of the hand.
+    """Velocities of the candidates in their images: central differences, smoothed over the joints of a hand.
 
     Args:
         points_px: (view, frame, candidate, joint, 2), NaN where none.
@@ -185,7 +185,7 @@ def velocities(points_px: ndarray, time_s: ndarray) -> ndarray:
 
 
 def _as_one(points_px: ndarray, velocity_px: ndarray) -> ndarray:
-    """(..., joint, 2) each hand's affine motion that fits its joints' velocities best: most of it, with less noise."""
+    """(..., joint, 2) least-squares affine motion of each hand: it keeps most of the velocity and reduces noise."""
     usable = (np.isfinite(points_px) & np.isfinite(velocity_px)).all(-1, keepdims=True)
     count = usable.sum(-2, keepdims=True).clip(1)
     off = np.where(usable, points_px, 0.0)
@@ -200,8 +200,8 @@ def _as_one(points_px: ndarray, velocity_px: ndarray) -> ndarray:
 def velocities_at(velocity_px: ndarray, images: Images, aligned: Aligned) -> ndarray:
     """(view, instant, candidate, joint, 2) velocities at the instants, interpolated like the candidates.
 
-    Interpolated central differences have, by symmetry, none of the interpolated positions' noise in them; the
-    difference of the two images would, and would draw every estimate of time to the middle between images.
+    By symmetry, interpolated central differences are uncorrelated with the noise of the interpolated positions.
+    Differences of two images are not; they would bias time estimates towards the middle between images.
     """
     row = np.arange(len(velocity_px))[:, None]
     fraction = images.fraction[..., None, None, None]
@@ -213,6 +213,6 @@ def velocities_at(velocity_px: ndarray, images: Images, aligned: Aligned) -> nda
 
 
 def _in_order(time_s: ndarray) -> ndarray:
-    """Indices of the images of a view (frame,) that are there, and later than the one before."""
+    """Indices of the existing images of a view (frame,) that are later than the previous one."""
     known = np.flatnonzero(np.isfinite(time_s))
     return known[np.diff(time_s[known], prepend=-np.inf) > 0]

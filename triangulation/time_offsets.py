@@ -1,9 +1,9 @@
-"""By how much the cameras' clocks are off, from the motion of the hands alone.
+"""Estimation of time offsets and drift of cameras from the motion of the hands.
 
-Where the views' images are not simultaneous, a moving hand's detections miss its triangulated joints by velocity times
-time. All views' offsets are solved for at once: each joint in space is eliminated from the reprojection errors, which
-leaves normal equations over the views (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 1973). A camera's
-drift, the change of its offset over the recording, is a second unknown of each view.
+If views are not synchronised, the reprojection error of a moving hand is velocity times time offset. The offsets of all
+views are solved for together: the 3D joints are eliminated from the reprojection errors, which leaves normal equations
+over the views (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 1973). The drift of a camera, the change
+of its offset over the recording, is a second unknown per view.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .grouping import HandGroups, group_hands
 from .time_alignment import align, images_at, velocities, velocities_at
 
 PARTS = 8
-"""Parts of the recording that the standard errors are judged by: how the answer changes without each of them."""
+"""Number of parts of the recording for the jackknife estimate of standard errors."""
 SURE = 5.0
-"""An offset or drift of fewer standard errors is none."""
+"""An offset or drift below this number of standard errors is ignored."""
 
-_PRIOR_S = 1.0  # What the hands do not tell is expected to be this small: it makes the equations solvable.
+_PRIOR_S = 1.0  # Prior standard deviation of offsets: it keeps the equations solvable.
 _ROBUST = 3.0  # An error of so many standard deviations counts a quarter (Geman-McClure).
 _GROUPINGS, _STEPS = 4, 8
 _DONE, _SETTLED = 0.005, 0.15  # Instants; shorter steps are the end of the steps, and of the groupings.
@@ -34,21 +34,21 @@ _NEAREST_M = 0.02  # Nearer to a camera, or behind it, a point is not seen by it
 
 @dataclass(frozen=True)
 class Offsets:
-    """How late each view's images were taken, relative to the rig's median."""
+    """Time offset and drift of each view, relative to the median of the rig."""
 
     offset_s: ndarray
-    """(view,) at the middle of the recording: images were taken so much later than their times say."""
+    """(view,) seconds by which images were taken later than recorded, at the middle of the recording."""
     sigma_s: ndarray
-    """(view,) standard error; infinite where nothing can be said."""
+    """(view,) standard error; infinite if the offset is unknown."""
     drift: ndarray
     """(view,) seconds per second by which the offset grows."""
     drift_sigma: ndarray
     """(view,) standard error."""
     middle_s: float
-    """When `offset_s` holds."""
+    """The time to which `offset_s` refers."""
 
     def corrected(self, time_s: ndarray) -> ndarray:
-        """(view, frame) when the images were taken, from when they are said to have been."""
+        """(view, frame) corrected capture times, from the recorded times."""
         return time_s + self.offset_s[:, None] + self.drift[:, None] * (time_s - self.middle_s)
 
 
@@ -72,8 +72,8 @@ def find_offsets(
         points_px: (view, frame, candidate, joint, 2) detections, NaN where none.
         score: (view, frame, candidate) confidence.
         right: (view, frame, candidate) the detector's probability of a right hand.
-        time_s: (view, frame) when each image was taken, as far as it is known; NaN where there is none.
-        instant_s: (instant,) increasing; where the views are compared.
+        time_s: (view, frame) recorded capture time of each image; NaN where there is none.
+        instant_s: (instant,) increasing times at which the views are compared.
     """
     views = len(cameras)
     step_s = float(np.median(np.diff(instant_s)))
@@ -107,7 +107,7 @@ def _improve(
     found: Offsets,
     drifting: bool,
 ) -> Offsets:
-    """Group the hands with these offsets, and take some steps with the hands so found."""
+    """Group the hands with the current offsets, and update the offsets with these hands for some steps."""
     row = np.arange(len(cameras))[:, None]
     half_s = 0.5 * float(instant_s[-1] - instant_s[0])
     when = (instant_s - found.middle_s) / half_s
@@ -142,7 +142,7 @@ def _improve(
 def offset_equations(
     cameras: Cameras, points_px: ndarray, velocity_px: ndarray, groups: HandGroups, part: ndarray, when: ndarray
 ) -> Equations:
-    """How the hands' reprojection errors change with the views' offsets and drifts.
+    """Normal equations of the reprojection errors in the offsets and drifts of the views.
 
     Args:
         cameras: the rig.
@@ -209,7 +209,7 @@ def _per_point(a: ndarray) -> ndarray:
 def solve_offsets(equations: Equations, drifting: bool) -> tuple[ndarray, ndarray]:
     """Offsets and drifts relative to their means, and their standard errors, each (2, view).
 
-    Without `drifting` the offsets are those of clocks that do not drift, and the drifts what one would find then.
+    Without `drifting`, offsets are estimated without drift, and the drifts are estimated given these offsets.
     """
     views = equations.b.shape[1] // 2
     both = _solve(equations.A, equations.b, views)
@@ -220,7 +220,7 @@ def solve_offsets(equations: Equations, drifting: bool) -> tuple[ndarray, ndarra
 
 
 def _solve(A: ndarray, b: ndarray, views: int) -> tuple[ndarray, ndarray]:
-    """Least squares and standard errors: what the noise explains, and a jackknife over the parts."""
+    """Least-squares solution and standard errors, from the noise and from a jackknife over the parts."""
     prior = np.eye(b.shape[1]) / _PRIOR_S**2
 
     def solution(A: ndarray, b: ndarray) -> ndarray:

@@ -1,5 +1,5 @@
-"""The `triangulate` stage's first groups: `clock` (when every image was really taken) and, where images of one instant
-were not taken at one time, `aligned` (the detections as they would be if they had)."""
+"""The first groups of the `triangulate` stage: `clock` (corrected capture time of every image) and, if cameras are not
+synchronised, `aligned` (detections interpolated to common instants)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ..core.engine import Plan, Unit
 from ..core.schema import CLOCK, DETECTIONS, group_spec, read_cameras
 from ..core.store import Store
 from .frame_shifts import find_shifts
-from .settings import ClockSettings
+from .settings import TimeSyncSettings
 from .time_alignment import align, images_at
 from .time_offsets import SURE, Offsets, find_offsets
 
 CODE = 2
-"""Raised when the same input would give other numbers."""
+"""Version of this code. Increase it when results change for the same input."""
 
 WINDOWS = 8
-"""Parts of a long recording that are looked at."""
+"""Number of runs of frames that are used in a long recording."""
 
 
 @dataclass(frozen=True)
 class SetClocks:
-    """The whole session at once."""
+    """Task that estimates the time offsets of the whole session."""
 
     store: Store
     rig: Store
-    options: ClockSettings
+    options: TimeSyncSettings
     timestamps: bool
     units: Sequence[Unit] = ((0,),)
 
@@ -96,7 +96,7 @@ class SetClocks:
 
 
 def instants(time_s: ndarray, fps: float) -> ndarray:
-    """(frame,) the common clock: the median time of each instant's images; a regular step where there is none.
+    """(frame,) times of the instants: the median time of each instant's images; regular steps where there is none.
 
     Args:
         time_s: (view, frame) seconds, NaN where there is no image.
@@ -113,12 +113,12 @@ def instants(time_s: ndarray, fps: float) -> ndarray:
 
 
 def sample(count: int, looked: int, margin: int) -> tuple[ndarray, ndarray]:
-    """Which frames to read and at which instants to look, both sorted: all of a short recording, runs of a long one.
+    """Select frames to read and instants to compare, both sorted: all of a short recording, runs of a long one.
 
     Args:
         count: frames of the recording.
-        looked: instants to look at, at most.
-        margin: frames about each that have to be read.
+        looked: maximum number of instants to compare.
+        margin: frames to read around each instant.
     """
     each = looked // WINDOWS
     if count <= WINDOWS * (each + 2 * margin):
@@ -161,14 +161,14 @@ class AlignFrames:
         )
 
 
-def clock_plan(store: Store, rig: Store, options: ClockSettings, chunk_frames: int) -> Plan:
-    """When every image was taken.
+def clock_plan(store: Store, rig: Store, options: TimeSyncSettings, chunk_frames: int) -> Plan:
+    """The plan of the group `clock`: capture times of all images.
 
     Args:
-        store: where `timeline` and `detections` are.
-        rig: where `cameras` is.
-        options: what may be estimated.
-        chunk_frames: unused: it takes the whole session.
+        store: store with `timeline` and `detections`.
+        rig: store with `cameras`.
+        options: settings of time synchronisation.
+        chunk_frames: unused; the whole session is processed at once.
     """
     del chunk_frames
     views, frames = store.read("timeline", "source_frame").shape
@@ -199,7 +199,7 @@ def clock_plan(store: Store, rig: Store, options: ClockSettings, chunk_frames: i
 
 
 def aligned_plan(store: Store, chunk_frames: int) -> Plan:
-    """The detections on the common clock, in the same places of the same arrays."""
+    """The plan of the group `aligned`: detections at common instants, with the same indices as in `detections`."""
     score = store.read("detections", "score", (slice(0, 1), slice(0, 1)))
     views, frames = store.read("timeline", "source_frame").shape
     chunk = min(chunk_frames, frames)

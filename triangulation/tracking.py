@@ -1,9 +1,8 @@
-"""Hands over time: which slot of each frame is the left hand, which the right.
+"""Tracking of hands over time, and labelling of the tracks as left or right.
 
-Slots are first linked to short tracks wherever only one continuation is possible; where two hands come so close that
-either could be meant, the tracks end. A track is one hand, so its label is decided once, by all its frames: the
-detector's votes, the chirality of its shape, the fact that two simultaneous hands differ, and how well each hand's
-path goes on from its track before.
+Slots are first linked to short tracks where the continuation is unambiguous; tracks end where two hands come so close
+that it is not. Each track is one hand and gets one label from all its frames: the detector's votes, the chirality of
+its shape, the constraint that two hands in one frame differ, and the continuity with the hand's previous track.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from .linking import hand_distance, link_slots, predict_hand
 
 _INDEPENDENT_S = 0.2  # Frames nearer than this repeat each other's errors.
 _VOTES_LIMIT, _VOTES_WEIGHT, _CHIRALITY_LIMIT = 4.0, 0.25, 5.0
-_DROP_COST = 4.0  # Of calling one independent frame of a track no hand at all.
-_SURE_VIEWS = 3  # Views beyond the first that make a hand as sure as it gets.
-_CHANGE = 0.5  # Log-odds at which a track is suspected to go on with the other hand.
+_DROP_COST = 4.0  # Cost of labelling one independent frame of a track as no hand.
+_SURE_VIEWS = 3  # Views beyond the first at which the confidence in a hand saturates.
+_CHANGE = 0.5  # Log-odds at which a track may contain a change to the other hand.
 _UNDECIDED = 2.0  # Log-odds below which a label is not given.
 _RIVAL, _RIVAL_SHARE = 1.2, 0.75  # The same for another hand with that label; and at most this of the drop cost.
-_STRANGER, _STRANGERS_SHARE = 8.0, 0.25  # Of a hand of another person, and share of the above for its being there.
-_FIRST = 2.0  # Of a stranger's hand before the hand it looks like: who is filmed is there from the start.
-_LEAVE, _LEAVE_S = 4.0, 0.5  # Of not going on with a hand that could, at once, and how soon that is forgotten.
+_STRANGER, _STRANGERS_SHARE = 8.0, 0.25  # Cost of another person's hand, and its share of the costs above.
+_FIRST = 2.0  # Cost of another person's hand before the subject's: the subject is usually there from the start.
+_LEAVE, _LEAVE_S = 4.0, 0.5  # Cost of not continuing a hand that could be continued, and its decay time.
 _BEAM = 48
 
 
@@ -40,7 +39,7 @@ class _Track:
     evidence: float
     """Log-odds that this is a right hand."""
     drop_cost: float
-    """Of calling it no hand at all."""
+    """Cost of labelling it as no hand."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class HandTracks:
     """The labelled hands of a session, hand = left, right."""
 
     slot: ndarray
-    """(frame, hand) which slot, -1 where the hand is missing or its label is not decided."""
+    """(frame, hand) index of the slot, -1 where the hand is missing or its label is undecided."""
     points_m: ndarray
     """(frame, hand, joint, 3) metres, NaN where missing."""
 
@@ -71,9 +70,9 @@ def track_hands(groups: HandGroups, fps: float) -> HandTracks:
 
 
 def _evidence(groups: HandGroups, links: list[tuple[list[int], list[int]]], fps: float) -> list[_Track]:
-    """What the links' frames say about their hands; a link that says both is cut in two."""
+    """Collect the evidence of each link for left and right; a link with evidence for both is split."""
     views = np.count_nonzero(groups.member >= 0, axis=-1)
-    # What a few of many views agree on is seldom a hand, and its shape says nothing.
+    # A group of few out of many views is seldom a hand, and its shape carries no evidence.
     usual = np.median(views[views > 0]) if views.any() else 1.0
     trust = np.minimum(2 * views / usual, 1.0)
     chirality = np.clip(chirality_log_odds(groups.points_m), -_CHIRALITY_LIMIT, _CHIRALITY_LIMIT)
@@ -87,7 +86,7 @@ def _evidence(groups: HandGroups, links: list[tuple[list[int], list[int]]], fps:
     tracks = []
     for link in links:
         frames, slots = (np.array(a) for a in link)
-        # Where one hand becomes another, so does that one: all are cut.
+        # If one track changes to the other hand, the other track does too: split all of them.
         where = np.searchsorted(frames, sorted(cuts))
         for f, s in zip(np.split(frames, where), np.split(slots, where), strict=True):
             if len(f):
@@ -98,9 +97,9 @@ def _evidence(groups: HandGroups, links: list[tuple[list[int], list[int]]], fps:
 
 
 def _changes_of_mind(log_odds: ndarray) -> list[int]:
-    """Where a track (frame,) seems to become the other hand: what is joined by mistake must come apart again.
+    """Find where a track (frame,) changes to the other hand, to split tracks that were linked by mistake.
 
-    The best sequence of two labels by dynamic programming, in which every change costs `_CHANGE`.
+    The best sequence of two labels by dynamic programming, with a cost of `_CHANGE` per change.
 
     Returns:
         Positions before which the label changes.
@@ -138,11 +137,11 @@ class _Edge:
 
 
 def _label(points: ndarray, tracks: list[_Track], fps: float) -> list[int]:
-    """The hand of each track, -1 undecided.
+    """The hand of each track, -1 if undecided.
 
     Dynamic programming over the tracks in order of their start. The state is the last track of the left, the right and
-    another hand, which is all that later costs depend on, so the result is the best labelling (up to the beam). Forward
-    and backward costs together give each track's margin: how much worse everything gets with the other label.
+    another hand. Later costs depend on nothing else, so the result is the best labelling (up to the beam). Forward and
+    backward costs together give each track's margin: the increase of the total cost with the other label.
     """
     states: list[_State] = [(-1, -1, -1)]
     forward = [np.zeros(1)]
@@ -161,7 +160,7 @@ def _label(points: ndarray, tracks: list[_Track], fps: float) -> list[int]:
             before[edge.source] = min(before[edge.source], rest)
             total[edge.hand] = min(total[edge.hand], forward[k][edge.source] + rest)
         best = LEFT if total[LEFT] <= total[RIGHT] else RIGHT
-        # Another hand in this one's place must be worse too; how much worse, a short track cannot say.
+        # Another hand with this label must be worse, too; a short track does not determine how much.
         sure = min(_RIVAL, _RIVAL_SHARE * tracks[k].drop_cost)
         if total[OTHER] - total[best] >= sure and total[LEFT + RIGHT - best] - total[best] >= _UNDECIDED:
             label[k] = best
@@ -191,9 +190,9 @@ def _advance(
 def _choices(
     tracks: list[_Track], track: _Track, state: _State, joints: dict[int, float], fps: float
 ) -> list[tuple[int, float]]:
-    """Whose hand the track may be, and the cost of each."""
+    """The possible labels of the track, and the cost of each."""
     gone = [t >= 0 and tracks[t].frames[-1] < track.frames[0] for t in state]
-    # What goes on as smoothly and as soon as this is hardly another hand that comes just then and there.
+    # A track that continues this smoothly and soon is unlikely to be another hand.
     leave = [
         _LEAVE * np.exp(-joints[t] - (track.frames[0] - tracks[t].frames[-1]) / (fps * _LEAVE_S)) if is_gone else 0.0
         for t, is_gone in zip(state, gone, strict=True)
@@ -205,7 +204,7 @@ def _choices(
             continue
         joint = joints[t] if t >= 0 else 0.0
         if hand == OTHER:
-            # Another person's hand is a left or a right one too. It is unlikely to be there, but once it is, it stays.
+            # Another person's hand is also left or right. It is unlikely to appear, but once there, it stays.
             start = min(joint, _STRANGER) if gone[OTHER] else _STRANGER
             own = state[RIGHT if track.evidence > 0 else LEFT]
             if own < 0 or tracks[own].frames[0] == track.frames[0]:
@@ -218,7 +217,7 @@ def _choices(
 
 
 def _joint_cost(points: ndarray, before: _Track, after: _Track, fps: float) -> float:
-    """Cost of one hand going from the end of one track to the start of the next, bounded by the gap's length."""
+    """Cost of moving a hand from the end of one track to the start of the next, bounded by the length of the gap."""
     gap_s = (after.frames[0] - before.frames[-1]) / fps
     there = predict_hand(points, before.frames, before.slots, int(after.frames[0]), fps)
     back = predict_hand(points, after.frames, after.slots, int(before.frames[-1]), fps)

@@ -1,4 +1,4 @@
-"""A session's cameras.toml from elsewhere: another tool's file, or hands that say more than the calibration did."""
+"""A session's cameras from another program's file, and its cameras written for another program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...core.cameras_file import camera_error, match_views
 from ...core.errors import SessionError
 from ...core.schema import read_cameras as stored_cameras
 from ...core.store import Store
-from .formats import Format, read_camera_file, write_camera_file
+from .formats import read_camera_file, write_camera_file
 
 
 def supply_cameras(
@@ -27,7 +27,7 @@ def supply_cameras(
     calibration: CalibrationSettings,
     fps: float | None,
 ) -> list[str]:
-    """Make a file of any known format the session's cameras.toml; what was there is kept beside it.
+    """Write the cameras of a file in any known format to the session's cameras.toml; keep what was there beside it.
 
     Args:
         root: the session's folder. Its clips decide which cameras are wanted; without clips all are.
@@ -35,7 +35,7 @@ def supply_cameras(
         unit_m: metres in one unit of the file; None is the format's own.
         capture: what makes a session.
         calibration: the distances between cameras that are known.
-        fps: frames per second, where the clips' headers are not to be trusted.
+        fps: frames per second, to use in place of those in the clips' headers.
 
     Returns:
         Lines for a person.
@@ -47,27 +47,28 @@ def supply_cameras(
         raise SessionError(f"{root}: expected a session folder, but found none. Make it, or correct the path.")
     found = read_camera_file(source, unit_m)
     cameras = found.cameras
-    messages = [f"{source}: {len(cameras)} cameras, {found.format}'s format, {found.unit_m:g} m to the unit"]
+    messages = [f"{source}: {len(cameras)} cameras, format {found.format}, 1 unit is {found.unit_m:g} m"]
     if (root / "videos").is_dir():
         session = read_session(root, capture, fps)
         sizes = np.array([clip.size_px for clip in session.clips])
         spare = [name for name in cameras.names if name not in session.views]
         cameras = match_views(cameras, session.views, sizes)
-        Judge(source, capture.dead_views, "Add these views to the file under their names", calibration).check(cameras)
+        Judge(source, capture.dead_views, "Add cameras of these names to the file", calibration).check(cameras)
         if spare:
-            messages.append(f"without a clip, left out: {', '.join(spare)}")
+            messages.append(f"left out, because they have no clip: {', '.join(spare)}")
     elif not cameras.size_px.all():
         raise camera_error(
-            source, "the size of every image, for there are no clips", "none", "Add them, or the clips in videos/."
+            source,
+            "image sizes, because the session has no clips",
+            "none",
+            "Add the sizes to the file, or the clips to videos/.",
         )
     kept = replace_cameras(root, cameras, "import", {"from": Path(source).name, "format": found.format})
     return [*messages, *kept]
 
 
-def export_cameras(
-    root: Path, store: Store, out: Path, format: Format, force: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Write a session's rig in another tool's format.
+def export_cameras(root: Path, store: Store, out: Path, format: str, force: bool) -> tuple[dict[str, Any], list[str]]:
+    """Write a session's cameras in another program's format.
 
     Returns:
         Figures for a program, and lines for a person: what the format does not hold.
@@ -82,7 +83,7 @@ def export_cameras(
         )
     if out.exists() and not force and not (out.is_dir() and not any(out.iterdir())):
         raise SessionError(
-            f"{out}: expected nothing there, but something is. Name another place, or say --force to replace it."
+            f"{out}: expected no such file or folder, but found one. Choose another path, or replace it with --force."
         )
     cameras = stored_cameras(store)
     lost = write_camera_file(out, cameras, format)

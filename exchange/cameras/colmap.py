@@ -9,6 +9,7 @@ Source: https://colmap.github.io/format.html, https://colmap.github.io/cameras.h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -18,7 +19,8 @@ from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
 from ...core.cameras import Cameras
-from ...core.cameras_file import Section, assemble, camera_error
+from ...core.cameras_file import Section, assemble, camera_error, read_camera_text
+from .format import CameraFormat
 
 CENTER_PX = 0.5
 """COLMAP's coordinate of the centre of the first pixel."""
@@ -42,16 +44,25 @@ FILES = ("cameras.txt", "images.txt")
 T = TypeVar("T")
 
 
-def read_colmap(folder: Path, texts: Mapping[str, str]) -> Cameras:
+def read_colmap(path: Path) -> Cameras:
     """One view per image, named by the image: its stem, or its folder where every image has a folder of its own.
 
     Args:
-        folder: where the files are, for an error to name.
-        texts: contents of cameras.txt and images.txt, by name.
+        path: the folder, or one of its files.
 
     Raises:
-        CalibrationError: a line cannot be read, or a lens is not OpenCV's; names file and line.
+        CalibrationError: a file is missing, a line cannot be read, or a lens is not OpenCV's; names file and line.
     """
+    folder = path if path.is_dir() else path.parent
+    for name in FILES:
+        if not (folder / name).exists():
+            if (folder / "images.bin").exists():
+                advice = (
+                    f"Convert it: `colmap model_converter --input_path {folder} --output_path OUT --output_type TXT`."
+                )
+                raise camera_error(folder, "COLMAP's text model", "the binary one", advice)
+            raise camera_error(folder, f"{name} of COLMAP's text model", "none", f"It needs {' and '.join(FILES)}.")
+    texts = {name: read_camera_text(folder / name) for name in FILES}
     lenses = {key: lens for key, lens in _lines(folder / FILES[0], texts[FILES[0]], 1, _lens)}
     images = _lines(folder / FILES[1], texts[FILES[1]], 2, _image)
     names = _view_names([image[2] for image in images])
@@ -65,20 +76,20 @@ def read_colmap(folder: Path, texts: Mapping[str, str]) -> Cameras:
 
 
 def format_colmap(cameras: Cameras) -> dict[str, str]:
-    """Contents of the three files by name; calibrated views only, each with a camera of its own.
+    """Contents of the three files by name; each view has a camera of its own.
 
     Raises:
         CalibrationError: a view's name has a space, which images.txt cannot hold.
     """
     cameras_txt = ["# CAMERA_ID, MODEL, WIDTH, HEIGHT, PARAMS[]"]
     images_txt = ["# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME; then a line of POINTS2D[]"]
-    for number, i in enumerate(np.nonzero(cameras.calibrated)[0], start=1):
-        name = cameras.names[i]
+    for i, name in enumerate(cameras.names):
+        number = i + 1
         if any(c.isspace() for c in name):
             raise camera_error("COLMAP's images.txt", "names without spaces", repr(name), "Rename the view's clip.")
         model = lens_model(cameras.distortion[i], bool(cameras.fisheye[i]))
         width, height = (int(s) for s in cameras.size_px[i])
-        cameras_txt.append(f"{number} {model} {width} {height} {_numbers(_parameters(cameras, int(i), model))}")
+        cameras_txt.append(f"{number} {model} {width} {height} {_numbers(_parameters(cameras, i, model))}")
         x, y, z, w = Rotation.from_matrix(cameras.T_cam_world[i, :3, :3]).as_quat()
         pose = _numbers([w, x, y, z, *cameras.T_cam_world[i, :3, 3]])
         images_txt += [f"{number} {pose} {number} {name}.png", ""]
@@ -157,3 +168,37 @@ def _view_names(pictures: Sequence[str]) -> list[str]:
     if len(paths) > 1 and len(set(folders)) == len(folders):
         return folders
     return [path.stem if path.suffix.lower() in PICTURES else path.name for path in paths]
+
+
+def _recognises(path: Path, text: str) -> bool:
+    if path.is_dir():
+        return all((path / name).exists() for name in FILES) or (path / "images.bin").exists()
+    return path.name in FILES or bool(re.search(rf"^\d+ ({'|'.join(MODELS)}) \d+ \d+ ", text, re.MULTILINE))
+
+
+def _losses(cameras: Cameras) -> list[str]:
+    rows = zip(cameras.distortion, cameras.fisheye.tolist(), strict=True)
+    models = sorted({lens_model(*row) for row in rows}, key=list(MODELS).index)
+    return [
+        f"lenses: written as {' and '.join(models)}, which hold the coefficients exactly",
+        "pixels: the principal points count from the corner of the first pixel, half a pixel more",
+        "names: a view is an image, <view>.png",
+    ]
+
+
+FORMAT = CameraFormat(
+    name="colmap",
+    title="COLMAP's text model",
+    reads="a folder with `cameras.txt` and `images.txt`",
+    writes="the same, and an empty `points3D.txt`",
+    loses="names with spaces are refused",
+    recognises=_recognises,
+    read=lambda path, text, part: read_colmap(path),
+    write=lambda path, cameras: {path / name: text for name, text in format_colmap(cameras).items()},
+    losses=_losses,
+    names="the image's stem, or its folder where each image has its own",
+    pose="quaternion, w first; world to camera; a reconstruction has no scale of its own",
+    pixel="corner of the first pixel: +0.5 to the principal point",
+    lens="PINHOLE without distortion, OPENCV with k3 = 0, else FULL_OPENCV, or OPENCV_FISHEYE: exact; "
+    "SIMPLE_ and RADIAL (also _FISHEYE) are read",
+)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...core.cameras import Cameras
 from ...core.cameras_file import Section, assemble, camera_error
+from .format import CameraFormat, parse_json, pinhole_losses
 
 UNIT_M = 1e-3
 KEYS = ("campos", "camrot", "focal", "princpt")
@@ -29,13 +30,10 @@ def read_interhand(path: Path, text: str, capture: str | None) -> Cameras:
     Raises:
         CalibrationError: not such a file, no such capture, or several and none was named.
     """
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise camera_error(path, "JSON", str(error), "Export it again.") from error
-    if isinstance(tree, dict) and set(KEYS) <= tree.keys():
+    tree = parse_json(path, text)
+    if _is_capture(tree):
         return _rig(path, "cameras", tree)
-    captures = {key: value for key, value in tree.items() if _is_capture(value)} if isinstance(tree, dict) else {}
+    captures = {key: value for key, value in tree.items() if _is_capture(value)}
     if not captures:
         raise camera_error(path, f"{', '.join(KEYS)} by capture", "none", "Give InterHand2.6M's camera file.")
     if capture is None and len(captures) > 1:
@@ -49,10 +47,10 @@ def read_interhand(path: Path, text: str, capture: str | None) -> Cameras:
 
 
 def format_interhand(cameras: Cameras) -> str:
-    """The text of a file with one capture, 0; calibrated views only."""
+    """The text of a file with one capture, 0."""
     capture: dict[str, dict[str, Any]] = {key: {} for key in KEYS}
-    for i in np.nonzero(cameras.calibrated)[0]:
-        name, K = cameras.names[i], cameras.K[i]
+    for i, name in enumerate(cameras.names):
+        K = cameras.K[i]
         capture["campos"][name] = (cameras.centers_m[i] / UNIT_M).tolist()
         capture["camrot"][name] = cameras.T_cam_world[i, :3, :3].tolist()
         capture["focal"][name] = [K[0, 0], K[1, 1]]
@@ -88,3 +86,22 @@ def _section(path: Path, where: str, name: str, capture: Mapping[str, Mapping[st
         "translation": (-rotation @ center).tolist(),
     }
     return Section(path, where, table, None)
+
+
+FORMAT = CameraFormat(
+    name="interhand",
+    title="InterHand2.6M's camera JSON",
+    suffixes=(".json",),
+    reads="`campos`, `camrot`, `focal`, `princpt` by capture; `FILE#CAPTURE` takes one",
+    writes="one capture, 0",
+    loses="distortion (it says how many pixels that is), image sizes",
+    recognises=lambda path, text: text.lstrip().startswith("{") and '"campos"' in text,
+    read=read_interhand,
+    write=lambda path, cameras: {path: format_interhand(cameras)},
+    losses=lambda cameras: [*pinhole_losses(cameras), "units: millimetres"],
+    unit_m=UNIT_M,
+    part="a capture",
+    names="the camera's key",
+    pose="`camrot` (x - `campos`)",
+    lens="none",
+)

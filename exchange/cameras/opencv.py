@@ -22,7 +22,8 @@ import yaml
 from numpy import ndarray
 
 from ...core.cameras import Cameras
-from ...core.cameras_file import Section, assemble, camera_error, coefficients
+from ...core.cameras_file import Section, assemble, camera_error, coefficients, read_camera_text
+from .format import CameraFormat, parse_xml
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "name": ("name", "camera_name"),
@@ -32,6 +33,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "translation": ("translation_vector", "T", "tvec"),
 }
 """What a camera's entries are called; the first is what is written. A rotation is a matrix or a Rodrigues vector."""
+
+PAIR = ("intri.yml", "extri.yml")
+SUFFIXES = (".yml", ".yaml", ".xml")
 
 
 class _Plain(yaml.BaseLoader):
@@ -52,11 +56,18 @@ def is_opencv(text: str) -> bool:
 
 
 def read_opencv(path: Path, text: str) -> Cameras:
-    """The cameras of one file; of an EasyMocap pair, either file will do.
+    """The cameras of one file, or of a folder with one file for each; of an EasyMocap pair, either file will do.
 
     Raises:
         CalibrationError: not such a file, or a camera in it is incomplete; names the place.
     """
+    if path.is_dir():
+        files = _folder_files(path)
+        if PAIR[0] not in (file.name for file in files):
+            trees = {file: _tree(file, text) for file, text in files.items()}
+            return assemble([_section(file, file.name, tree, file.stem) for file, tree in trees.items()], path)
+        path = path / PAIR[0]
+        text = files[path]
     tree = _tree(path, text)
     if "names" in tree:
         return _easymocap(path, tree)
@@ -68,20 +79,15 @@ def read_opencv(path: Path, text: str) -> Cameras:
     return assemble([_section(path, f"cameras {i}", table, None) for i, table in enumerate(cameras)], path)
 
 
-def read_opencv_folder(folder: Path, texts: Mapping[Path, str]) -> Cameras:
-    """The cameras of a folder with one file for each of them.
-
-    Args:
-        folder: where they are, for an error to name.
-        texts: the files' contents.
-    """
-    sections = [_section(path, path.name, _tree(path, text), path.stem) for path, text in texts.items()]
-    return assemble(sections, folder)
+def _folder_files(folder: Path) -> dict[Path, str]:
+    """OpenCV's files in a folder, with their texts."""
+    files = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+    return {file: text for file in files if is_opencv(text := read_camera_text(file))}
 
 
 def format_opencv(cameras: Cameras, xml: bool) -> str:
-    """The text of a rig's file; calibrated views only. `cv2.FileStorage` reads it."""
-    tables = [_table(cameras, int(i)) for i in cameras.calibrated.nonzero()[0]]
+    """The text of a rig's file. `cv2.FileStorage` reads it."""
+    tables = [_table(cameras, i) for i in range(len(cameras))]
     return _format_xml(tables) if xml else _format_yaml(tables)
 
 
@@ -184,10 +190,9 @@ def _words(value: Any) -> list[Any]:
 def _easymocap(path: Path, tree: Mapping[str, Any]) -> Cameras:
     """The pair intri.yml (names, K_<name>, dist_<name>, H_, W_) and extri.yml (R_ or Rot_<name>, T_<name>)."""
     parts = dict(tree)
-    for file in ("intri.yml", "extri.yml"):
-        other = path.with_name(file)
+    for other in (path.with_name(file) for file in PAIR):
         if other != path and other.exists():
-            parts = _tree(other, other.read_text(encoding="utf-8-sig")) | parts
+            parts = _tree(other, read_camera_text(other)) | parts
     names = parts["names"]
     if not isinstance(names, list):
         raise camera_error(f"{path}: names", "a list of cameras", type(names).__name__, "Write it as EasyMocap does.")
@@ -211,7 +216,7 @@ def _easymocap(path: Path, tree: Mapping[str, Any]) -> Cameras:
 def _tree(path: Path, text: str) -> dict[str, Any]:
     """The file as mappings, lists and text."""
     try:
-        tree = _xml_tree(text) if text.lstrip().startswith("<") else _yaml_tree(text)
+        tree = _element(parse_xml(text)) if text.lstrip().startswith("<") else _yaml_tree(text)
     except (yaml.YAMLError, ET.ParseError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise camera_error(path, "OpenCV's YAML or XML", reason, "Write the file again.") from error
@@ -227,12 +232,6 @@ def _yaml_tree(text: str) -> Any:
     return yaml.load(body, Loader=_Plain)
 
 
-def _xml_tree(text: str) -> Any:
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise ValueError("a document type declaration, which OpenCV does not write")
-    return _element(ET.fromstring(text.lstrip()))
-
-
 def _element(element: ET.Element) -> Any:
     children = list(element)
     if not children:
@@ -241,3 +240,18 @@ def _element(element: ET.Element) -> Any:
     if all(child.tag == "_" for child in children):
         return [_element(child) for child in children]
     return {child.tag: _element(child) for child in children}
+
+
+FORMAT = CameraFormat(
+    name="opencv",
+    title="OpenCV's `cv2.FileStorage`, and EasyMocap's pair `intri.yml` and `extri.yml`",
+    suffixes=SUFFIXES,
+    reads="YAML or XML, one file for the rig or a folder with a file per camera, see below",
+    writes="one file for the rig; XML if its name ends in .xml, else YAML",
+    recognises=lambda path, text: is_opencv(text) or (path.is_dir() and bool(_folder_files(path))),
+    read=lambda path, text, part: read_opencv(path, text),
+    write=lambda path, cameras: {path: format_opencv(cameras, xml=path.suffix.lower() == ".xml")},
+    names="`name`, or the file's stem",
+    pose="matrix, or a Rodrigues vector; world to camera",
+    lens="k1, k2, p1, p2, k3; fisheye",
+)

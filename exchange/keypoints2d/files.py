@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import SessionError
-from ...core.files import read_bytes
-from ...core.npz import MAX_BYTES as MAX_NPZ_BYTES
-from ...core.npz import read_npz
+from ...core.files import MAX_NPZ_BYTES, read_bytes, read_npz
 from ...core.store import digest
 from .format import File2d, keypoints2d_formats
 from .hands import ImageHands

@@ -9,8 +9,8 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.errors import SessionError
+from ...core.files import read_npz
 from ...core.hands import HANDS, JOINTS, NUM_JOINTS
-from ...core.npz import read_npz
 from ...hand.keypoints import Keypoints, where_seen
 from ..recording import Recording
 from .format import ONLY_JOINTS, MotionFormat

@@ -1,1 +1,1 @@
-"""Measures of generated motion."""
+"""Evaluation of generated motion: metrics, the evaluator, and `handpipe evaluate`."""

@@ -1,8 +1,8 @@
-"""The eye of `handpipe evaluate`: a small autoencoder of two-hand motion whose code is what FID and diversity measure.
+"""The evaluator: a small autoencoder of two-hand motion whose codes are the features of FID, KID and diversity.
 
-There is no public feature extractor for two-hand motion, so one is trained on the data's own training split, always
-from the same seed: figures are comparable only under the same evaluator, which `Evaluator.digest` names. It sees
-joints, not representations, so it favours none of the models it judges.
+There is no public feature extractor for two-hand motion, so one is trained on real motion with a fixed seed. Figures
+are comparable only with the same evaluator, identified by `Evaluator.digest`. Its inputs are joint positions, not a
+representation, so it favours none of the evaluated models.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..model.canonical_frame import nearest_rotation
 from ..model.motion import MIRROR
 
 LATENT = 64
-"""Numbers of a code. A Frechet distance's bias grows with the square of it: few, so that some hundred samples do."""
+"""Size of a code. The bias of the Frechet distance grows with its square; a small code needs few samples."""
 WIDTH = 256
 PATCH_FRAMES = 4
 """Frames that become one token."""
 NOISE_M = 0.02
-"""The strongest noise in training: an encoder that only ever saw good motion cannot say how bad another is."""
+"""Strongest noise in training. An encoder trained on clean motion only would not measure how poor other motion is."""
 ROUGHNESS_FLOOR_M = 1e-4
-"""Roughness below this is rounding of the recording, and all the same."""
+"""Roughness below this is rounding of the recording; smaller values are treated as equal."""
 SCALE_WINDOWS = 1000
 """About as many windows say how large each channel is."""
 
 GROUPS = (126, 126, 2)
 """Channels: the places of two hands' 21 joints, their steps, two roughnesses."""
 WEIGHTS = (1.0, 1.0, 0.2)
-"""Of the groups in the loss."""
+"""Weights of the groups in the loss."""
 
 WRIST, INDEX, MIDDLE, PINKY = 0, 5, 9, 17
 
 
 def two_hand_frame(joints_m: Tensor) -> tuple[Tensor, Tensor]:
-    """The frame of two hands as their owner sees them: x to the right, y where fingers point, z out of the backs.
+    """The two-hand frame as seen by the person: x to the right, y along the fingers, z out of the backs of the hands.
 
     Its origin is midway between the wrists. Its axes are the rotation nearest to the sum of both hands' anatomical axes
     and the direction from the left wrist to the right, so that no single degenerate pose turns it over.
@@ -59,10 +60,7 @@ def two_hand_frame(joints_m: Tensor) -> tuple[Tensor, Tensor]:
     axes = torch.stack([lateral, fingers, torch.linalg.cross(lateral, fingers)], dim=-1).sum(-3)
     apart = nn.functional.normalize(wrist[..., 1, :] - wrist[..., 0, :], dim=-1)
     axes = axes + torch.stack([apart, torch.zeros_like(apart), torch.zeros_like(apart)], dim=-1)
-    U, _, Vh = torch.linalg.svd(axes)
-    flip = torch.ones_like(apart)
-    flip[..., 2] = torch.linalg.det(U @ Vh)
-    R = ((U * flip[..., None, :]) @ Vh).mT
+    R = nearest_rotation(axes).mT
     return R, -(R @ wrist.mean(-2)[..., None])[..., 0]
 
 
@@ -73,10 +71,11 @@ def _canonical(joints_m: Tensor) -> Tensor:
 
 
 def _channels(canonical_m: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What a code has to tell, each (..., frame, channel): where joints are (wrists, and the others from their wrist),
-    how they move from frame to frame, and each hand's roughness: the logarithm of its joints' second differences.
+    """The quantities that a code represents, each (..., frame, channel): joint positions (wrists, and other joints
+    relative to their wrist), their differences from frame to frame, and each hand's roughness, the logarithm of the
+    second differences of its joints.
 
-    Without the last, a code forgets jitter that every eye sees: next to the motion itself it is small.
+    Without the roughness, codes would not contain jitter, which is visible but small compared with the motion.
     """
     wrist = canonical_m[..., :1, :]
     place = torch.cat([wrist, canonical_m[..., 1:, :] - wrist], dim=-2)
@@ -155,12 +154,12 @@ class Evaluator:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """All it consists of, for a checkpoint."""
+        """Its state, for saving."""
         return {**self.model.state_dict(), "frames": torch.tensor(self.model.frames)}
 
     @property
     def digest(self) -> str:
-        """Twelve digits that name it in reports."""
+        """Twelve digits that identify it in reports."""
         sha = hashlib.sha256()
         for name, value in sorted(self.state.items()):
             sha.update(name.encode())
@@ -211,7 +210,7 @@ def train_evaluator(
         noise_m = NOISE_M * torch.rand(batch, generator=generator) * (torch.arange(batch) % 4 == 0)
         noise = noise_m[:, None, None, None, None] * torch.randn(chosen.shape, generator=generator)
         clean, x = model.normalise(chosen), model.normalise(chosen + noise.to(windows.device))
-        # Of a noisy window the code tells the motion below, and how rough it is.
+        # For a noisy window, the targets are the clean motion and the roughness of the noisy one.
         wanted = torch.cat([clean[..., : -GROUPS[-1]], x[..., -GROUPS[-1] :]], dim=-1)
         with torch.autocast(windows.device.type, torch.bfloat16):
             loss = model.loss(x, wanted)

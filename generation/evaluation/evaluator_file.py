@@ -1,4 +1,4 @@
-"""`handpipe train-evaluator`, and the file that it writes: the autoencoder, and all that its training was."""
+"""`handpipe train-evaluator` and the file that it writes: the autoencoder and the record of its training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ... import __version__
-from ...core.atomic import appearing
+from ...core.atomic import write_whole
 from ...core.engine import Progress
 from ...core.errors import GenerationError
 from ...hand.keypoints import RATES
@@ -26,7 +26,7 @@ from ..training.windows import SAME_RATE, WindowBatch, Windows, open_sources
 from .evaluator import Evaluator, train_evaluator
 
 KEY = "handpipe_evaluator"
-"""Of the JSON in the file's header."""
+"""Key of the JSON record in the file's header."""
 
 TRAINING_STRIDE = 3
 """Frames from one window of the training to the next."""
@@ -34,7 +34,7 @@ TRAINING_STRIDE = 3
 
 @dataclass(frozen=True, eq=False)
 class KnownEvaluator:
-    """An evaluator, and what reports say of it."""
+    """An evaluator and its record for reports."""
 
     evaluator: Evaluator
     record: dict[str, Any]
@@ -58,11 +58,11 @@ def train_to_file(
     *,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Train an evaluator on sessions and leave it in a file; the same sessions and settings give the same one on the
-    same machine.
+    """Train an evaluator on sessions and write it to a file. The same sessions and settings give the same evaluator on
+    the same machine.
 
     Args:
-        names: sources of motion, see `data.open_sources`.
+        names: sources of motion, see `windows.open_sources`.
         settings: of the training.
         hand_model: folder of the model in use; None for the procedural hand.
         out: the file.
@@ -73,16 +73,15 @@ def train_to_file(
         The record that the file holds.
 
     Raises:
-        GenerationError: no motion to learn from, motion at a lower rate, or a file is there already.
+        GenerationError: no motion to train on, motion at a lower frame rate, or the file exists.
     """
     if out.exists() and not force:
-        raise GenerationError(f"{out}: expected nothing there yet, but found something. Use --force to replace it.")
+        raise GenerationError(f"{out}: expected a new file, but it exists. Use --force to replace it.")
     if out.is_dir():
-        raise GenerationError(f"{out}: expected the name of a file for the evaluator, but found a folder. Name a file.")
+        raise GenerationError(f"{out}: expected a file name for the evaluator, but found a folder. Give a file name.")
     known = trained(names, settings, hand_model, progress)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in known.evaluator.state.items()}
-    with appearing(out) as place:
-        place.write_bytes(safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
+    write_whole(out, safetensors.torch.save(tensors, {KEY: json.dumps(known.record)}))
     return known.record
 
 
@@ -90,7 +89,8 @@ def trained(
     names: Sequence[str], settings: EvaluatorSettings, hand_model: str | None, progress: Progress
 ) -> KnownEvaluator:
     """An evaluator of sessions; arguments and errors as for `train_to_file`."""
-    sources = open_sources(names, settings.fps, settings.window, hand_model)
+    shorten = "Use --evaluator.window {} or less"
+    sources = open_sources(names, settings.fps, settings.window, hand_model, shorten=shorten)
     check_rates(sources, settings.fps)
     windows = Windows(sources, settings.window, settings.fps)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -118,7 +118,7 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
     Raises:
         GenerationError: not there, not such a file, damaged, or for other hand models.
     """
-    todo = "Name a file that `handpipe train-evaluator` wrote."
+    todo = "Give a file that `handpipe train-evaluator` wrote."
     if not path.is_file():
         raise GenerationError(f"{path}: expected an evaluator, but there is no such file. {todo}")
     try:
@@ -133,7 +133,7 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
         named = isinstance(record["sources"], list) and all(isinstance(each, str) for each in record["sources"])
         finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
         if not named or not finite or type(record["windows"]) is not int:
-            raise ValueError("no sources in its record" if finite else "numbers that are NaN or infinite")
+            raise ValueError("no sources in its record" if finite else "values that are NaN or infinite")
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise GenerationError(f"{path}: expected an evaluator, but it cannot be read ({reason}). {todo}") from error
@@ -146,14 +146,13 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
     if record.get("hand_model") != wanted:
         raise GenerationError(
             f"{path}: expected an evaluator trained with the hand model in use ({', '.join(wanted)}), but it was "
-            f"trained with {record.get('hand_model')}. Name that model with --hand-model, or train another."
+            f"trained with {record.get('hand_model')}. Select that model with --hand-model, or train another."
         )
     return known
 
 
 def check_rates(sources: Sequence[MotionSource], fps: float) -> None:
-    """Raises GenerationError where motion was recorded at a lower rate: what lies between its frames is not known, and
-    interpolated frames would look smoother than any hand."""
+    """Raise GenerationError for motion at a lower frame rate: interpolated frames would be too smooth."""
     for source in sources:
         if source.fps < fps * (1 - SAME_RATE):
             raise GenerationError(

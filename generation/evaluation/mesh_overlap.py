@@ -1,7 +1,7 @@
-"""How deep two hands' meshes are in each other, how much space they share, how near they are.
+"""Penetration depth, intersection volume and distance of two hand meshes.
 
-manifold3d computes the space exactly (a boolean of the two surfaces, not samples), and says when a surface bounds no
-body; trimesh's booleans are manifold3d's too.
+manifold3d computes the intersection exactly (a boolean of the two surfaces, not samples), and reports meshes that are
+not watertight. trimesh's booleans use manifold3d, too.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Skin:
 
     @classmethod
     def of(cls, faces: ndarray, rest_m: ndarray) -> Skin:
-        """Close a mesh with one hole, as MANO's at the wrist, by a fan about the middle of the rim. What has more holes
-        stays as it is: no `Body` will come of it.
+        """Close a mesh with one hole, as MANO's at the wrist, by a fan around the centre of the rim. Meshes with more
+        holes are not changed; they have no `Body`.
 
         Args:
             faces: (face, 3) vertex indices.
-            rest_m: (vertex, 3) the mesh in some pose; where it is inside out, the faces are turned over.
+            rest_m: (vertex, 3) the mesh in some pose; if it is inside out, the faces are reversed.
         """
         rim = _rim(faces)
         middle = np.full_like(rim, len(rest_m))
@@ -49,8 +49,8 @@ class Skin:
         return np.concatenate([open_m, open_m[..., self.rim, :].mean(axis=-2, keepdims=True)], axis=-2)
 
     def body(self, open_m: ndarray) -> Body | None:
-        """The body inside the skin at (vertex, 3) metres; None where it bounds none: holes, edges of three faces,
-        neighbours that face opposite ways, vertices that are not finite."""
+        """The body enclosed by the skin with vertices (vertex, 3) in metres; None if the mesh is not watertight: holes,
+        edges of three faces, inconsistent orientation, or vertices that are not finite."""
         vertices_m = np.ascontiguousarray(self.vertices(open_m), dtype=np.float64)
         if not np.isfinite(vertices_m).all():
             return None
@@ -69,13 +69,13 @@ class Body:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two bodies, against each other."""
+    """Penetration and distance of two bodies."""
 
     depth_m: float
     """Of the deepest point of either surface inside the other body, from the other's surface; 0 where they are apart.
     Points are the vertices of the shared space: both meshes' vertices, and where their edges meet."""
     volume_m3: float
-    """Of the space they share."""
+    """Volume of the intersection."""
     gap_m: float
     """The least distance of their surfaces; 0 where they overlap, infinite beyond `NEAR_M`."""
 

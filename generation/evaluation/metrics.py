@@ -1,4 +1,4 @@
-"""How good generated motion is: distances between feature sets, smoothness, obedience to keyframes, contact.
+"""Metrics of generated motion: distances between feature sets, smoothness, errors at controls, contact.
 
 Joints are (..., frame, hand, 21, 3) metres at `fps` frames per second; features are (sample, feature) from an
 `Evaluator`. Sums are taken in float64, so that figures do not depend on how the samples were batched.
@@ -16,10 +16,10 @@ from ..model.motion import Motion
 from ..model.penetration import penetration_depth_m
 
 CONTACT_M = 0.02
-"""Joints of different hands that are nearer than this touch: about a finger's thickness."""
+"""Joints of different hands that are closer than this count as touching: about the thickness of a finger."""
 
 SEAM_FRAMES = 3
-"""How far from a keyframe a seam is looked for."""
+"""Frames around a keyframe that count as a seam."""
 
 
 # ---- distributions of features -------------------------------------------------------------------------------------
@@ -75,12 +75,12 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Support:
-    """How two sets' supports lie in each other, 0 to 1."""
+    """Precision and recall of two sets, 0 to 1."""
 
     precision: float
-    """Of the generated samples, those within the real ones' support: are they realistic?"""
+    """Share of the generated samples within the support of the real ones."""
     recall: float
-    """Of the real samples, those within the generated ones' support: is everything generated?"""
+    """Share of the real samples within the support of the generated ones."""
 
 
 def precision_recall(features: Tensor, reference: Tensor, neighbours: int = 5) -> Support:
@@ -107,8 +107,8 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 
 
 def multimodality(features: Tensor) -> float:
-    """Mean distance between the features of motions that were asked for by the same controls (Guo et al. 2020), over
-    all pairs.
+    """Multimodality: mean distance between features of motions with the same controls (Guo et al. 2020), over all
+    pairs.
 
     Args:
         features: (condition, sample, feature), two samples or more.
@@ -117,7 +117,7 @@ def multimodality(features: Tensor) -> float:
 
 
 def diversity(features: Tensor, subset: int = 500, seed: int = 0) -> float:
-    """Mean distance between the features of different samples.
+    """Diversity: mean distance between the features of different samples.
 
     Guo et al. 2020 average over some random pairs; all pairs of a random subset vary less and cost nothing.
 
@@ -157,7 +157,7 @@ def seam_ratio(joints_m: Tensor, keyframes: Tensor, fps: float) -> float:
     return float(size[at_seam].mean() / size[~at_seam].mean())
 
 
-# ---- obedience -----------------------------------------------------------------------------------------------------
+# ---- errors at controls --------------------------------------------------------------------------------------------
 
 
 def joint_error_m(joints_m: Tensor, truth_m: Tensor, where: Tensor | None = None) -> float:
@@ -185,7 +185,7 @@ def missed(distance_mm: Tensor, has: Tensor, limit_mm: float) -> float:
 
 @dataclass(frozen=True)
 class KeyframeErrors:
-    """How far a motion passes from what was given; NaN where nothing of the kind was given."""
+    """Errors of a motion at its controls; NaN where there are none of the kind."""
 
     wrist_mm: float
     """Mean over the given wrist positions."""
@@ -236,8 +236,8 @@ def contact_pairs(joints_m: Tensor, threshold_m: float = CONTACT_M) -> Tensor:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well one set of yes-or-no answers finds another. What is never claimed is never wrong (precision 1); where
-    there is nothing to find, nothing is missed (recall 1)."""
+    """Agreement of predicted booleans with true ones. Precision is 1 if nothing is predicted; recall is 1 if nothing is
+    true."""
 
     precision: float
     recall: float
@@ -257,21 +257,21 @@ def detection(found: Tensor, truth: Tensor) -> Detection:
 
 @dataclass(frozen=True)
 class Penetration:
-    """How deep and how often the hands are inside one another."""
+    """Depth and frequency of penetration of the hands."""
 
     mean_mm: float
     """Mean depth over all frames, 0 where they are apart."""
     worst_mm: float
     share: float
-    """Of the frames, those deeper than the tolerance."""
+    """Share of the frames that are deeper than the tolerance."""
 
 
 def penetration(joints_m: Tensor, tolerance_m: float = 0.002) -> Penetration:
-    """Sum up how the hands of (..., frame, hand, 21, 3) joints penetrate each other.
+    """Summarise the penetration of the hands of (..., frame, hand, 21, 3) joints.
 
     Args:
         joints_m: metres.
-        tolerance_m: fingertips give way by about as much when they press.
+        tolerance_m: depth that is tolerated, because fingertips deform when they press.
     """
     depth_m = penetration_depth_m(joints_m).double()
     share = (depth_m > tolerance_m).double().mean()

@@ -1,9 +1,9 @@
-"""`handpipe evaluate`: generated motion against real motion, in figures."""
+"""`handpipe evaluate`: figures of generated motion compared with real motion."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ MISSED_MM = (5.0, 10.0)
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared with what."""
+    """The inputs of an evaluation."""
 
     generated: str
     """A store of generated motion, or any other source."""
@@ -39,32 +39,34 @@ class Question:
     evaluator: Path | None = None
     """A file of `handpipe train-evaluator`; None trains one on the reference."""
     truth_start: int | None = None
-    """The frame of the first reference with which every sample begins, if they are to be the same motion."""
+    """The frame of the first reference at which every sample begins, if the samples reproduce that motion."""
+    evaluator_settings: EvaluatorSettings = field(default_factory=EvaluatorSettings)
+    """How the evaluator is trained if `evaluator` is None."""
 
 
 def evaluate(
     question: Question, settings: EvaluationSettings, hand_model: str | None, progress: Progress
 ) -> dict[str, Any]:
-    """Measure generated motion.
+    """Evaluate generated motion.
 
     Args:
-        question: what is compared.
-        settings: how much of it.
+        question: the inputs.
+        settings: settings of the evaluation.
         hand_model: folder of the model in use; None for the procedural hand.
         progress: where to show it.
 
     Returns:
-        Ready for JSON: `figures` by name, `left_out` with the reason for each that is not there, and what it was
-        measured with.
+        Values for JSON: `figures` by name, `left_out` with the reason for each missing figure, the settings, and the
+        evaluator's record.
 
     Raises:
-        GenerationError: no motion in a source, other hand models or a lower rate than the evaluator's, an evaluator
-            that is none.
+        GenerationError: a source has no motion, another hand model or a lower frame rate than the evaluator, or the
+            evaluator file is invalid.
     """
     generated = _generated(question.generated)
     if question.evaluator is None:
-        known = trained(question.reference, EvaluatorSettings(), hand_model, progress)
-        progress.say(f"evaluator {known.record['digest']}: trained on the reference; it is not kept")
+        known = trained(question.reference, question.evaluator_settings, hand_model, progress)
+        progress.say(f"evaluator {known.record['digest']}: trained on the reference for this report; not saved")
     else:
         known = load_evaluator(question.evaluator, hand_model)
     sides = {
@@ -128,11 +130,12 @@ class _Side:
     def read(
         cls, names: Sequence[str], known: KnownEvaluator, stride: int, hand_model: str | None, progress: Progress
     ) -> _Side:
-        sources = open_sources(names, known.fps, known.window, hand_model)
+        shorten = "Use an evaluator trained with --evaluator.window {} or less"
+        sources = open_sources(names, known.fps, known.window, hand_model, shorten=shorten)
         check_rates(sources, known.fps)
         for name, fps in {source.origin: source.fps for source in sources}.items():
             if abs(fps / known.fps - 1) > SAME_RATE:
-                progress.say(f"{name}: compared at {known.fps:g} frames per second, as the evaluator; it has {fps:g}")
+                progress.say(f"{name}: resampled from {fps:g} to {known.fps:g} frames per second, as in the evaluator")
         parts = list(Windows(sources, known.window, known.fps).every(stride))
         joined = WindowBatch(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
         kinematics = Kinematics.of_models(hand_models(hand_model))
@@ -143,7 +146,7 @@ class _Side:
 
 
 def _sets(made: _Side, real: _Side, known: KnownEvaluator, settings: EvaluationSettings) -> Scores:
-    """As many windows of either side, by lot."""
+    """Select the same number of windows from both sides, at random."""
     generator = torch.Generator().manual_seed(settings.seed)
     count = min(len(made.joints_m), len(real.joints_m), settings.windows)
     ours = torch.randperm(len(made.joints_m), generator=generator)[:count]
@@ -155,17 +158,17 @@ def _sets(made: _Side, real: _Side, known: KnownEvaluator, settings: EvaluationS
 
 
 def _variety(made: _Side, generated: StoredMotion, known: KnownEvaluator) -> Scores:
-    """How different the samples of one request are: those of the same controls, window by window."""
+    """Multimodality: the distance between samples with the same controls, window by window."""
     starts = made.read_windows.start
     alike = [np.flatnonzero(starts == start) for start in np.unique(starts)]
     groups = [group for group in alike if len(group) == len(alike[0]) > 1]
     reason = ""
     if not generated.store.complete("controls"):
-        reason = "the store does not say what the motion was to obey; generate it again with --force"
+        reason = "the store has no record of controls; generate the motion again with --force"
     elif not _is_steered(generated):
-        reason = "the samples had no controls in common"
+        reason = "the samples have no controls in common"
     elif not groups:
-        reason = "takes 2 samples, but there is 1"
+        reason = "needs at least 2 samples, but there is 1"
     return Scores.unless(
         reason,
         ["multimodality"],
@@ -199,12 +202,12 @@ OBEDIENCE = ("wrist_mm", "wrist_worst_mm", "orient_deg", "pose_deg", *(f"missed_
 
 
 def _obedience(generated: StoredMotion, kinematics: Kinematics) -> Scores:
-    """How far the motion is from its controls, keyframes (frames with a pose) and paths (wrists alone) apart, and
-    whether keyframes show."""
+    """Errors at the controls, separately for keyframes (frames with a pose) and trajectories (wrists only), and the
+    seam ratio of keyframes."""
     kinds = ("keyframe", "trajectory")
     names = [f"{kind}_{name}" for kind in kinds for name in OBEDIENCE] + ["seam_ratio"]
     if not generated.store.complete("controls"):
-        return Scores.unless("the store does not say; generate it again with --force", names, dict)
+        return Scores.unless("the store has no record of controls; generate the motion again with --force", names, dict)
     given = {name: generated.store.read("controls", name) for name in ("wrist", "global_orient", "hand_pose")}
     has = {name: torch.from_numpy(np.isfinite(value).all(axis=-1)) for name, value in given.items()}
     motion = _stored(generated, kinematics)
@@ -219,7 +222,7 @@ def _obedience(generated: StoredMotion, kinematics: Kinematics) -> Scores:
     keys = has["hand_pose"].any(dim=-1)
     ratio = seam_ratio(kinematics.joints(motion), keys, generated.fps) if motion.frames > 3 else float("nan")
     reason = (
-        "" if np.isfinite(ratio) else "no keyframe was given" if not keys.any() else "a keyframe is near everywhere"
+        "" if np.isfinite(ratio) else "there are no keyframes" if not keys.any() else "all frames are near a keyframe"
     )
     return scores | Scores.unless(reason, ["seam_ratio"], lambda: {"seam_ratio": ratio})
 
@@ -236,7 +239,7 @@ def _of_kind(kind: str, motion: Motion, wanted: Motion, masks: Sequence[Tensor])
         **{f"missed_{mm:g}mm_share": missed(distance_mm, has_wrist, mm) for mm in MISSED_MM},
     }
     there = {name: value for name, value in values.items() if np.isfinite(value) and has_wrist.any()}
-    reason = f"no {kind} was given" if not there else f"no {kind} had it"
+    reason = f"there is no {kind}" if not there else f"no {kind} contains it"
     return Scores(
         {f"{kind}_{name}": value for name, value in there.items()},
         {f"{kind}_{name}": reason for name in values if name not in there},
@@ -256,7 +259,7 @@ def _numbers(generated: StoredMotion) -> dict[str, ndarray]:
     return arrays if generated.sampled else {name: array[None] for name, array in arrays.items()}
 
 
-# ---- truth ---------------------------------------------------------------------------------------------------------
+# ---- ground truth --------------------------------------------------------------------------------------------------
 
 
 def _truth(
@@ -268,12 +271,13 @@ def _truth(
     hand_model: str | None,
     progress: Progress,
 ) -> Scores:
-    """Against what the hands really did, where the samples retell it: distance of joints, and contact in its frames."""
+    """Comparison with the ground truth, if samples reproduce it: joint error, and contact frame by frame."""
     if question.truth_start is None:
         names = ["joint_error_mm", *agreement_scores([], []).left_out]
-        return Scores.unless("takes --truth-start: where in the reference the motion begins", names, dict)
+        return Scores.unless("needs --truth-start, the frame of the reference where the motion begins", names, dict)
     samples, frames = generated.valid.shape[:2]
-    sources = open_sources(question.reference[:1], generated.fps, frames, hand_model)
+    shorten = "Generate the motion with `handpipe generate --frames {}` or less"
+    sources = open_sources(question.reference[:1], generated.fps, frames, hand_model, shorten=shorten)
     check_rates(sources, generated.fps)
     truth = Windows(sources, frames, generated.fps).at(question.truth_start)
     nowhere = np.zeros(samples, int)

@@ -1,6 +1,6 @@
-"""The figures of a set of motions: what `handpipe evaluate` and the benchmarks print, from the measures in metrics.py.
+"""The figures of a set of motions for `handpipe evaluate` and the benchmarks, computed with the metrics in metrics.py.
 
-A figure that cannot be had is left out, and `Scores.left_out` says why. Names end in their unit.
+A figure that cannot be computed is left out; `Scores.left_out` contains the reason. Names end in their unit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ asks for."""
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures by name, and reasons for those that are not there."""
+    """Figures by name, and the reason for each missing figure."""
 
     figures: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Scores:
 
     @classmethod
     def unless(cls, reason: str, names: Sequence[str], measure: Callable[[], Mapping[str, float]]) -> Scores:
-        """What is measured; or these names left out, where there is a reason."""
+        """The result of `measure`; or these names left out, if there is a reason."""
         return cls(left_out=dict.fromkeys(names, reason)) if reason else cls(measure())
 
 
@@ -57,7 +57,7 @@ def set_scores(features: Tensor, real: Tensor, neighbours: int = 5, others: Tens
     assert others is None or len(others) == count
 
     def few(least: int) -> str:
-        return "" if count >= least else f"takes {least} windows of either side, but there are {count}"
+        return "" if count >= least else f"needs {least} windows on both sides, but there are {count}"
 
     def support() -> dict[str, float]:
         found = precision_recall(features, real, neighbours)
@@ -66,7 +66,7 @@ def set_scores(features: Tensor, real: Tensor, neighbours: int = 5, others: Tens
     scores = Scores({"windows": float(count)})
     for name, least, distance in (("fid", LATENT + 1, frechet_distance), ("kid", 2, kernel_distance)):
         scores |= Scores.unless(few(least), [name], lambda n=name, d=distance: {n: d(features, real)})
-        missing = few(least) or ("" if others is not None else "the reference has not twice as many windows")
+        missing = few(least) or ("" if others is not None else "the reference does not have twice as many windows")
         of_real = f"{name}_real"
         scores |= Scores.unless(missing, [of_real], lambda n=of_real, d=distance: {n: d(_known(others), real)})
     scores |= Scores.unless(few(neighbours + 1), ["precision", "recall"], support)
@@ -145,12 +145,12 @@ def overlap_scores(overlaps: Sequence[Overlap | None]) -> Scores:
 
     names = [f"contact_{mm:g}mm_share" for mm in CONTACTS_MM]
     names += ["penetration_share", "penetration_mm", "penetration_worst_mm", "penetration_mm3"]
-    reason = "" if there else f"none of {len(overlaps)} frames has two closed meshes"
+    reason = "" if there else f"none of {len(overlaps)} frames has two watertight meshes"
     return Scores(figures) | Scores.unless(reason, names, measure)
 
 
 def agreement_scores(overlaps: Sequence[Overlap | None], truth: Sequence[Overlap | None]) -> Scores:
-    """Is contact where the true hands touch, frame by frame? Frames where either failed do not count."""
+    """Agreement of contact with the ground truth, frame by frame. Frames with mesh failures are excluded."""
     pairs = [pair for pair in zip(overlaps, truth, strict=True) if None not in pair]
     gap_mm = torch.tensor([[1e3 * each.gap_m for each in pair if each is not None] for pair in pairs])
     scores = Scores()
@@ -161,5 +161,5 @@ def agreement_scores(overlaps: Sequence[Overlap | None], truth: Sequence[Overlap
             found = detection(*(gap_mm <= mm).unbind(-1))
             return dict(zip(names, (found.precision, found.recall, found.f1), strict=True))
 
-        scores |= Scores.unless("" if pairs else "no frame has closed meshes on either side", names, measure)
+        scores |= Scores.unless("" if pairs else "no frame has watertight meshes on both sides", names, measure)
     return scores

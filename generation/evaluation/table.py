@@ -10,9 +10,9 @@ from .scores import CONTACTS_MM
 
 
 def _lines() -> dict[str, tuple[str, str, float]]:
-    """Figure: its words, its unit on the screen, what to multiply it by."""
+    """Figure: label, displayed unit, factor."""
     lines = {
-        "windows": ("windows compared, of either side", "", 1.0),
+        "windows": ("windows compared, on each side", "", 1.0),
         "fid": ("FID", "", 1.0),
         "kid": ("KID", "", 1.0),
         "precision": ("precision", "", 1.0),
@@ -20,25 +20,25 @@ def _lines() -> dict[str, tuple[str, str, float]]:
         "diversity": ("diversity", "", 1.0),
         "multimodality": ("multimodality", "", 1.0),
         "jerk": ("jerk", "m/s³", 1.0),
-        "jerk_ratio": ("jerk, over the reference's", "", 1.0),
+        "jerk_ratio": ("jerk, relative to the reference", "", 1.0),
     }
-    for kind, words in (("keyframe", "keyframes missed by"), ("trajectory", "trajectories missed by")):
+    for kind, words in (("keyframe", "error at keyframes"), ("trajectory", "error along trajectories")):
         lines[f"{kind}_wrist_mm"] = (f"{words}: wrist", "mm", 1.0)
-        lines[f"{kind}_wrist_worst_mm"] = (f"{words}, at worst", "mm", 1.0)
+        lines[f"{kind}_wrist_worst_mm"] = (f"{words}, maximum", "mm", 1.0)
         lines[f"{kind}_orient_deg"] = (f"{words}: orientation", "°", 1.0)
         lines[f"{kind}_pose_deg"] = (f"{words}: fingers", "°", 1.0)
         for mm in MISSED_MM:
-            lines[f"{kind}_missed_{mm:g}mm_share"] = (f"clips that miss a {kind} by over {mm:g} mm", "%", 100.0)
-    lines["seam_ratio"] = ("jerk at keyframes, over elsewhere", "", 1.0)
+            lines[f"{kind}_missed_{mm:g}mm_share"] = (f"clips with a {kind} error over {mm:g} mm", "%", 100.0)
+    lines["seam_ratio"] = ("jerk at keyframes, relative to other frames", "", 1.0)
     for mm in CONTACTS_MM:
-        lines[f"contact_{mm:g}mm_share"] = (f"frames with skins within {mm:g} mm", "%", 100.0)
+        lines[f"contact_{mm:g}mm_share"] = (f"frames with contact within {mm:g} mm", "%", 100.0)
     lines |= {
-        "penetration_share": ("frames with hands in each other", "%", 100.0),
+        "penetration_share": ("frames with penetration", "%", 100.0),
         "penetration_mm": ("penetration, mean depth", "mm", 1.0),
-        "penetration_worst_mm": ("penetration, at worst", "mm", 1.0),
+        "penetration_worst_mm": ("penetration, maximum depth", "mm", 1.0),
         "penetration_mm3": ("penetration, mean volume", "mm³", 1.0),
-        "mesh_failures": ("meshes that bound no body", "frames", 1.0),
-        "joint_error_mm": ("joints from the truth", "mm", 1.0),
+        "mesh_failures": ("frames with a mesh that is not watertight", "frames", 1.0),
+        "joint_error_mm": ("joint error", "mm", 1.0),
     }
     for mm in CONTACTS_MM:
         for measure in ("precision", "recall", "f1"):
@@ -52,7 +52,7 @@ OWN = {"jerk": "jerk_m_s3"}
 
 
 def table(report: Mapping[str, Any]) -> dict[str, str]:
-    """Words and values: of the generated motion, beside them the reference's; or why there is none."""
+    """Labels and values of the generated motion with those of the reference, or the reason why there is none."""
     figures, left_out = report["figures"], report["left_out"]
     record = report["evaluator"]
     rows = {

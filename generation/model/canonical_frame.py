@@ -1,4 +1,4 @@
-"""Where a motion stands: the canonical frame, from what is observed, and rigid alignment to what is observed.
+"""The canonical frame of a motion, defined by its observed parts, and rigid alignment of motion with observations.
 
 In the canonical frame the person looks along +y, +x is to the right and +z is up, for hands held palm down in front:
 x is lateral, y along the fingers, z out of the backs of the hands; the origin is between the wrists.
@@ -32,7 +32,7 @@ STILL_M = 1e-4
 
 @full_precision
 def canonical_frame(controls: Controls, R_home: Tensor, *, fallback: bool = False) -> tuple[Tensor, Tensor]:
-    """The move to the canonical frame, from what is observed in the reference frame only.
+    """The transform to the canonical frame, from the observations in the reference frame only.
 
     The reference is the first frame in which a wrist position is observed, else an orientation. The origin is the
     midpoint of the wrists known there; the axes are the mean of the known hands' own axes and of the direction from
@@ -41,7 +41,7 @@ def canonical_frame(controls: Controls, R_home: Tensor, *, fallback: bool = Fals
 
     Args:
         controls: observed parts of (..., frame, hand) motions.
-        R_home: (..., 3, 3) the turn when no orientation tells, see `home_rotation`.
+        R_home: (..., 3, 3) the rotation if no orientation is observed, see `home_rotation`.
         fallback: the values are real though not observed (training): where neither position nor orientation is
             observed, frame 0 counts as if it was; where only orientations are, the origin is between the wrists.
 
@@ -76,7 +76,7 @@ def home_rotation(motion: Motion) -> Tensor:
     frames' own (chordal mean), over all leading axes."""
     known = torch.ones(motion.wrist_m.shape[:-1], dtype=torch.bool, device=motion.wrist_m.device)
     R = axes_world(motion.wrist_m, motion.R_world_wrist, known, known).mT
-    return _nearest_rotation(R.flatten(0, -3).mean(0)).to(motion.wrist_m.dtype)
+    return nearest_rotation(R.flatten(0, -3).mean(0)).to(motion.wrist_m.dtype)
 
 
 def axes_world(wrist_m: Tensor, R_world_wrist: Tensor, has_wrist: Tensor, has_orient: Tensor) -> Tensor:
@@ -98,12 +98,12 @@ def axes_world(wrist_m: Tensor, R_world_wrist: Tensor, has_wrist: Tensor, has_or
     across = torch.where(has_wrist.all(-1, keepdim=True), across, 0.0)
     M = M + torch.stack([across, torch.zeros_like(across), torch.zeros_like(across)], dim=-1)
     nothing = ~has_orient.any(-1)[..., None, None]
-    return _nearest_rotation(torch.where(nothing, torch.eye(3, dtype=M.dtype, device=M.device), M))
+    return nearest_rotation(torch.where(nothing, torch.eye(3, dtype=M.dtype, device=M.device), M))
 
 
 @full_precision
 def align(motion: Motion, controls: Controls) -> Motion:
-    """Each motion moved as a rigid whole to where the controls want it (Kabsch 1976), in the least-squares sense.
+    """Align each motion rigidly with its controls, in the least-squares sense (Kabsch 1976).
 
     The points are the observed wrist positions; an observed orientation counts as points 0.1 m along both ways of the
     wrist's axes, which turn the motion but do not shift it. What they leave open stays as it is: with one wrist
@@ -129,7 +129,7 @@ def align(motion: Motion, controls: Controls) -> Motion:
     M = torch.einsum("...fhi,...fhj->...ij", b, a) + 2 * ARM_M**2 * torch.einsum("...fhik,...fhjk->...ij", given, own)
     # Towards the identity, as much as points a tenth of a millimetre apart would hold it.
     M = M + STILL_M**2 * count.clamp(min=1)[..., None] * torch.eye(3, dtype=M.dtype, device=M.device)
-    R = _nearest_rotation(M)
+    R = nearest_rotation(M)
     exact = Motion(here, motion.R_world_wrist.double(), motion.R_pose, motion.betas)
     moved = exact.moved(R, center_there - _turned(R, center))
     dtype = motion.wrist_m.dtype
@@ -141,6 +141,6 @@ def _turned(R: Tensor, x: Tensor) -> Tensor:
     return (R @ x[..., None])[..., 0]
 
 
-def _nearest_rotation(M: Tensor) -> Tensor:
+def nearest_rotation(M: Tensor) -> Tensor:
     """(..., 3, 3) rotations nearest to matrices in the Frobenius norm."""
     return cast(Tensor, roma.special_procrustes(M))

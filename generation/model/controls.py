@@ -1,6 +1,6 @@
-"""What is given to the sampler: keyframes, paths of the wrists, a whole hand; and how it is drawn at random.
+"""Controls of the sampler (keyframes, wrist trajectories, a whole hand), and random controls for training.
 
-The masks are one bit for each frame, hand and quantity: wrist position, wrist orientation, finger pose.
+Masks have one flag per frame, hand and quantity: wrist position, wrist orientation, finger pose.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .motion import Motion
 MAX_KEYFRAMES = 20
 
 ONE_HAND_ONLY = 0.25
-"""Share of the drawn controls that speak of one hand only, where a kind may speak of both."""
+"""Share of the random controls with one hand only, for kinds that can have both."""
 
 KINDS: Mapping[str, float] = {
     "none": 0.2,
@@ -37,7 +37,7 @@ Masks = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Controls:
-    """Parts of a motion that are observed: what a sampled motion has to go through."""
+    """The observed parts of a motion, which a sampled motion must meet."""
 
     motion: Motion
     """The values; anything, NaN too, where nothing is observed. `betas` are always meant."""
@@ -79,7 +79,7 @@ class Controls:
         return Controls(self.motion.window(frames), *has)
 
     def merged(self, other: Controls) -> Controls:
-        """What either observes; where both do, the other's value. The shape of the hands stays this one's."""
+        """The union of both controls. Where both observe, the other's value is used; the hand shape is this one's."""
         return Controls(
             other.over(self.motion),
             self.has_wrist | other.has_wrist,
@@ -98,7 +98,7 @@ class Controls:
 
 
 def draw_controls(kinds: Mapping[str, float] | None, batch: int, frames: int, generator: torch.Generator) -> Masks:
-    """Masks of controls as users set them, one kind for each sample; the same generator state, the same masks.
+    """Draw random masks of controls, one kind per sample; the same generator state gives the same masks.
 
     - none: nothing
     - ends: first and last frame
@@ -112,13 +112,13 @@ def draw_controls(kinds: Mapping[str, float] | None, batch: int, frames: int, ge
         kinds: how often each kind is drawn, in any unit; a kind left out is never drawn. None: `KINDS`.
         batch: number of samples.
         frames: number of frames of each.
-        generator: where the chance comes from; the masks are on its device.
+        generator: random generator; the masks are on its device.
 
     Returns:
         has_wrist, has_orient, has_pose, each (batch, frame, hand) bool.
 
     Raises:
-        ConfigError: a kind has an unknown name, or the weights are no shares.
+        ConfigError: a kind has an unknown name, or the weights are negative or all zero.
     """
     share = _shares(KINDS if kinds is None else kinds)
     chance = _Chance(batch, frames, generator)

@@ -1,4 +1,4 @@
-"""The noise schedule, and the samplers that go from noise to motion."""
+"""The noise schedule and the samplers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COSINE: dict[str, Any] = {
     "beta_schedule": "squaredcos_cap_v2",
     "prediction_type": "sample",
 }
-"""What every scheduler of diffusers is told. Nothing is clipped: normalised motion is not limited to -1 ... 1."""
+"""Common options of diffusers' schedulers. Samples are not clipped: normalised motion is not limited to -1 ... 1."""
 
 FIRST_LOG_SNR = -4.5
 """log(alpha / sigma) where dpm starts: a hundredth of motion in the noise. Below it the cosine schedule is cut off
@@ -56,13 +56,13 @@ class Schedule:
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How motion is sampled."""
+    """A sampler and its number of steps."""
 
     name: Literal["dpm", "ddim", "ddpm"] = "dpm"
     """dpm: DPM-Solver++ of second order (Lu et al. 2022). ddim: Song et al. 2021, without noise. ddpm: Ho et al. 2020,
     new noise in every step."""
     steps: int = 15
-    """How often the denoiser is asked. ddim needs about 50 for what dpm does in 15, ddpm 1000."""
+    """Number of denoiser evaluations. For the quality of dpm with 15, ddim needs about 50 and ddpm 1000."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= TIMESTEPS:
@@ -131,7 +131,7 @@ def sample(
         if refine is not None:
             x0 = refine(x0, i / (len(timesteps) - 1) if len(timesteps) > 1 else 1.0)
         if i < len(timesteps) - 1:
-            # The last step would take all noise away, which leaves x0; taken as it is, it is exact to the bit.
+            # The last step would remove all noise and return x0; using x0 directly is exact to the bit.
             x_t = scheduler.step(x0, timestep, x_t, return_dict=False, **draws)[0]
         if on_step is not None:
             on_step(i + 1, len(timesteps))

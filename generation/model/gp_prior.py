@@ -1,10 +1,10 @@
-"""What is known of motion before any network: a Gaussian process over time, conditioned exactly on what is observed.
+"""The Gaussian-process prior of motion, conditioned exactly on the observed entries.
 
-Every channel of packed, normalised motion is taken as a stationary Gaussian process (Rasmussen & Williams 2006, chapter
-2) whose temporal correlation, one for each channel group, is that of the training data (statistics.py); the level and
-the variance of a recording are its own, told by what is observed of it. Conditioned on the observed entries it has a
-mean, `base`, that meets them, and a covariance that is zero there; from a noisy x_t = alpha x0 + sigma eps it gives the
-exact posterior of x0 (the Wiener filter).
+Every channel of packed, normalised motion is modelled as a stationary Gaussian process (Rasmussen & Williams 2006,
+chapter 2). Its temporal correlation, one per channel group, is that of the training data (normalization.py); its level
+and variance are estimated from the observed entries of the motion. Conditioned on these entries it has a mean, `base`,
+that meets them, and a covariance that is zero there. Given a noisy x_t = alpha x0 + sigma eps it has the exact
+posterior of x0 (the Wiener filter).
 
 Shapes: packed motion x is (batch, frame, hand, channel). Smooth kernels are nearly singular, so whatever is factored is
 factored in float64; what is handed out is float32. Nothing here is differentiated, and autocast does not reach it.
@@ -24,8 +24,8 @@ from .precision import full_precision
 
 LEVEL_VARIANCE = 3.0
 """How far, squared, the level of a recording may lie from that of the training data, beside the variance inside them.
-Once a frame is observed it tells the level (universal kriging, Cressie 1993, section 3.4): what is far from every
-observed frame then falls back to the observed ones' level and not to the training data's."""
+An observed frame determines the level (universal kriging, Cressie 1993, section 3.4): frames far from every observed
+frame then return to the level of the observed frames and not to that of the training data."""
 
 TYPICAL_FRAMES = 3.0
 """How many observed frames it takes to believe as much in them as in the training data about how lively a motion is. A
@@ -107,7 +107,7 @@ class Conditional:
     index: Tensor
     """(batch, hand, group) which of them holds."""
     variance: Tensor
-    """(batch, hand, group) float64, its factor: how lively the motion is, judged by what is observed."""
+    """(batch, hand, group) float64, its factor: the variance of the motion, estimated from the observed entries."""
     sizes: tuple[int, ...]
     """Channels in each group."""
 

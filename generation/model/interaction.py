@@ -1,8 +1,8 @@
-"""The Interaction Loss: how the two hands touch, as a comparison of all pairs of their joints.
+"""The Interaction Loss: a comparison of contact over all pairs of joints of the two hands.
 
-HandDiffuse (arXiv 2312.04867) adds an Interaction Loss to the diffusion of two-hand motion so that the hands meet where
-and how they met in the recording. Its exact formula is not public to us; this one is our reading of the idea, and this
-module is all there is to replace. Every pair of a left and a right joint, d apart, has the contact potential
+HandDiffuse (arXiv 2312.04867) adds an Interaction Loss to the diffusion of two-hand motion, so that the hands touch as
+in the recording. Its exact formula is not public; this module is our interpretation and can be replaced as a whole.
+Every pair of a left and a right joint with distance d has the contact potential
 
     phi = exp(-d^2 / 2 sigma^2),    sigma = 2 cm.
 
@@ -26,11 +26,11 @@ SIGMA_M = 0.02
 """Joints this far apart have potential 0.61: about what two fingers that touch have."""
 
 REACH = 6.0
-"""Beyond this many sigmas (12 cm) the potential, 1.5e-8 there, is none."""
+"""The potential is set to zero beyond this many sigmas (12 cm), where it is 1.5e-8."""
 
 
 def contact_potential(joints_m: Tensor, sigma_m: float = SIGMA_M) -> Tensor:
-    """How near each left joint is to each right joint.
+    """The contact potential of each left joint with each right joint.
 
     Args:
         joints_m: (..., hand, joint, 3) metres.

@@ -1,4 +1,4 @@
-"""Through the controls: interpolation of what is observed, and a motion bent until it meets what is observed."""
+"""Interpolation between controls, and correction of a motion so that it meets its controls."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def interpolate(controls: Controls) -> Motion:
 
 @full_precision
 def impose(motion: Motion, controls: Controls, kernel: Tensor) -> Motion:
-    """The motion bent to meet the controls exactly, and so that it stays as smooth as the kernel wants.
+    """Correct a motion so that it meets the controls exactly, with a correction that is as smooth as the kernel.
 
     What is missing at the observed frames (wrists: a vector; rotations: the rotation vector of R_observed R^T) is
     spread over the other frames by kriging with the kernel, K[:, o] K[o, o]^-1 (Krige 1951; Cressie 1993), and added.
@@ -78,7 +78,7 @@ def _turned_to(R: Tensor, R_given: Tensor, has: Tensor, kernel: Tensor) -> Tenso
 
 
 def _spread(missing: Tensor, has: Tensor, kernel: Tensor) -> Tensor:
-    """What is missing at the observed frames, spread over all frames by kriging.
+    """Distribute the differences at the observed frames over all frames by kriging.
 
     Args:
         missing: (..., frame, hand, number), anything where not observed.

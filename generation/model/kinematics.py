@@ -1,7 +1,7 @@
-"""From rotations to joints, in PyTorch: batched, differentiable, always in full precision.
+"""Forward kinematics in PyTorch: batched, differentiable, always in full precision.
 
-The hand model is `core.hand_model`'s; here its arrays are cut down to what 21 joints need: the kinematic chain and five
-skinned fingertip vertices. Everything is computed in the wrist's frame and turned into the world last.
+The hand model is that of `hand.model`. Here, its arrays are reduced to what 21 joints need: the kinematic chain and
+five skinned fingertip vertices. Everything is computed in the wrist's frame and transformed to the world last.
 """
 
 from __future__ import annotations

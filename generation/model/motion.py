@@ -1,4 +1,4 @@
-"""Two hands over time as rotations, in PyTorch: what representations pack, controls observe and samplers return."""
+"""Motion of two hands as rotations, in PyTorch: the input of representations and controls, the output of samplers."""
 
 from __future__ import annotations
 

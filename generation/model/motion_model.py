@@ -1,4 +1,4 @@
-"""What a checkpoint is once it is in memory: representation, statistics, prior and denoiser, as one thing to ask."""
+"""The diffusion model in memory: representation, normalization, prior and denoiser combined."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .representations import Representation
 
 @dataclass(frozen=True)
 class MotionModel:
-    """A diffusion model of two-hand motion. Motions and controls are in the canonical frame (canonical.py)."""
+    """A diffusion model of two-hand motion. Motions and controls are in the canonical frame (canonical_frame.py)."""
 
     denoiser: Callable[..., Tensor]
     """The network: (x_t, t, given, posterior) to x0."""
@@ -53,7 +53,7 @@ class MotionModel:
         return self.representation.unpack(self.statistics.denormalise(x0), betas)
 
     def conditioning(self, controls: Controls, frames: int, packed: Tensor | None = None) -> Conditioning:
-        """What the denoiser is told.
+        """The conditioning of the denoiser.
 
         Args:
             controls: over as many frames or more; those beyond `frames` act through the prior alone.
@@ -78,7 +78,7 @@ class MotionModel:
         return self.pack(interpolate(controls))
 
     def _hint(self, controls: Controls, guess: Tensor) -> Tensor | None:
-        """Where the motion probably is, for a representation in which wrist positions cannot be observed directly."""
+        """Estimate the position of the motion, for a representation without observable wrist positions."""
         if self.representation.absolute:
             return None
         known = controls.has_wrist.any(dim=1)  # (batch, hand)
@@ -134,13 +134,13 @@ class MotionModel:
         return self.prior(frames).condition(mask, values, self._hint(controls, guess)).base
 
     def with_denoiser(self, denoiser: Callable[..., Tensor]) -> MotionModel:
-        """The same model with another network of the same kind."""
+        """A copy of the model with another network of the same kind."""
         return replace(self, denoiser=denoiser)
 
 
 def _located(motion: Motion, controls: Controls, frames: int) -> Motion:
-    """A motion that starts nowhere in particular, moved as a whole to where the controls of its first frames want it,
-    or later ones where these say nothing; what they leave open is as in the canonical frame."""
+    """Move a motion with undefined position rigidly to the controls of its first frames, or to later ones if there are
+    none; what they leave open is as in the canonical frame."""
     R_home = torch.eye(3, dtype=motion.wrist_m.dtype, device=motion.wrist_m.device)
     motion = motion.moved(*canonical_frame(Controls.none(motion), R_home, fallback=True))
     first = (torch.arange(motion.frames, device=R_home.device) < frames)[:, None]

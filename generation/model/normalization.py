@@ -1,7 +1,7 @@
-"""What training data say of packed motion: each channel's mean and spread, and how values are correlated over time.
+"""Statistics of packed motion in the training data: mean, standard deviation and temporal correlation of channels.
 
-The temporal correlation, one for each channel group, is measured by the variogram (Matheron 1963); what was measured is
-fitted with kernels (Rasmussen & Williams 2006, chapter 4), so that a Gaussian process can have it (prior.py).
+The temporal correlation, one per channel group, is measured by the variogram (Matheron 1963) and fitted with kernels
+(Rasmussen & Williams 2006, chapter 4) for the Gaussian-process prior (gp_prior.py).
 
 Shapes: packed motion x is (..., frame, hand, channel).
 """
@@ -52,7 +52,7 @@ class Span(Protocol):
 
 @dataclass(frozen=True)
 class Statistics:
-    """What training data say of each channel of packed motion."""
+    """Statistics of each channel of packed motion in the training data."""
 
     mean: Tensor
     """(channel,)"""
@@ -99,7 +99,7 @@ def statistics(windows: Iterable[Tensor], groups: Sequence[Span], lags: int = 51
             squares = _plus(squares, _squared_differences(inner))
     if shift is None or not len(pairs):
         raise HandpipeError(
-            "statistics of motion: expected at least one window of training data, got none; add sessions"
+            "statistics of motion: expected at least one window of training data, found none. Add sessions."
         )
     count, total, total_squared = moments
     deviation = total / count

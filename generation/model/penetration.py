@@ -1,4 +1,4 @@
-"""Two hands cannot be in one place: spheres that fill each hand, how deep they overlap, and the push that parts them.
+"""Penetration of two hands, measured with spheres that fill each hand, and guidance that moves the hands apart.
 
 The spheres sit on the bones. Their radii are those of an adult's hand, measured on the procedural hand: in the palm as
 large as the mesh leaves room for, in a finger, whose bone is not always in its middle, half-way between the least and
@@ -39,7 +39,7 @@ def sphere_centers(joints_m: Tensor) -> Tensor:
 
 
 def penetration_depth_m(joints_m: Tensor) -> Tensor:
-    """How deep the hands are in each other: the deepest overlap of any sphere of the left with any of the right.
+    """Penetration depth: the deepest overlap of a sphere of the left hand with one of the right hand.
 
     Args:
         joints_m: (..., frame, hand, 21, 3) metres.

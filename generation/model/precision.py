@@ -1,4 +1,4 @@
-"""Geometry stays out of autocast: bfloat16 has three digits, which along a finger is millimetres."""
+"""Geometry is excluded from autocast: bfloat16 has three digits, which is an error of millimetres along a finger."""
 
 from __future__ import annotations
 

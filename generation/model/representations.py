@@ -1,7 +1,8 @@
-"""Two ways to write two-hand motion as numbers: absolute and relative (HandDiffuse, arXiv 2312.04867).
+"""The global and the local representation of two-hand motion (HandDiffuse, arXiv 2312.04867).
 
-THE mirror convention lives here, in `_Layout.mirror_left`: the numbers of the left hand are those of its mirror image
-(x -> -x: vectors v become M v, rotations R become M R M), so a network sees two right hands and shares its weights.
+The mirror convention is defined here, in `_Layout.mirror_left`: the numbers of the left hand are those of its mirror
+image (x -> -x: vectors v become M v, rotations R become M R M), so a network sees two right hands and shares its
+weights.
 Hence `pack(motion.mirrored(), ...) == pack(motion, ...).flip(-2)`.
 
 Rotations are written as their first two columns (Zhou et al. 2019), 6 numbers: x0 x1 x2 y0 y1 y2.
@@ -65,7 +66,7 @@ class _Layout:
 
 
 class Representation(Protocol):
-    """How two-hand motion is written as numbers. All tensors have any leading batch axes."""
+    """A representation of two-hand motion. All tensors have any leading batch axes."""
 
     name: ClassVar[str]
     groups: ClassVar[tuple[Channels, ...]]

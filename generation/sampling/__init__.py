@@ -1,1 +1,1 @@
-"""Drawing motion from a trained model."""
+"""Sampling motion from a trained model: control files, sampling of any length, and `handpipe generate`."""

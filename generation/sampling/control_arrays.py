@@ -1,10 +1,7 @@
-"""Arrays that users hand over as controls: read without trust, and judged."""
+"""Reading and checking control arrays from untrusted files."""
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,16 +13,10 @@ from zarr.errors import GroupNotFoundError
 from ...core.errors import GenerationError
 
 MAX_BYTES = 1 << 28
-"""No file of controls is larger, packed or unpacked."""
+"""Largest accepted size of a control file in bytes, packed or unpacked."""
 
 FAR_M = 5.0
 """Wrists that are farther apart than this are not in metres."""
-
-NO_NPZ = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
-    *(ValueError, KeyError, TypeError, MemoryError),
-)
-"""What zipfile and numpy raise for a file that is none, or a hostile one."""
 
 
 def check_frames(named: str, frame: ndarray, length: int) -> None:
@@ -35,12 +26,12 @@ def check_frames(named: str, frame: ndarray, length: int) -> None:
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
         raise GenerationError(
             f"{named}: expected frames of the clip, 0 to {length - 1}, but got {outside[0]}{more}: the clip has "
-            f"{length} frames. Make it longer, or leave them out."
+            f"{length} frames. Increase --frames, or remove these frames."
         )
 
 
 def check_metres(named: str, places: ndarray) -> None:
-    """Raise GenerationError for (..., 3) places that cannot be wrists in metres."""
+    """Raise GenerationError for (..., 3) positions that cannot be wrists in metres."""
     span = float(np.linalg.norm(np.ptp(places, axis=0))) if len(places) else 0.0
     if span > FAR_M:
         raise GenerationError(
@@ -59,7 +50,7 @@ def check_arrays(
     numbers where they should."""
     known = {**needed, **optional}
     if not needed.keys() <= arrays.keys() <= known.keys():
-        extra = f", and besides them only {', '.join(optional)}" if optional else ""
+        extra = f", and optionally {', '.join(optional)}" if optional else ""
         raise GenerationError(
             f"{named}: expected the arrays {', '.join(needed)}{extra}, but found "
             f"{', '.join(sorted(arrays)) or 'none'}. Rename them."
@@ -76,47 +67,12 @@ def check_arrays(
             )
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """A file's content; raises GenerationError if it is not there, or too large."""
-    if not path.is_file():
-        found = "no such file" if not path.exists() else "something else"
-        raise GenerationError(f"{path}: expected a file, but found {found}. Check the path.")
-    try:
-        with path.open("rb") as file:
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise GenerationError(f"{path}: expected to read it, but the system refused ({error.strerror}).") from error
-    _check_size(str(path), len(content), max_bytes)
-    return content
-
-
 def _check_size(named: str, size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise GenerationError(
             f"{named}: expected at most {max_bytes} bytes, but it is larger. Keyframes and trajectories are small: "
-            "check that it is the file you meant."
+            "check the path."
         )
-
-
-def read_npz(path: Path, max_bytes: int) -> dict[str, ndarray]:
-    """The arrays of an npz; nothing pickled is loaded, and nothing that unpacks to more than the limit."""
-    content = read_bytes(path, max_bytes)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            _check_size(str(path), sum(member.file_size for member in archive.infolist()), max_bytes)
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-            strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-            if strange:
-                raise ValueError(f"{strange[0]} is no array")
-            return arrays
-    except GenerationError:
-        raise
-    except NO_NPZ as error:
-        raise GenerationError(
-            f"{path}: expected an .npz with plain arrays, but it cannot be read ({error}). "
-            "Write it with numpy.savez, from arrays of numbers."
-        ) from error
 
 
 def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
@@ -127,7 +83,7 @@ def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
         arrays = dict(group.arrays())
         if {"mano", "keypoints"} & set(group.group_keys()):
             raise GenerationError(
-                f"{named}: expected the frames of the session that are keyframes. Name them: {named}:0,30, say."
+                f"{named}: expected the session's keyframes after a colon, found none. Add them, as in {named}:0,30."
             )
         _check_size(named, sum(array.nbytes for array in arrays.values()), max_bytes)
         return {name: np.asarray(array[...]) for name, array in arrays.items()}
@@ -135,6 +91,6 @@ def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
         raise
     except (OSError, GroupNotFoundError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
         raise GenerationError(
-            f"{named}: expected SESSION:FRAMES (take1:0,30,59), an .npz, or a Zarr group of keyframes, but it is none "
-            f"of them ({error}). Check the path."
+            f"{named}: expected SESSION:FRAMES (take1:0,30,59), an .npz, or a Zarr group of keyframes, but found "
+            f"something else ({error}). Check the path."
         ) from error

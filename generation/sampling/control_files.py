@@ -1,4 +1,4 @@
-"""What a generated motion is to obey, as users write it down: keyframes and wrist trajectories. Plain numpy records."""
+"""Control files of `handpipe generate`: keyframes and wrist trajectories, read into numpy records."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.errors import GenerationError
+from ...core.files import read_bytes, read_npz
 from ...core.hands import HANDS, NUM_BETAS
 from ...hand.stored_motion import COLUMNS, StoredMotion, motion_store, stored_motion
-from .control_arrays import MAX_BYTES, check_arrays, check_frames, check_metres, read_bytes, read_npz, read_zarr
+from .control_arrays import MAX_BYTES, check_arrays, check_frames, check_metres, read_zarr
 
 FAR_RAD = 7.0
-"""A joint turned farther than a whole turn and some is not in radians."""
+"""Largest plausible rotation of a joint in radians; larger values are in degrees."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class Keyframes:
     """Whole poses at some frames of the clip; float64, smplx's conventions, metres and radians."""
 
     where: str
-    """What the user named, for messages."""
+    """The source as given by the user, for messages."""
     frame: ndarray
     """(key,) int64, ascending, 0 to length - 1."""
     betas: ndarray
@@ -46,7 +47,7 @@ class Keyframes:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Where wrists are at some frames of the clip, in its world."""
+    """Wrist positions at some frames of the clip, in its world frame."""
 
     where: str
     frame: ndarray
@@ -82,7 +83,8 @@ def read_keyframes(
     """
     session, colon, frames = named.rpartition(":")
     if named.endswith(".npz"):
-        keyframes = _keyframes_of_arrays(named, read_npz(Path(named).expanduser(), max_bytes))
+        arrays = read_npz(Path(named).expanduser(), "keyframes", max_bytes, GenerationError)
+        keyframes = _keyframes_of_arrays(named, arrays)
     elif colon and not frames.startswith("//"):
         keyframes = _keyframes_of_session(named, session, frames, fps)
     else:
@@ -91,7 +93,8 @@ def read_keyframes(
     if hand_model is not None and keyframes.hand_model is not None and keyframes.hand_model != tuple(hand_model):
         raise GenerationError(
             f"{named}: expected keyframes for the hand models {', '.join(hand_model)}, but they are for "
-            f"{', '.join(keyframes.hand_model)}. Fit the session with the model's hands, or use another checkpoint."
+            f"{', '.join(keyframes.hand_model)}. Fit the session with the hand model of the checkpoint, or use another "
+            "checkpoint."
         )
     return keyframes
 
@@ -108,7 +111,7 @@ def _keyframes_of_session(named: str, session: str, frames: str, fps: float) -> 
         raise GenerationError(
             f"{named}: expected frames that are at least one frame apart in the clip, but {taken[same[0]]} and "
             f"{taken[same[0] + 1]} of the recording ({motion.fps:g} fps) both become its frame {place[same[0]]} "
-            f"({fps:g} fps). Name fewer frames."
+            f"({fps:g} fps). Give fewer frames."
         )
     numbers = np.concatenate([motion.load(number, int(f), int(f) + 1) for f in taken]).astype(np.float64)
     has_hand = motion.valid[number, taken] & np.isfinite(numbers).all(axis=-1)
@@ -125,7 +128,7 @@ def _sample_number(named: str, motion: StoredMotion, sample: int | None) -> int:
     if sample is None or sample >= samples:
         raise GenerationError(
             f"{named}: expected one of the {samples} motions in {motion.name}, but got "
-            f"{'no number' if sample is None else sample}. Name it: {motion.name}[0]:0,30, say."
+            f"{'no number' if sample is None else sample}. Give its number, as in {motion.name}[0]:0,30."
         )
     return sample
 
@@ -143,7 +146,7 @@ def _frame_list(named: str, text: str, frames: int) -> ndarray:
         if last >= frames or first > last:
             raise GenerationError(
                 f"{named}: expected frames of the recording, which has 0 to {frames - 1}, but got {part.strip()}. "
-                "Name frames that are there."
+                "Give existing frames."
             )
         taken += range(first, last + 1)
         if len(taken) > frames:
@@ -170,7 +173,7 @@ def _keyframes_of_arrays(named: str, arrays: dict[str, ndarray]) -> Keyframes:
             at = f" at frame {frame[bad[0][0]]}" if name in COLUMNS else ""
             raise GenerationError(
                 f"{named}: expected finite numbers, but {name} of the {HANDS[bad[0][-1]]} hand{at} is not. "
-                "Mark hands that are not known in has_hand."
+                "Set has_hand to false for missing hands."
             )
     return _keyframes(named, {**arrays, "frame": frame, "has_hand": has_hand}, None)
 
@@ -180,15 +183,15 @@ def _keyframes(named: str, arrays: Mapping[str, ndarray], hand_model: tuple[str,
     frame, has_hand = arrays["frame"][order], arrays["has_hand"][order]
     twice = np.flatnonzero(np.diff(frame) == 0)
     if len(twice):
-        raise GenerationError(f"{named}: expected each frame once, but {frame[twice[0]]} is there twice. Remove one.")
+        raise GenerationError(f"{named}: expected each frame once, but found {frame[twice[0]]} twice. Remove one.")
     known = {name: np.where(has_hand[..., None], arrays[name][order].astype(np.float64), 0.0) for name in COLUMNS}
     check_metres(f"{named}: transl", known["transl"][has_hand])
     for name in ("global_orient", "hand_pose"):
         largest = float(np.linalg.norm(known[name].reshape(-1, 3), axis=-1).max(initial=0.0))
         if largest > FAR_RAD:
             raise GenerationError(
-                f"{named}: {name}: expected axis-angles in radians, but one turns by {largest:.4g}; that looks like "
-                "degrees. Multiply them by pi / 180."
+                f"{named}: {name}: expected axis-angles in radians, but found an angle of {largest:.4g}; that looks "
+                "like degrees. Multiply them by pi / 180."
             )
     betas = np.where(np.any(has_hand, axis=0)[:, None], arrays["betas"].astype(np.float64), 0.0)
     return Keyframes(named, frame, betas, **known, has_hand=has_hand, hand_model=hand_model)
@@ -196,12 +199,12 @@ def _keyframes(named: str, arrays: Mapping[str, ndarray], hand_model: tuple[str,
 
 def _check_seen(named: str, has_hand: ndarray, frame: ndarray, whose: str) -> None:
     if not len(frame):
-        raise GenerationError(f"{named}: expected at least one keyframe, but there is none. Add one.")
+        raise GenerationError(f"{named}: expected at least one keyframe, but found none. Add one.")
     empty = np.flatnonzero(~has_hand.any(axis=1))
     if len(empty):
         raise GenerationError(
             f"{named}: expected at least one hand in every keyframe, but in frame {frame[empty[0]]} {whose}".rstrip()
-            + " neither is known. Leave it out."
+            + " both are missing. Remove this frame."
         )
 
 
@@ -222,7 +225,7 @@ def read_trajectory(path: Path, length: int, max_bytes: int = MAX_BYTES) -> Traj
     """
     named = str(path)
     if path.suffix.lower() == ".npz":
-        arrays = read_npz(path, max_bytes)
+        arrays = read_npz(path, "wrist positions", max_bytes, GenerationError)
         check_arrays(named, arrays, {"frame": (None,), "hand": (None,), "wrist_m": (None, 3)}, {})
         names = arrays["hand"].tolist()
         hands = [HANDS[name] if name in (0, 1) and not isinstance(name, str) else str(name) for name in names]
@@ -236,14 +239,14 @@ def read_trajectory(path: Path, length: int, max_bytes: int = MAX_BYTES) -> Traj
             f"'{hands[unknown][:40]}'. Correct it."
         )
     if not len(frame):
-        raise GenerationError(f"{named}: expected at least one wrist position, but there is none. Add one.")
+        raise GenerationError(f"{named}: expected at least one wrist position, but found none. Add one.")
     hand = np.array([HANDS.index(name) for name in hands], np.int64)
     check_frames(named, frame, length)
     bad = np.flatnonzero(~np.isfinite(wrist_m).all(axis=1))
     if len(bad):
         raise GenerationError(
             f"{named}: expected finite positions, but that of the {hands[bad[0]]} hand at frame {frame[bad[0]]} is "
-            "not. Leave out what is not known."
+            "not. Remove missing positions."
         )
     order = np.lexsort((hand, frame))
     frame, hand, wrist_m = frame[order], hand[order], wrist_m[order]
@@ -261,7 +264,7 @@ def _read_csv(path: Path, max_bytes: int) -> tuple[ndarray, list[str], ndarray]:
     columns = ("frame", "hand", "x", "y", "z")
     wanted = f"{path}: expected a CSV file with the header {','.join(columns)}"
     try:
-        text = read_bytes(path, max_bytes).decode("utf-8-sig")
+        text = read_bytes(path, "a CSV file of wrist positions", max_bytes, GenerationError).decode("utf-8-sig")
         rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise GenerationError(f"{wanted}, but it cannot be read ({error}). Write it as UTF-8 text.") from error
@@ -288,7 +291,7 @@ def _read_csv(path: Path, max_bytes: int) -> tuple[ndarray, list[str], ndarray]:
 def contradictions(
     keyframes: Keyframes, wrist_of_keyframes_m: ndarray, trajectory: Trajectory, tolerance_m: float = 1e-3
 ) -> None:
-    """Raise GenerationError where a keyframe and the trajectory put one wrist at two places.
+    """Raise GenerationError if a keyframe and the trajectory contradict each other.
 
     Args:
         keyframes: as read.
@@ -305,12 +308,12 @@ def contradictions(
     if len(wrong):
         point = wrong[0]
         hand, frame = HANDS[trajectory.hand[point]], trajectory.frame[point]
-        more = f" ({len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise GenerationError(
             f"{trajectory.where}: expected the {hand} wrist at frame {frame} where "
             f"the keyframe of {keyframes.where} has it, {_xyz(there[point])}, but found "
             f"{_xyz(trajectory.wrist_m[point])}, {distance_m[point]:.4g} m away{more}. "
-            "Leave that frame out of one of them, or bring both to one coordinate system."
+            "Remove that frame from one of them, or transform both to the same coordinate system."
         )
 
 

@@ -1,4 +1,4 @@
-"""The store that `handpipe generate` leaves: motions, and what they were to obey."""
+"""The output store of `handpipe generate`: motions and their controls."""
 
 from __future__ import annotations
 

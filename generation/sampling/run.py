@@ -1,4 +1,4 @@
-"""`handpipe generate`: from a checkpoint and what is to be obeyed to a store of motions."""
+"""`handpipe generate`: sample motions from a checkpoint with controls, and write them to a store."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from .output import given_arrays, mano_arrays, write_motions
 from .windows import SamplingOptions, noise_for, sample_motion, window_starts
 
 STEPS = {"dpm": 15, "ddim": 50, "ddpm": 1000}
-"""Denoising steps of a sampler where the settings do not say."""
+"""Default number of denoising steps of each sampler."""
 
 SHAPE_DRAW = -1
-"""The number by which the draw of a sample's hands is told from those of its windows' noise."""
+"""Key of the random numbers for a sample's hands, different from those for the noise of its windows."""
 
 MAX_FRAMES = 1_000_000
-"""Of all samples of a store: nine hours at 30 frames per second."""
+"""Maximum number of frames of all samples of a store: nine hours at 30 frames per second."""
 
 CODE = 1
-"""Raised when the same request would give other motion."""
+"""Version of this code. Increase it when the same request gives different motion."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def load_model(
 
 
 def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int) -> None:
-    """Raises RuntimeError where a tensor is of another shape or kind, which would broadcast to motion of no sense."""
+    """Raise RuntimeError if a tensor has another shape or dtype, which could broadcast to invalid motion."""
     shapes = {
         "mean": (channels,),
         "std": (channels,),
@@ -135,7 +135,7 @@ def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int)
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be generated."""
+    """A request of `handpipe generate`."""
 
     count: int = 1
     seed: int = 0
@@ -155,22 +155,22 @@ def generate(
     *,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Draw motions and leave them in a store: group `mano`, with an axis `sample` in front.
+    """Generate motions and write them to a store: group `mano` with a leading axis `sample`.
 
     Args:
         folder: the checkpoint.
         out: the store; it appears when it is complete.
         request: what is asked for.
-        settings: how it is drawn.
+        settings: settings of sampling.
         hand_model: folder of the model in use; None for the procedural hand.
         progress: where to show it.
-        force: replace another motion that is there.
+        force: replace existing motion.
 
     Returns:
         Figures of the run.
 
     Raises:
-        GenerationError: checkpoint, keyframes or trajectory are not what they should be; another motion is there.
+        GenerationError: checkpoint, keyframes or trajectory are invalid, or the store contains other motion.
     """
     device = _device(settings)
     loaded = load_model(folder, hand_model, device, settings.precision)
@@ -182,8 +182,8 @@ def generate(
         )
     if request.count * length > MAX_FRAMES:
         raise ConfigError(
-            f"expected at most {MAX_FRAMES} frames of all samples together, but got {request.count} of {length}. Make "
-            "several stores, with another --seed for each."
+            f"expected at most {MAX_FRAMES} frames in all samples together, but got {request.count} of {length}. "
+            "Generate several stores, each with a different --seed."
         )
     keyframes = trajectory = None
     if request.keyframes is not None:
@@ -196,16 +196,14 @@ def generate(
         others = store.groups() - {"mano", "controls"}
         if others:
             raise GenerationError(
-                f"{out}: expected nothing there yet, or generated motion, but found a session's store with "
-                f"{', '.join(sorted(others))}, which is never replaced. Choose another place."
+                f"{out}: expected a new path or generated motion, but found a session's store with "
+                f"{', '.join(sorted(others))}, which is never replaced. Choose another path."
             )
         if store.complete("mano") and store.fingerprint("mano") == fingerprint and not force:
             progress.say(f"{out}: up to date")
             return {"out": str(out), "samples": request.count, "frames": length, "computed": False}
         if not force:
-            raise GenerationError(
-                f"{out}: expected nothing there yet, but found other motion. Use --force to replace it."
-            )
+            raise GenerationError(f"{out}: expected a new path, but found other motion. Use --force to replace it.")
     controls = _controls(loaded, request, length, keyframes, trajectory)
     options = _options(settings)
     windows = len(window_starts(length, loaded.window, options.context))

@@ -1,4 +1,4 @@
-"""Motion of any length from a model, its controls and a seed: window after window, each going on from the last."""
+"""Sampling of motion of any length, window by window: each window continues the previous one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..model.motion_model import MotionModel
 from ..model.penetration import guided
 
 GUIDED_SHARE = 0.1
-"""Last part of the denoising in which the hands are kept out of each other. Before it there are no hands yet; the last
-0.4 takes twice the time and leaves them as deep in each other."""
+"""Final share of the denoising with penetration guidance. Earlier predictions do not show hands yet; a share of 0.4
+takes twice the time without reducing penetration further."""
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How a motion is drawn."""
+    """Options of sampling."""
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     temperature: float = 1.0
@@ -36,7 +36,7 @@ class SamplingOptions:
 
     @classmethod
     def expected(cls, context: int = 10, clearance: float = 0.0) -> SamplingOptions:
-        """For the mean of all that the model would draw: what it predicts where nothing but noise is left."""
+        """Options for the expected motion: the prediction of the model from pure noise."""
         return cls(SamplerSettings("ddim", 1), 0.0, context, clearance)
 
 
@@ -73,10 +73,10 @@ def sample_motion(
     samples: Sequence[int],
     on_step: Callable[[], None] | None = None,
 ) -> Motion:
-    """Draw motions that meet their controls exactly.
+    """Sample motions that meet their controls exactly.
 
-    A window knows the frames it shares with the one before as if they were observed, and controls up to a window
-    beyond its end through the prior, so a long motion heads for a keyframe that is still far away.
+    A window treats the frames that it shares with the previous window as observed. Through the prior, it also depends
+    on controls up to one window beyond its end, so long motions move towards distant keyframes.
 
     Args:
         model: on some device, controls on the same.
@@ -153,7 +153,7 @@ def _window(
 
 
 def _unobserved(mask: Tensor) -> Callable[[Tensor], Tensor]:
-    """What is left of a gradient where nothing is observed."""
+    """Set a gradient to zero where entries are observed."""
     return lambda gradient: torch.where(mask, 0.0, gradient)
 
 

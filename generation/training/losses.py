@@ -1,4 +1,4 @@
-"""What training minimises: the terms of the loss, each a scalar on a scale on which a weight near one is sensible.
+"""The terms of the training loss, each scaled so that weights near one are sensible.
 
 | term | compares | 1 means |
 | --- | --- | --- |
@@ -42,7 +42,7 @@ class Prediction:
     x0: Tensor
     """(batch, frame, hand, channel) normalised."""
     motion: Motion
-    """What x0 means, (batch, frame, hand, ...)."""
+    """The motion of x0, (batch, frame, hand, ...)."""
     joints_m: Tensor
     """(batch, frame, hand, 21, 3) its joints by forward kinematics."""
     channel_joints_m: Tensor
@@ -62,7 +62,7 @@ def losses(
 
     Args:
         predicted: from the denoiser.
-        truth: what it should have said.
+        truth: the target.
         weights: of the terms by name (`TERMS`). A term of weight 0 is left out: not computed and not in the result.
         sample_weight: (batch,) how much each sample counts, such as w(t); 1 by default.
         x0_weight: broadcast to x0, multiplies its squared error element by element, such as 1 / max(c_out, floor)^2,

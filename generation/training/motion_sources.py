@@ -1,13 +1,15 @@
-"""Where motion to learn from comes from: fitted sessions, generated motion, procedural clips. Read piece by piece."""
+"""Sources of training motion (fitted sessions, generated motion, procedural clips), read in blocks."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -23,7 +25,7 @@ BLOCK_FRAMES = 1024
 """Frames that are read at once, or more where a chunk of the store is longer."""
 
 CACHE_BYTES = 1 << 29
-"""Of blocks kept in memory by all sources opened together: 1.3 million frames."""
+"""Size of the block cache of all sources opened together, bytes: 1.3 million frames."""
 
 PROCEDURAL = "procedural"
 PROCEDURAL_CLIPS = 256
@@ -59,11 +61,11 @@ class MotionSource:
     """One continuous recording of both hands of one person. Nothing of it but `valid` stays in memory."""
 
     name: str
-    """As in messages; the same for no two sources opened together."""
+    """Name for messages; unique among the sources opened together."""
     origin: str
-    """What is learnt from or held out together: the session or file it is from; a procedural clip stands alone."""
+    """The unit of the split into training and validation: the session or file; procedural clips are separate units."""
     fps: float
-    """Of the recording."""
+    """Frames per second of the recording."""
     hand_model: tuple[str, str]
     """Ids of the left and right model that its numbers are for."""
     frames: int
@@ -74,6 +76,9 @@ class MotionSource:
     """(start, stop) to (frame, hand, WIDTH) float32."""
     load_betas: Callable[[], ndarray]
     cache: BlockCache
+    digest: str = ""
+    """Of all that is learnt from it: its frames' numbers, which of them are valid, its hands and its rate. Empty for a
+    procedural clip, which its name, its rate and the version of the code determine."""
 
     @property
     def betas(self) -> ndarray:
@@ -102,7 +107,7 @@ class MotionSource:
 
 
 def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache_bytes: int) -> list[MotionSource]:
-    """The sources of these names, checked but for their windows; arguments and errors as for `data.open_sources`."""
+    """The sources of these names, checked but for their windows; arguments and errors as for `windows.open_sources`."""
     cache = BlockCache(cache_bytes)
     sources: list[MotionSource] = []
     clips = max((clip_count(name) for name in names), default=0)  # the clips of procedural:8 are among procedural:64's
@@ -115,13 +120,13 @@ def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache
     for name in stored.values():
         sources += _stored(name, motion_store(name), cache)
     if not sources:
-        raise GenerationError("expected motion to learn from, but no source is named. Name a session, or `procedural`.")
+        raise GenerationError("expected motion to train on, but no source is given. Give a session, or `procedural`.")
     _check_hand_models(sources, hand_model)
     return sources
 
 
 def clip_count(name: str) -> int:
-    """How many procedural clips a name means; 0 for the name of anything else.
+    """Number of procedural clips of a source name; 0 for other sources.
 
     Raises:
         GenerationError: what follows `procedural:` is not a number.
@@ -134,7 +139,7 @@ def clip_count(name: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,6}", number):
         raise GenerationError(
             f"{name}: expected a number of clips after the colon, 1 to 9999999, but got '{number}'. "
-            "Write procedural:256, say."
+            "Write, for example, procedural:256."
         )
     return int(number)
 
@@ -187,11 +192,31 @@ def _stored(name: str, store: Store, cache: BlockCache) -> list[MotionSource]:
             load_betas=lambda sample=sample: motion.betas[sample],
             cache=cache,
         )
-        for start in range(0, frames, block_frames):
-            part = np.arange(start, min(start + block_frames, frames))
-            valid[part] &= np.isfinite(source.take(part)).all(axis=(1, 2))
-        sources.append(source)
+        sources.append(replace(source, digest=_check_frames(source)))
     return sources
+
+
+def _check_frames(source: MotionSource) -> str:
+    """Mark the frames with a number that is not finite as not valid; returns the source's digest. Every frame is read
+    once, block by block, and the digest does not depend on the blocks."""
+    sha = hashlib.sha256(np.float64(source.fps).tobytes())
+    for start in range(0, source.frames, source.block_frames):
+        part = np.arange(start, min(start + source.block_frames, source.frames))
+        numbers = source.take(part)
+        source.valid[part] &= np.isfinite(numbers).all(axis=(1, 2))
+        sha.update(numbers.tobytes())
+    sha.update(source.valid.tobytes())
+    sha.update(source.betas.tobytes())
+    return sha.hexdigest()
+
+
+def motion_digests(sources: Sequence[MotionSource]) -> dict[str, str]:
+    """A digest for each session or file of motion among the sources, over all its samples, 16 hexadecimal digits."""
+    hashes: dict[str, Any] = {}
+    for source in sources:
+        if source.digest:
+            hashes.setdefault(source.origin, hashlib.sha256()).update(source.digest.encode())
+    return {origin: sha.hexdigest()[:16] for origin, sha in hashes.items()}
 
 
 def _check_hand_models(sources: Sequence[MotionSource], folder: str | None) -> None:
@@ -204,12 +229,12 @@ def _check_hand_models(sources: Sequence[MotionSource], folder: str | None) -> N
     held = "; ".join(f"{', '.join(ids)} in {few(names)}" for ids, names in found.items())
     if len(found) > 1:
         raise GenerationError(
-            f"expected sources that were all fitted with one hand model, but found {held}. "
-            "Fit them again with the same --hand-model, or leave some out."
+            f"expected sources that were all fitted with the same hand model, but found {held}. "
+            "Fit them again with the same --hand-model, or remove some of them."
         )
     raise GenerationError(
         f"expected sources fitted with the hand model in use ({', '.join(wanted)} from {folder or 'the package'}), but "
-        f"found {held}. Name the folder with their model with --hand-model, or fit them again."
+        f"found {held}. Give the folder of their model with --hand-model, or fit them again."
     )
 
 

@@ -1,9 +1,8 @@
-"""`handpipe train-diffusion`: sources to a checkpoint, resumed where it was left."""
+"""`handpipe train-diffusion`: train a model on motion sources, resumable, and write a checkpoint."""
 
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -34,6 +33,7 @@ from ..model.normalization import Statistics, statistics
 from ..model.precision import in_bfloat16
 from ..model.representations import REPRESENTATIONS, Representation
 from ..settings import TrainingSettings
+from .identity import to_resume, training_config
 from .motion_sources import COLUMNS, MotionSource
 from .step import (
     Batch,
@@ -53,7 +53,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
     "small": {"steps": 1200, "batch": 32, "learning_rate": 1e-3},
     "base": {"steps": 100_000, "batch": 256, "learning_rate": 2e-4},
 }
-"""What a preset trains with, where the settings do not say."""
+"""Defaults of the presets, for settings that are not given."""
 
 STATISTICS_WINDOWS = 2048
 """Windows that the statistics are taken from, at most."""
@@ -62,9 +62,6 @@ HOME_FRAMES = 256
 """Frames of a source that its home rotation is taken from, at most."""
 
 VALIDATION_BATCHES = 4
-
-NOT_RESULTS = ("device", "save_every", "log_every")
-"""Settings that may change between two runs of the same training."""
 
 
 def train(
@@ -76,21 +73,21 @@ def train(
     *,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Train a model, or go on with one, and leave it in a folder.
+    """Train a model, or resume a training, and write the checkpoint to a folder.
 
     Args:
-        names: sources of motion, see `data.open_sources`.
+        names: sources of motion, see `windows.open_sources`.
         settings: of the training.
         hand_model: folder of the model in use; None for the procedural hand.
         folder: of the checkpoint; `logs` in it is for TensorBoard.
         progress: where to show it.
-        force: start anew whatever is in the folder.
+        force: start over, whatever is in the folder.
 
     Returns:
         Figures of the run.
 
     Raises:
-        GenerationError: no motion to learn from, or the folder holds another training.
+        GenerationError: no motion to train on, or the folder contains another training.
     """
     settings = replace(
         settings, **{k: v for k, v in SCHEDULES[settings.preset].items() if getattr(settings, k) is None}
@@ -99,15 +96,15 @@ def train(
     if settings.device == "cuda" and accelerator.device.type != "cuda":
         raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
     sources = open_sources(names, settings.fps, settings.window, hand_model)
-    config = _config(names, settings, sources)
-    training = None if force else _to_resume(folder, config, settings)
+    config = training_config(names, settings, sources)
+    training = None if force else to_resume(folder, config, _known(settings.steps), progress)
     if training is not None and training.step >= _known(settings.steps):
         progress.say(f"{folder}: up to date: {training.step} steps")
         return {"checkpoint": str(folder), "steps": training.step, "computed": False, **training.values}
     run = _Run.prepare(sources, settings, hand_model, accelerator)
     if training is not None:
         run.state.restore(training.tensors)
-        progress.say(f"{folder}: goes on after step {training.step}")
+        progress.say(f"{folder}: resumes after step {training.step}")
     figures = run.train(training.step if training else 0, folder, config, progress)
     return {"checkpoint": str(folder), "steps": settings.steps, "computed": True, **figures}
 
@@ -115,48 +112,6 @@ def train(
 def _known(value: int | float | None) -> Any:
     assert value is not None, "filled in from the preset"
     return value
-
-
-def _config(names: Sequence[str], settings: TrainingSettings, sources: Sequence[MotionSource]) -> dict[str, Any]:
-    relevant = {key: value for key, value in asdict(settings).items() if key not in NOT_RESULTS}
-    return {
-        "settings": json.loads(json.dumps(relevant)),
-        "sources": list(names),
-        "frames": sum(source.frames for source in sources),
-        "hand_model": list(sources[0].hand_model),
-        "fps": settings.fps,
-        "window": settings.window,
-        "representation": settings.representation,
-        "denoiser": settings.denoiser,
-    }
-
-
-def _to_resume(folder: Path, config: Mapping[str, Any], settings: TrainingSettings) -> Training | None:
-    """The state to go on from; None where nothing was trained yet."""
-    if not (folder / "config.json").exists():
-        return None
-    there = checkpoints.load(folder).config
-    for name, value in config.items():
-        if there.get(name) != value:
-            before, now = _difference(there.get(name), value)
-            raise GenerationError(
-                f"{folder}: expected nothing, or the same training to go on with, but it holds one with other {name} "
-                f"({before}, now {now}). Choose another --out, or start anew with --force."
-            )
-    training = checkpoints.load_training(folder)
-    if training is None:
-        raise GenerationError(
-            f"{folder}: expected a training to go on with, but only its result is there. Use --force."
-        )
-    return training
-
-
-def _difference(before: Any, now: Any) -> tuple[str, str]:
-    """What differs, in short."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [key for key in now if before.get(key) != now[key]]
-        return tuple(", ".join(f"{key} {side.get(key)}" for key in keys) for side in (before, now))  # pyright: ignore
-    return str(before), str(now)
 
 
 def build_model(
@@ -222,7 +177,7 @@ def _home(source: MotionSource, kinematics: Kinematics) -> Tensor:
 
 
 def _statistics(data: _Data, representation: Representation) -> Statistics:
-    """Of windows spread over all sources, in the frame in which a motion without controls is seen."""
+    """Statistics of windows spread over all sources, in the canonical frame of motion without controls."""
     stride = max(1, len(data.windows) // STATISTICS_WINDOWS)
 
     def packed() -> Iterator[Tensor]:
@@ -302,8 +257,8 @@ class _Run:
         broken = [name for name, value in means.items() if not isfinite(value)]
         if broken:
             raise GenerationError(
-                f"training: expected finite losses, but `{broken[0]}` is not, by step {step}. Lower --learning-rate; "
-                "the last checkpoint is kept."
+                f"training: expected finite losses, but `{broken[0]}` is not finite at step {step}. Reduce "
+                "--learning-rate; the last checkpoint is kept."
             )
         for name, value in means.items():
             curves.add_scalar(f"train/{name}", value, step)

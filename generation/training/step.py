@@ -1,4 +1,4 @@
-"""Training: a step is a function of seed, step and the weights before it, so a run resumes to the same bits."""
+"""One training step. It depends only on seed, step and previous weights, so resumed trainings are bit-identical."""
 
 from __future__ import annotations
 
@@ -136,13 +136,13 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
 
 
 def ema_decay(step: int, highest: float) -> float:
-    """Of the averaged weights: short at first, so that the start is forgotten."""
+    """Decay of the averaged weights: shorter at the beginning, so that initial weights have no effect."""
     return min(highest, (1 + step) / (10 + step))
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that the next step depends on, besides the data and the settings."""
+    """The state that the next step depends on, in addition to data and settings."""
 
     network: nn.Module
     optimizer: torch.optim.AdamW

@@ -1,4 +1,4 @@
-"""Windows of motion to learn from. Which ones a step sees is a function of (seed, step), so resuming needs no state."""
+"""Windows of training motion. The windows of a step depend only on (seed, step), so resuming needs no state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from numpy import ndarray
 from ...core.errors import GenerationError
 from ...core.hands import HANDS, NUM_BETAS
 from ...hand.stored_motion import COLUMNS, WIDTH, place
+from ..settings import MIN_WINDOW
 from .motion_sources import CACHE_BYTES, PROCEDURAL, MotionSource, clip_count, few, read_sources
+
+SHORTEN = "Use --training.window {} or less"
+"""How windows become shorter, as errors advise it."""
 
 SAME_RATE = 0.005
 """Rates whose ratio is this near to a whole number are taken for it: 29.97 for 30, 119.88 for four times 30."""
@@ -40,9 +44,14 @@ class WindowBatch:
 
 
 def open_sources(
-    names: Sequence[str], fps: float, window: int, hand_model: str | None, cache_bytes: int = CACHE_BYTES
+    names: Sequence[str],
+    fps: float,
+    window: int,
+    hand_model: str | None,
+    cache_bytes: int = CACHE_BYTES,
+    shorten: str = SHORTEN,
 ) -> list[MotionSource]:
-    """Open everything that motion is learnt from; checks every frame once, and keeps none.
+    """Open all sources of training motion. Every frame is checked once; none is kept in memory.
 
     Args:
         names: each a session folder, a Zarr store or URL with a `mano` group (every sample of generated motion is a
@@ -51,6 +60,7 @@ def open_sources(
         window: frames they will have.
         hand_model: folder of the model in use; None for the procedural hand.
         cache_bytes: how much of the motion may be in memory at once.
+        shorten: advice of the error where there is no window, with {} for the number of frames.
 
     Raises:
         GenerationError: no such source, no fitted hands in it, other hand models than the one in use, or no window in
@@ -59,12 +69,12 @@ def open_sources(
         StoreError: a store cannot be read.
     """
     sources = read_sources(names, fps, hand_model, cache_bytes)
-    Windows(sources, window, fps)
+    Windows(sources, window, fps, shorten)
     return sources
 
 
 def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[list[MotionSource], list[MotionSource]]:
-    """Sources to learn from, and those to be judged by: whole sources, as neighbouring windows are nearly the same.
+    """Split sources into training and validation. Whole sources are held out, because neighbouring windows overlap.
 
     Args:
         sources: all of them.
@@ -72,7 +82,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
             first eight procedural clips.
 
     Raises:
-        GenerationError: a name that is not among the sources, or nothing is left to learn from.
+        GenerationError: a name is not among the sources, or no source is left for training.
     """
     places = {place(source.origin) for source in sources}
     wanted: set[str] = set()
@@ -83,13 +93,13 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
             origins = list(dict.fromkeys(source.origin for source in sources))
             raise GenerationError(
                 f"{name}: expected to hold out one of the sources ({few(origins)}), but it is not among them. "
-                "Name it as it is named there, or add it to them."
+                "Write it as in the list of sources, or add it to them."
             )
         wanted |= found
     learn = [source for source in sources if place(source.origin) not in wanted]
     if not learn:
         raise GenerationError(
-            f"held out: expected a source to be left to learn from, but all of them are held out ({few(held_out)}). "
+            f"held out: expected at least one source for training, but all of them are held out ({few(held_out)}). "
             "Hold out fewer, or add sources."
         )
     return learn, [source for source in sources if place(source.origin) in wanted]
@@ -97,7 +107,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Which of a source's frames make a window, counted from its first."""
+    """The frames of a source in a window, relative to its first."""
 
     lower: ndarray
     """(frame,) the recorded frame at or before each of the window's."""
@@ -177,15 +187,15 @@ class Windows:
     second there are four); at any other rate it is interpolated, with a window from every recorded frame.
     """
 
-    def __init__(self, sources: Sequence[MotionSource], frames: int, fps: float) -> None:
-        """Raises GenerationError if there is none."""
+    def __init__(self, sources: Sequence[MotionSource], frames: int, fps: float, shorten: str = SHORTEN) -> None:
+        """Raises GenerationError if there is none, as `open_sources` does."""
         self.sources, self.frames, self.fps = list(sources), frames, fps
         self._grids = [_Grid.of(source.fps, fps, frames) for source in sources]
         self._starts = [grid.starts(source.valid) for grid, source in zip(self._grids, sources, strict=True)]
         self.counts = np.array([len(starts) for starts in self._starts], np.int64)
         """(source,) windows in each; 0 where a source is too short or too full of gaps."""
         if not self.counts.sum():
-            raise GenerationError(self._none())
+            raise GenerationError(self._none(shorten))
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -233,7 +243,7 @@ class Windows:
             source = self.sources[0]
             raise GenerationError(
                 f"{source.name}: expected both hands in {self.frames} frames at {self.fps:g} fps from frame {start}, "
-                f"but they are not in all of them (it has {source.frames} at {source.fps:g} fps). Name another frame."
+                f"but they are not in all of them (it has {source.frames} at {source.fps:g} fps). Give another frame."
             )
         return self._read(np.array([index]), np.zeros(1, bool))
 
@@ -259,16 +269,17 @@ class Windows:
             mirror=mirror,
         )
 
-    def _none(self) -> str:
+    def _none(self, shorten: str) -> str:
         longest = [self._longest(source) for source in self.sources]
         best = int(np.argmax(longest))
         source = self.sources[best]
         which = f"{source.name}" + (f" (the best of {len(longest)} sources)" if len(longest) > 1 else "")
-        todo = (
-            f"Ask for a window of {longest[best]} frames or fewer, or add longer recordings."
-            if longest[best] > 1
-            else "Look at `mano/valid`: the hands were hardly seen; record or fit them again."
-        )
+        if longest[best] >= MIN_WINDOW:
+            todo = f"{shorten.format(longest[best])}, or add longer recordings."
+        elif source.valid.all():
+            todo = f"Add longer recordings: a window has {MIN_WINDOW} frames or more."
+        else:
+            todo = f"Both hands are valid in {int(source.valid.sum())} frames (`mano/valid`): record or fit them again."
         return (
             f"{which}: expected {self.frames} frames at {self.fps:g} fps with both hands in all of them, but of its "
             f"{source.frames} frames at {source.fps:g} fps the longest such run gives {longest[best]}. {todo}"

@@ -212,7 +212,7 @@ def test_views_without_support_are_left_out_with_a_reason(scene):
     result = calibrate(BOARD, poor, rig.names, rig.size_px)
     assert list(result.left_out) == ["c2", "c5"]
     assert "found in" in result.left_out["c2"]
-    assert "shares no 3 agreeing frames" in result.left_out["c5"]
+    assert "shares no 3 consistent frames" in result.left_out["c5"]
     np.testing.assert_array_equal(result.cameras.calibrated, ~np.isin(np.arange(8), [2, 5]))
     assert np.isnan(result.rms_px[[2, 5]]).all()
     assert center_errors_m(result.cameras, rig).max() < 5e-3

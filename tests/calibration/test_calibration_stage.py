@@ -6,8 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from handpipe.capture.video import find_clips
+from handpipe.calibration.settings import CalibrationSettings
+from handpipe.calibration.stage import CAMERAS_CODE, cameras_plan
+from handpipe.capture.session import read_session
+from handpipe.capture.settings import CaptureSettings
+from handpipe.capture.video import find_clips, read_frames
 from handpipe.cli import main
+from handpipe.core.board import Board
 from handpipe.core.store import Store
 
 
@@ -48,10 +53,27 @@ def test_a_view_that_never_saw_the_board_and_a_mirrored_one_are_told_apart(tiny,
         _rewrite(clips[view], change)
     assert calibrate(tiny) == 2
     err = capsys.readouterr().err
-    assert "c1: the board was found in 0 frames, needed are 5" in err
-    assert (
-        "c2: the board was found in 0 frames, needed are 5; show it to this camera for longer; the clip is mir" in err
+    assert "c1: the board was found in 0 frames, at least 5 are needed" in err
+    assert "c2: the board was found in 0 frames, at least 5 are needed; show it to this camera for longer; the c" in err
+    assert "for longer; the clip is mirrored" in err
+
+
+def test_the_solver_enters_the_fingerprint_only_where_it_is_not_the_default(tiny):
+    """A store from before this setting stays valid."""
+    session, store = read_session(tiny, CaptureSettings()), Store(str(tiny / "session.zarr"))
+    ours, theirs = (
+        cameras_plan(session, read_frames, Board(), CalibrationSettings(solver=solver), store, None, 0.0)
+        for solver in ("handpipe", "aniposelib")
     )
+    assert set(ours.group.fingerprint) == {"settings", "inputs", "code"}
+    assert "solver" not in ours.group.fingerprint["settings"]
+    assert ours.notice == ""
+    assert theirs.group.fingerprint["settings"]["solver"] == "aniposelib"
+    assert theirs.group.fingerprint["code"] == ours.group.fingerprint["code"] == CAMERAS_CODE
+    assert theirs.group.fingerprint["aniposelib"].startswith("0.8")
+    assert "solver" not in ours.group.attrs
+    assert theirs.group.attrs["solver"].startswith("aniposelib 0.8")
+    assert "one focal length" in theirs.notice
 
 
 def _rewrite(path, change) -> None:

@@ -129,13 +129,15 @@ def test_a_worker_with_another_version_says_so(session, site):
 def test_an_unknown_name_lists_what_is_installed(session, site, capsys):
     status, _, err = detect(capsys, session, "--detection.detector", "spott")
     assert status == 2
-    assert "expected the name of one installed detector (mediapipe, spot), but none registers 'spott'" in err
+    assert (
+        "expected the name of one installed detector (mediapipe, spot), but 'spott' is registered by no package" in err
+    )
     assert "Traceback" not in err
 
 
 def test_two_packages_of_one_name(site):
     distribution(site, "other-spot", "0.1", "spot = spot_detector:Spot")
-    with pytest.raises(ConfigError, match=r"but other-spot 0\.1 and spot 1\.2 registers 'spot'"):
+    with pytest.raises(ConfigError, match=r"but 'spot' is registered by other-spot 0\.1 and spot 1\.2"):
         find_detector("spot")
 
 
@@ -214,7 +216,7 @@ BAD = {
 @pytest.mark.parametrize(("arrays", "complaint"), BAD.values(), ids=BAD)
 def test_wrong_results_are_one_sentence_that_names_the_detector(arrays, complaint):
     detector = CheckedDetector("detector 'spot' (spot 1.2)", Always(Candidates(**arrays)))
-    sentence = rf"^detector 'spot' \(spot 1\.2\): expected .*{complaint}.* in an image of 320x240\. Mend it"
+    sentence = rf"^detector 'spot' \(spot 1\.2\): expected .*{complaint}.* in an image of 320x240\. Fix or replace"
     with pytest.raises(ModelError, match=sentence) as caught:
         detector.detect(np.zeros((240, 320, 3), np.uint8))
     assert str(caught.value).count("\n") == 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from handpipe.cli import _parse, main
+from handpipe.cli import main
 from handpipe.core.config import build, read_yaml
 from handpipe.core.errors import ConfigError
-from handpipe.pipeline import Config, load_config, session_folder
+from handpipe.settings import Config, load_config, session_folder
 
 
 def layer(tmp_path, text, name="session.yaml"):
@@ -34,6 +34,7 @@ def test_later_layers_win_key_by_key(tmp_path):
         ("sessions: {x: {synthesise: {}}}", r"unknown key 'sessions\.x\.synthesise'\. Known keys: path, synthesize\."),
         ("board: {marker_m: 0.09}", "marker_m .* must be smaller than square_m"),
         ("fps: [30]", "'fps': .*valid number"),
+        ("clock: {estimate: false}", r"'clock' is now 'time_sync'\. Rename the key\."),
         ("fps: .inf", "expected names, finite numbers"),
         ("2020-01-01: 3", "expected names, finite numbers"),
         ("board: &b {columns: *b}", "expected names, finite numbers"),
@@ -76,24 +77,6 @@ def test_the_default_session_is_known():
     assert (made.views, made.frames, made.fps, made.width, made.height) == (50, 60, 30.0, 640, 512)
     assert str(session_folder(config, "capture-session")) == "capture-session"
     assert str(session_folder(config, "a/b")) == "a/b"
-
-
-def test_session_yaml_stands_between_defaults_and_flags(tmp_path):
-    (tmp_path / "session.yaml").write_text("board: {columns: 4}\nfps: 6\n")
-    config, _ = load_config(None, str(tmp_path))
-    command = _parse(["run", str(tmp_path), "--fps", "12", "--workers", "3"], config)
-    assert (command.settings.board.columns, command.settings.fps, command.settings.engine.workers) == (4, 12.0, 3)
-
-
-@pytest.mark.parametrize(
-    "flags", [["--workers", "-2"], ["--board.columns", "1"], ["--fitting.robust-scale", "0"], ["--fps", "inf"]]
-)
-def test_a_flag_out_of_range_is_a_sentence(flags):
-    config, _ = load_config(None, None)
-    with pytest.raises((ConfigError, SystemExit)) as caught:
-        _parse(["run", "x", *flags], config)
-    if isinstance(caught.value, SystemExit):
-        assert caught.value.code == 2
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from paths import SUPPORT
 from toy_stage import FRAMES, Quiet, execute, plan
 
-from handpipe.core.engine import Engine, differences
+from handpipe.core.engine import Engine, cpu_count, differences
 from handpipe.core.errors import SessionError
 from handpipe.core.settings import EngineSettings
 from handpipe.core.store import Store
@@ -98,6 +98,14 @@ def test_a_running_scheduler_is_used(store, log):
         with Engine(EngineSettings(scheduler=address, chunk_frames=4), progress) as engine:
             assert engine.execute(store, lambda frames: plan(log, frames))
         assert progress.done == FRAMES
+
+
+def test_as_many_workers_as_cores_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert cpu_count() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    assert cpu_count() == 7
 
 
 def test_differences_are_paths():

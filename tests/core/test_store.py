@@ -113,6 +113,32 @@ def test_opens_in_xarray_with_named_dimensions_and_no_warning(store, recwarn):
     assert not [w for w in recwarn if "onsolidated" in str(w.message)]
 
 
+def test_the_whole_store_opens_as_a_tree_in_xarray(store):
+    """Every array of every group has named axes, also the engine's own, and none contradicts its parent's."""
+    store.create(keypoints_spec())
+    store.create(group_spec("mano", MANO, {"frame": 10}, {"hand": 1, "frame": 4}, {"code": 1}, {"fps": 30.0}))
+    store.set_attrs("_written", cameras_toml=[])
+    store.consolidate()
+    with xr.open_datatree(store.url, engine="zarr") as tree:
+        assert {"/keypoints", "/mano", "/mano/_engine", "/_written"} <= set(tree.groups)
+        assert tree["mano/hand_pose"].dims == ("frame", "hand", "pose")
+        assert tree["keypoints/_engine/done"].dims == ("frame_unit",)
+        assert tree["mano/_engine/done"].sizes == {"hand_unit": 2, "frame_unit": 3}
+
+
+def test_a_store_whose_marks_have_no_names_is_read_and_continued(store):
+    """As handpipe wrote them at first."""
+    store.create(keypoints_spec())
+    engine = zarr.open_group(store.url, use_consolidated=False)["keypoints/_engine"]
+    assert isinstance(engine, zarr.Group)
+    engine.create_array("done", shape=(3,), chunks=(1,), dtype="u1", fill_value=0, overwrite=True)
+    store.write("keypoints", (1,), blocks(4, 7.0))
+    store.finish("keypoints")
+    assert store.done("keypoints").tolist() == [False, True, False]
+    assert store.complete("keypoints")
+    assert store.fingerprint("keypoints") == {"code": 1}
+
+
 KILLED_AT = """
 import sys; sys.path.insert(0, {tests!r})
 from pathlib import Path
@@ -202,10 +228,10 @@ def test_a_full_disk_is_one_sentence_and_the_unit_stays_absent(store, monkeypatc
     store.create(keypoints_spec())
     store.write("keypoints", (0,), blocks(4, 1.0))
 
-    def full(*_, **__):
+    async def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zarr.storage._local._put", full)
+    monkeypatch.setattr("zarr.storage.LocalStore.set", full)
     with pytest.raises(DiskError, match=r"No space left on device.*what is done is kept"):
         store.write("keypoints", (1,), blocks(4, 2.0))
     monkeypatch.undo()
@@ -221,6 +247,36 @@ def test_clean_removes_only_what_a_killed_writer_left(store):
     before = {p for p in store.local.rglob("*") if p.is_file()} - {left}
     store.clean()
     assert {p for p in store.local.rglob("*") if p.is_file()} == before
+
+
+WRITES_ONE_UNIT = """
+import os, signal, sys
+import numpy as np
+from handpipe.core.store import Store
+store, changes = Store(sys.argv[1]), 0
+def count(event, args):
+    global changes
+    if event == "os.rename":
+        changes += 1
+        if changes == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+store.write("keypoints", (0,), {"points": np.ones((4, 2, 21, 3), np.float32), "sigma": np.ones((4, 2, 21), np.float32)})
+"""
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_clean_knows_the_names_of_what_zarr_has_not_renamed_yet(store, nth):
+    """Zarr documents no name for it: should it choose another one, this fails. It is killed as it names a file."""
+    store.create(keypoints_spec())
+    before = {p for p in store.local.rglob("*") if p.is_file()}
+    done = subprocess.run([sys.executable, "-c", WRITES_ONE_UNIT, store.url, str(nth)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = {p for p in store.local.rglob("*") if p.is_file()} - before
+    assert len(left) == nth, "the files before, and one without its name"
+    store.clean()
+    assert len({p for p in store.local.rglob("*") if p.is_file()} - before) == nth - 1
+    assert not store.done("keypoints").any()
 
 
 def test_a_second_writer_is_kept_out_and_a_dead_one_is_not(store):
@@ -250,6 +306,11 @@ def test_a_store_may_be_an_fsspec_url():
     store.consolidate()
     assert store.complete("keypoints")
     assert (store.read("keypoints", "points")[:4] == 3).all()
+    store.create(keypoints_spec(frames=5))
+    assert not store.done("keypoints").any()
+    assert np.isnan(store.read("keypoints", "points")).all()
+    store.remove("keypoints")
+    assert store.groups() == set()
 
 
 def test_every_array_of_the_schema_says_its_unit_and_meaning(store):

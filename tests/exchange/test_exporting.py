@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -280,7 +281,7 @@ def test_a_killed_export_leaves_nothing_under_the_final_name_and_the_next_one_sw
     assert done.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".out [1].")
-    at_work = tmp_path / f".out [1].{os.getppid()}.partial"
+    at_work = tmp_path / re.sub(r"-\d+-", f"-{os.getppid()}-", left.name)
     at_work.mkdir()
     export(FORMATS["keypoints3d"], *_to(session, out))
     assert sorted(path.name for path in tmp_path.iterdir()) == [at_work.name, out.name]

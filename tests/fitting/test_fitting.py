@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.interpolate import CubicSpline
 
+from handpipe.core.geometry import axis_angle_from_rotation, rotation_from_axis_angle
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, NUM_JOINTS, TIPS
 from handpipe.fitting.gauss_newton import BANDWIDTH, solve_banded
 from handpipe.fitting.kinematics import (
     Landmarks,
     anatomical_frames,
-    axis_angle_from_rotation,
     pose_jacobian,
     pose_landmarks,
     right_jacobian,
@@ -23,7 +23,7 @@ from handpipe.fitting.kinematics import (
 )
 from handpipe.fitting.residuals import HandState, Smoothness, geman_mcclure, pose_prior
 from handpipe.fitting.solver import FittingSettings, fit_hand
-from handpipe.hand.model import HandModel, rotation_from_axis_angle
+from handpipe.hand.model import HandModel
 from handpipe.hand.procedural import joint_frames, random_pose
 
 NOT_SMOOTH = FittingSettings(

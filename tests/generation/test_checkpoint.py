@@ -129,9 +129,10 @@ def test_killed_before_any_change_of_the_file_system_it_is_the_old_one_or_the_ne
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     *runs, left = [line.split() for line in out.stdout.splitlines()]
-    # The folder, five files opened and renamed, config.json last, and four old ones removed; then one lives.
-    assert [killed for _, killed, _ in runs] == ["True"] * 15 + ["False"]
-    assert [value for *_, value in runs] == ["1.0"] * 11 + ["2.0"] * 5
+    # The folder; five files, each with both folders made, opened and renamed, config.json last; four old ones removed;
+    # then one lives.
+    assert [killed for _, killed, _ in runs] == ["True"] * 25 + ["False"]
+    assert [value for *_, value in runs] == ["1.0"] * 21 + ["2.0"] * 5
     assert left == ["5"]  # nothing that a killed writer left stays
 
 
@@ -308,7 +309,7 @@ def test_a_truncated_or_changed_file(saved):
     with pytest.raises(GenerationError, match="truncated or damaged"):
         load(saved)
     path.unlink()
-    with pytest.raises(GenerationError, match=f"expected the file {path.name} that config.json names, but it is not"):
+    with pytest.raises(GenerationError, match=f"expected the file {path.name} named in config.json, but there is no"):
         load(saved)
     os.mkfifo(path)
     with pytest.raises(GenerationError, match="found 0 bytes"):
@@ -319,7 +320,7 @@ def test_training_files_may_be_removed_to_pass_a_checkpoint_on(saved):
     for path in (*saved.glob("training-*"), *saved.glob("values-*")):
         path.unlink()
     assert load(saved).weights
-    with pytest.raises(GenerationError, match=r"expected the file training-.* it is not there"):
+    with pytest.raises(GenerationError, match=r"expected the file training-.* there is no such file"):
         load_training(saved)
 
 
@@ -360,7 +361,7 @@ def test_weights_that_are_not_finite(saved, bad):
 @pytest.mark.parametrize("text", ["{}", '{"step": -1, "values": {}}', '{"step": 1, "values": []}', '{"step": true}'])
 def test_a_training_state_that_is_none(saved, text):
     replaced(saved, "values", text.encode())
-    with pytest.raises(GenerationError, match="expected the step in the training state"):
+    with pytest.raises(GenerationError, match="expected a step number in the training state"):
         load_training(saved)
 
 

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handpipe.core.errors import ModelError
+from handpipe.core.geometry import rotation_from_axis_angle
 from handpipe.core.hands import MANO_JOINT, MANO_TIP_VERTEX, TIPS
-from handpipe.hand.model import HandModel, forward_kinematics, local_rotations, rotation_from_axis_angle
+from handpipe.hand.loading import load_hand
+from handpipe.hand.model import HandModel, forward_kinematics, local_rotations
 from handpipe.hand.procedural import procedural_hand
 
 SIDES = ("left", "right")
@@ -148,7 +150,7 @@ def test_identity_is_of_the_content():
 def test_file_round_trip(tmp_path):
     arrays: dict[str, Any] = procedural_hand("right")
     np.savez(tmp_path / "hand.npz", **arrays)
-    loaded = HandModel.load(tmp_path / "hand.npz", "right")
+    loaded = load_hand(tmp_path / "hand.npz", "right")
     assert loaded.model_id == HandModel.from_arrays("right", arrays).model_id
 
 
@@ -156,9 +158,9 @@ def test_the_other_hand_is_noticed(tmp_path):
     arrays: dict[str, Any] = procedural_hand("right")
     np.savez(tmp_path / "MANO_LEFT.npz", **arrays)
     with pytest.raises(
-        ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on a right hand's side"
+        ModelError, match=r"MANO_LEFT\.npz: expected a left hand, but its thumb is on the side of a right hand"
     ):
-        HandModel.load(tmp_path / "MANO_LEFT.npz", "left")
+        load_hand(tmp_path / "MANO_LEFT.npz", "left")
 
 
 def test_official_root_parent_is_accepted():
@@ -180,7 +182,7 @@ def broken(name, value):
         ("v_template", lambda a: a[:-1], "expected numbers of shape (778, 3)"),
         ("shapedirs", lambda a: a[..., :9], "shape (778, 3, 10)"),
         ("posedirs", lambda a: np.where(a == a.max(), np.nan, a), "expected finite numbers"),
-        ("weights", lambda a: 2 * a, "rows that sum to one"),
+        ("weights", lambda a: 2 * a, "rows with sum one"),
         ("f", lambda a: a + 700, "indices of 778 vertices"),
         ("f", lambda a: a.astype(float), "expected integers"),
         ("kintree_table", lambda a: a[:, ::-1], "MANO's tree"),
@@ -223,5 +225,5 @@ def test_unusable_files_say_so(tmp_path, damage):
             data[middle : middle + 64] = bytes(b ^ 0xFF for b in data[middle : middle + 64])
             path.write_bytes(data)
     with pytest.raises(ModelError, match=r"hand\.npz") as error:
-        HandModel.load(path, "right")
+        load_hand(path, "right")
     assert "handpipe import mano" in str(error.value)

@@ -244,8 +244,8 @@ def test_command_renders_a_store_of_motion(motion, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--frames", "31"], "expected 31 frames on end"),
-        (["--frames", "5", "--every", "20"], "expected 81 frames on end"),
+        (["--frames", "31"], "expected 31 consecutive frames"),
+        (["--frames", "5", "--every", "20"], "expected 81 consecutive frames"),
         (["--views", "0"], "greater than or equal to 1"),
         (["--occluded", "1.5"], "less than or equal to 1"),
         (["--hand-model", "/nowhere"], "no such file"),
@@ -265,7 +265,7 @@ def test_wrong_places_end_in_a_sentence(motion, tmp_path, capsys):
     assert main(["augment", str(tmp_path / "empty"), str(tmp_path / "out")]) == 2
     assert "no config.json" in capsys.readouterr().err
     (tmp_path / "photos" / "images").mkdir(parents=True)
-    with pytest.raises(SessionError, match="found other pictures"):
+    with pytest.raises(SessionError, match="found other images"):
         rendered(motion, tmp_path / "photos")
     assert not (tmp_path / "photos" / "labels.zarr").exists()
 
@@ -273,7 +273,7 @@ def test_wrong_places_end_in_a_sentence(motion, tmp_path, capsys):
 def test_motion_of_another_hand_model_is_refused(tmp_path):
     store = motion_store(tmp_path / "motion.zarr", samples=1)
     store.set_attrs("mano", hand_model=["mano-1", "mano-2"])
-    with pytest.raises(SessionError, match=r"expected motion of the hand model in use .* but it is of"):
+    with pytest.raises(SessionError, match=r"expected motion of the hand model in use .* but it is for"):
         rendered(store, tmp_path / "out")
 
 

@@ -116,3 +116,15 @@ def groups_of(motion: np.ndarray, votes: np.ndarray | float = 0.0, seed: int = 0
     points = np.take_along_axis(motion, order[..., None, None], 1)
     votes = np.take_along_axis(np.broadcast_to(votes, (frames, 2)), order, 1)
     return HandGroups(np.zeros((frames, 2, 4), int), points, votes)
+
+
+def waving(frames: int) -> dict[str, np.ndarray]:
+    """MANO parameters that change smoothly: two hands 12 cm apart."""
+    t, joint = np.linspace(0, 1, frames)[:, None, None], np.arange(45)
+    side = np.array([-1.0, 1.0])[:, None]
+    return {
+        "betas": 0.1 * np.cos(np.arange(20.0)).reshape(2, 10),
+        "global_orient": np.broadcast_to([0.3, 0.2, 0.1] * side * np.cos(t), (frames, 2, 3)),
+        "hand_pose": 0.1 * np.sin(2 * t + joint) * np.ones((2, 1)),
+        "transl": np.concatenate([0.06 * side + 0.02 * t, 0.03 * t + 0 * side, 0.3 + 0.02 * t * side], axis=-1),
+    }

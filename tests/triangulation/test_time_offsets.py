@@ -19,7 +19,7 @@ from handpipe.core.store import Store
 from handpipe.triangulation.frame_shifts import find_shifts
 from handpipe.triangulation.grouping import HandGroups
 from handpipe.triangulation.second_look import LookAgain
-from handpipe.triangulation.settings import ClockSettings, SecondLookSettings, TriangulationSettings
+from handpipe.triangulation.settings import SecondLookSettings, TimeSyncSettings, TriangulationSettings
 from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
 from handpipe.triangulation.time_offsets import PARTS, _errors, offset_equations, solve_offsets
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan, instants, sample
@@ -49,7 +49,7 @@ def staged(path, cameras, found, *, chunk_frames=64, keypoints=False, **options)
     store = Store(str(path / f"{chunk_frames}.zarr"))
     store.open()
     fill(store, cameras, *found)
-    settings = ClockSettings(**{"instants": 24, **options})
+    settings = TimeSyncSettings(**{"instants": 24, **options})
     with Engine(EngineSettings(workers=0, chunk_frames=chunk_frames), Quiet()) as engine:
         engine.execute(store, partial(clock_plan, store, store, settings))
         if detections_group(store) == "aligned":

@@ -7,9 +7,9 @@ from typing import Any
 
 from ....capture.settings import CaptureSettings
 from ....core.cameras_file import format_cameras, read_cameras, write_cameras
-from ....core.errors import SessionError
+from ....core.errors import SessionError, disk_errors
 from ....core.files import read_bytes
-from ....core.store import Store, disk_errors
+from ....core.store import Store
 from ...keypoints2d.files import MAX_JSON_BYTES, decode
 from ...keypoints2d.reading import Reading
 from ...keypoints2d.session import import_keypoints2d

@@ -17,9 +17,8 @@ from ....capture.video import clip_writer
 from ....core.cameras import Cameras
 from ....core.cameras_file import write_cameras
 from ....core.engine import Progress
-from ....core.errors import SessionError
+from ....core.errors import SessionError, disk_errors
 from ....core.files import read_bytes
-from ....core.store import disk_errors
 
 MAX_IMAGE_BYTES = 64 << 20
 

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ....core.errors import SessionError
+from ....core.errors import SessionError, disk_errors
 from ....core.files import read_bytes
-from ....core.store import disk_errors
 
 MAX_BYTES = 4 * 2**30
 """Of a file that is read; the largest of InterHand2.6M are smaller."""

@@ -54,21 +54,24 @@ class Labelled:
         return np.flatnonzero((self.source_frame[view] >= 0) & self.there.any(axis=-1))
 
     def projected(self, view: int, lens: bool) -> Iterator[tuple[int, ndarray]]:
-        """Instants of a view with their joints (hand, 21, 2) in pixels, NaN where not known or behind the camera.
+        """Instants of a view with their joints (hand, 21, 2) in pixels, NaN where not known or not before the lens.
 
         Args:
             view: index among the calibrated ones.
             lens: with the distortion of the lens, as in the clip, or without, as in a rectified image.
         """
         assert self.cameras is not None
-        camera = self.cameras.subset([view])
+        camera = real = self.cameras.subset([view])
         if not lens:
             camera = Cameras(camera.names, camera.K, np.zeros((1, 5)), camera.T_cam_world, camera.size_px)
         instants = self.labelled(view)
         for start in range(0, len(instants), CHUNK_FRAMES):
             part = instants[start : start + CHUNK_FRAMES]
             with np.errstate(invalid="ignore"):
-                points_px = camera.project(self.joints_m[part].astype(np.float64))[0]
+                joints_m = self.joints_m[part].astype(np.float64)
+                points_px = camera.project(joints_m)[0]
+                if not lens:  # what the lens does not show, a rectified image does not show either
+                    points_px = np.where(np.isfinite(real.project(joints_m)[0]), points_px, np.nan)
             yield from zip(part.tolist(), points_px, strict=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ....core.atomic import appearing
 from ....core.engine import Progress
 from ....core.errors import SessionError
-from ....core.store import Store, disk_errors
+from ....core.store import Store
 from ....hand.keypoints import Keypoints
 from ...imported_session import ImportedSession, write_imported
 from ..common.clips import ImageRig, film
@@ -95,18 +95,10 @@ def film_session(
     assert session.cameras is not None
     instants = sorted({instant for view in images.values() for instant in view})
     first, frames = instants[0], instants[-1] - instants[0] + 1
-    partial = root.with_name(f".{root.name}.partial")
-    with disk_errors(str(root)):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            shown = {name: {i - first: path for i, path in view.items()} for name, view in images.items()}
-            write_imported(partial, _cut(session, slice(first, first + frames)), fingerprint, names)
-            (partial / "session.zarr").rename(partial / TRUTH)
-            without = film(partial, ImageRig(session.cameras, shown, session.fps), progress)
-            partial.rename(root)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with appearing(root) as place:
+        shown = {name: {i - first: path for i, path in view.items()} for name, view in images.items()}
+        write_imported(place, _cut(session, slice(first, first + frames)), fingerprint, names, TRUTH)
+        without = film(place, ImageRig(session.cameras, shown, session.fps), progress)
     return True, [f"warning: {root}: left out, since they have no image: {', '.join(without)}"] if without else []
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy import ndarray
 
 from ....core.engine import Progress
+from ....core.errors import disk_errors
 from ....core.hands import HANDS
-from ....core.store import disk_errors
 from ...recording import Recording, safe_name
 from ..common.json_files import write_lists, write_table
 from ..common.labels import Labelled, count_labelled, folder_names, labelled, with_progress, write_images

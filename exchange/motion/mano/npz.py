@@ -14,9 +14,8 @@ import numpy as np
 from numpy import ndarray
 
 from ....core.errors import SessionError
-from ....core.files import LARGE
+from ....core.files import LARGE, read_npz
 from ....core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from ....core.npz import read_npz
 from ....hand.anatomy import finger_flexion
 from ....hand.model import HandModel
 from ....hand.presence import hand_is_there, has_numbers

@@ -1,4 +1,4 @@
-"""The denoisers: ours and two that others published, all given the same and of the same size."""
+"""The denoisers: HandDiffuse and two published baselines, with the same inputs and the same size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every denoiser is given, and what makes it one."""
+"""The inputs of every denoiser, and the denoiser protocol."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIMESTEPS = 1000
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What is known about each motion beside its noisy self."""
+    """The conditioning of each motion, in addition to the noisy motion."""
 
     mask: Tensor
     """(batch, frame, hand, channel) bool: observed entries. All channels of a group are observed, or none."""

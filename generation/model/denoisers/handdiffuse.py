@@ -1,9 +1,9 @@
-"""HandDiffuse's denoiser: one transformer for either hand that sees both, on top of the Gaussian-process prior.
+"""HandDiffuse's denoiser: a transformer for each hand that attends to both hands, on top of the Gaussian-process prior.
 
-The left hand comes mirrored, so both hands are right hands to the network and it needs no word for which is which:
-swapping the hands of the input swaps those of the output. The prior answers what smooth motion through the observed
-entries would be; the network only adds what the prior cannot know, scaled by how unsure the prior is. Where nothing
-is uncertain nothing can be added, so constraints hold without a seam, and the untrained network is the prior itself.
+The left hand is mirrored, so both hands are right hands for the network, without a flag for the side: swapping the
+hands of the input swaps those of the output. The prior gives smooth motion through the observed entries; the network
+adds a correction, scaled by the standard deviation of the prior. Where that is zero nothing is added, so constraints
+hold without a seam. The untrained network equals the prior.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class HandDiffuse(Denoiser):
         assert posterior is not None, "the denoiser needs the prior's posterior"
         assert conditioning.conditional is not None, "the denoiser needs the prior"
         mean, std = posterior
-        # Channel by channel the mean says all that x_t can say of x0; x_t itself would only bring in its noise.
+        # Per channel, the mean contains all information of x_t about x0; x_t itself would only add noise.
         tokens = torch.cat((mean, conditioning.conditional.base, conditioning.group_mask), -1)
         correction = self.network(tokens, t, conditioning.betas)
         return torch.addcmul(mean, trust(t, std) * std, correction.float())
@@ -61,9 +61,9 @@ class HandDiffuse(Denoiser):
 
 
 def trust(t: Tensor, like: Tensor) -> Tensor:
-    """(batch, 1, 1, 1) how much of the correction counts at timesteps t: nearly all, but where x_t is nearly all noise.
+    """(batch, 1, 1, 1) weight of the correction at timesteps t: near one, except where x_t is mostly noise.
 
-    There the prior is close to the best that can be said, and what a network adds after little training makes it worse.
+    There, the prior is close to optimal, and the correction of a network after short training makes it worse.
     """
     signal = torch.cos(0.5 * torch.pi * t.to(like.dtype) / TIMESTEPS)  # alpha of the cosine schedule
     return (signal / (signal.square() + HALF_TRUST**2).sqrt())[:, None, None, None]

@@ -21,7 +21,7 @@ from handpipe.core.errors import CalibrationError
 from handpipe.core.schema import BOARD, CAMERAS, DETECTIONS, KEYPOINTS, Columns, camera_blocks, group_spec
 from handpipe.core.schema import read_cameras as stored_cameras
 from handpipe.core.store import Store
-from handpipe.exchange.cameras.formats import FORMATS, write_camera_file
+from handpipe.exchange.cameras.formats import WRITTEN, write_camera_file
 
 SIZE = (320, 240)
 RUN = ["--workers", "0", "--json"]
@@ -54,10 +54,12 @@ def session(tmp_path):
     return root
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_from_a_file_and_out_again(session, tmp_path, capsys, format):
-    names = rig_of().names if format != "caliscope" else None
-    rig = rig_of() if names else replace(rig_of(), names=tuple(f"cam_{i}" for i in range(4)))
+    numbered = {"caliscope": 0, "dlt": 1}  # formats without names
+    rig = rig_of()
+    if format in numbered:
+        rig = replace(rig, names=tuple(f"cam_{i + numbered[format]}" for i in range(4)))
     for i, name in enumerate(rig.names):
         (session / "videos" / f"c{i}.mp4").rename(session / "videos" / f"{name}.mp4")
     source = tmp_path / "given"
@@ -66,7 +68,7 @@ def test_from_a_file_and_out_again(session, tmp_path, capsys, format):
     assert status == 0
     assert figures is not None
     assert figures["calibration_source"] == "cameras.toml"
-    assert f"4 cameras, {format}'s format" in err
+    assert f"4 cameras, format {format}, " in err
     stored = stored_cameras(Store(str(session / "session.zarr")))
     np.testing.assert_allclose(stored.T_cam_world, rig.T_cam_world, atol=1e-12)
     np.testing.assert_array_equal(stored.size_px, rig.size_px)
@@ -75,15 +77,15 @@ def test_from_a_file_and_out_again(session, tmp_path, capsys, format):
     assert figures is not None
     assert figures["views"] == 4
     assert all(f"{format}: {line}" in err for line in figures["lost"])
-    given = [p.read_text() for p in sorted(source.iterdir() if source.is_dir() else [source])]
-    written = [p.read_text() for p in sorted((tmp_path / "out").iterdir() if source.is_dir() else [tmp_path / "out"])]
+    given = [p.read_bytes() for p in sorted(source.iterdir() if source.is_dir() else [source])]
+    written = [p.read_bytes() for p in sorted((tmp_path / "out").iterdir() if source.is_dir() else [tmp_path / "out"])]
     if format == "colmap":  # quaternions and axis-angle: the last digits differ
         assert len(given) == len(written) == 3
-    else:
+    elif format != "npz":
         assert len(written[0].splitlines()) == len(given[0].splitlines())
     status, _, err = run(capsys, "export", "cameras", session, tmp_path / "out", "--format", format)
     assert status == 2
-    assert "expected nothing there" in err
+    assert "expected no such file or folder" in err
     assert run(capsys, "export", "cameras", session, tmp_path / "out", "--format", format, "--force")[0] == 0
 
 
@@ -94,7 +96,7 @@ def test_what_was_there_is_kept_and_a_bad_file_changes_nothing(session, tmp_path
     T = rig.T_cam_world.copy()
     T[:, :3, 3] *= 1000
     cases = {
-        "expected a camera file, but found nothing": None,
+        "expected a camera file, but there is no such file": None,
         "a rig in metres": replace(rig, T_cam_world=T),
         "1 of 4 have none (c2)": rig.subset([0, 1, 3]),
         "expected cameras named like the views (c0, c1, c2, c3), but found a, b, c, d": replace(
@@ -115,7 +117,7 @@ def test_what_was_there_is_kept_and_a_bad_file_changes_nothing(session, tmp_path
         assert len(list(session.glob("*.toml"))) == 1
     status, _, err = run(capsys, "calibrate", session, "--unit-m", "0.001", *RUN)
     assert status == 2
-    assert "--unit-m: expected it with --from FILE" in err
+    assert "--unit-m: expected it together with --from FILE" in err
     write_camera_file(tmp_path / "mm.yml", replace(rig, T_cam_world=T), "opencv")
     status, _, _ = run(capsys, "calibrate", session, "--from", tmp_path / "mm.yml", "--unit-m", "0.001", *RUN)
     assert status == 0
@@ -148,7 +150,7 @@ def test_without_clips_every_camera_is_taken(tmp_path, capsys):
     write_camera_file(tmp_path / "camera.json", rig_of(), "interhand")
     status, _, err = run(capsys, "calibrate", root, "--from", tmp_path / "camera.json", *RUN)
     assert status == 2
-    assert "expected the size of every image" in err
+    assert "expected image sizes" in err
 
 
 def test_export_of_what_is_not_calibrated(session, tmp_path, capsys):

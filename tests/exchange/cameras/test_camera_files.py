@@ -125,7 +125,7 @@ translation = [0.0, 0.0, 0.0]
         ("size =", "fisheye = true\nsize =", "[cam_0] distortions: expected 4 finite numbers"),
         ("size =", "fisheye = 1\nsize =", "[cam_0] fisheye: expected true or false, but found 1"),
         ('name = "left"', 'name = ""', "expected the name of a view"),
-        ("[cam_0]", "cam_0 = 3\n[metadata]", "expected a section per camera, but found int"),
+        ("[cam_0]", "cam_0 = 3\n[metadata]", "expected a table per camera, but found int"),
         ("[cam_0]", "[metadata]", "expected at least one camera, but found none"),
         ("[cam_0]", "[cam_0", "expected a TOML file"),
     ],
@@ -142,7 +142,7 @@ def test_malformed_files_say_where_and_what(tmp_path: Path, old: str, new: str, 
 
 def test_missing_file_and_double_names(tmp_path: Path):
     path = tmp_path / "cameras.toml"
-    with pytest.raises(CalibrationError, match=r"found nothing\. Calibrate first"):
+    with pytest.raises(CalibrationError, match=r"expected a camera file, but there is no such file"):
         read_cameras(path)
     path.write_text(GOOD + GOOD.replace("cam_0", "cam_1"))
     with pytest.raises(CalibrationError, match="expected every name once, but found left"):

@@ -6,7 +6,6 @@ import errno
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +17,9 @@ from scipy.spatial.transform import Rotation
 
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError, DiskError
-from handpipe.exchange.cameras.formats import distortion_px, losses, read_camera_file, write_camera_file
+from handpipe.exchange.cameras import formats
+from handpipe.exchange.cameras.format import distortion_px
+from handpipe.exchange.cameras.formats import losses, read_camera_file, write_camera_file
 
 INTERHAND = DATA / "interhand26m_mmpose"
 
@@ -329,7 +330,7 @@ def test_entities_never_unfold(tmp_path):
     path.write_text(
         f"<?xml version='1.0'?><!DOCTYPE x [{bomb}]><opencv_storage><cameras>&e8;</cameras></opencv_storage>"
     )
-    with pytest.raises(CalibrationError, match="a document type declaration, which OpenCV does not write"):
+    with pytest.raises(CalibrationError, match="a document type declaration, which camera files do not have"):
         read_camera_file(str(path))
     path.write_text("<?xml version='1.0'?><opencv_storage><cameras>")
     with pytest.raises(CalibrationError, match="expected OpenCV's YAML or XML, but found no element found"):
@@ -370,9 +371,10 @@ def test_wrong_colmap_says_where_and_what(tmp_path, file, old, new, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hello", "expected aniposelib's TOML, caliscope's"),
-        ("a = 1\n", "but found none of these"),
-        ("{}", "expected campos, camrot, focal, princpt by capture"),
+        ("hello", "expected cameras in one of the formats aniposelib, caliscope, "),
+        ("a = 1\n", "but found none of them"),
+        ("{}", "expected at least one camera, but found none"),
+        ('{"1": {"campos": 1}}', "expected campos, camrot, focal, princpt by capture"),
         ('{"1": ', "expected JSON"),
         (
             '{"campos": {"a": [0, 0]}, "camrot": {"a": 1}, "focal": {"a": [1, 1]}, "princpt": {"a": [1, 1]}}',
@@ -382,7 +384,7 @@ def test_wrong_colmap_says_where_and_what(tmp_path, file, old, new, message):
             '{"campos": {"a": [0, 0, 0]}, "camrot": {}, "focal": {}, "princpt": {}}',
             "expected its camrot, but found none",
         ),
-        ("\x00\xff", "none of these"),
+        ("\x00\xff", "which is text, but found other bytes"),
         ("[cam_0]\nname = 'a'\nsize = [1\n", "expected a TOML file"),
     ],
 )
@@ -394,27 +396,27 @@ def test_what_is_no_camera_file(tmp_path, text, message):
 
 
 def test_places_without_cameras(tmp_path):
-    with pytest.raises(CalibrationError, match="expected a camera file, but found nothing"):
+    with pytest.raises(CalibrationError, match="expected a camera file, but there is no such file"):
         read_camera_file(str(tmp_path / "absent.toml"))
-    with pytest.raises(CalibrationError, match="none of these"):
+    with pytest.raises(CalibrationError, match="none of them"):
         read_camera_file(str(tmp_path))
     (tmp_path / "images.bin").write_bytes(b"")
     with pytest.raises(CalibrationError, match=r"found the binary one\. Convert it: `colmap model_converter"):
         read_camera_file(str(tmp_path))
     (tmp_path / "cameras.txt").write_text("")
-    with pytest.raises(CalibrationError, match=r"expected images\.txt beside cameras\.txt"):
+    (tmp_path / "images.bin").unlink()
+    with pytest.raises(CalibrationError, match=r"expected images\.txt of COLMAP's text model, but found none"):
         read_camera_file(str(tmp_path / "cameras.txt"))
 
 
 def test_a_folder_of_cameras_is_whole_or_not_there(tmp_path, monkeypatch):
-    def full(self, *args, **kwargs):
-        if self.name == "points3D.txt":
-            raise OSError(errno.ENOSPC, "No space left on device", str(self))
-        return write(self, *args, **kwargs)
+    def full(path, content):
+        if path.name == "points3D.txt":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        path.write_text(content)
 
-    write = Path.write_text
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "write_text", full)
+        disk.setattr(formats, "write_whole", full)
         with pytest.raises(DiskError, match="expected room to write"):
             write_camera_file(tmp_path / "model", ring(), "colmap")
     assert not list(tmp_path.iterdir())

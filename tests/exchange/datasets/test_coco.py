@@ -15,6 +15,7 @@ from exported import fit_by_truth, fitted_session
 from pycocotools.coco import COCO
 
 from handpipe.cli import main
+from handpipe.core.cameras import Cameras, distort
 from handpipe.core.store import Store
 from handpipe.exchange.datasets.coco.writer import annotation_of, box_in
 
@@ -56,6 +57,20 @@ def test_hands_one_can_check_by_hand():
 def test_nothing_in_the_image_is_no_annotation():
     assert annotation_of(np.full((2, 21, 2), 500.0), np.zeros((2, 21), bool), SIZE) is None
     assert annotation_of(np.full((2, 21, 2), np.nan), np.zeros((2, 21), bool), SIZE) is None
+
+
+def test_what_a_lens_folds_back_is_not_in_the_image():
+    """A hand at 60 degrees, which the polynomial of a strong lens puts near the middle of the picture."""
+    K = np.array([[[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]])
+    camera = Cameras(("a",), K, np.array([[-0.4, 0, 0, 0, 0]]), np.eye(4)[None], SIZE[None])
+    aside = np.stack([np.full(21, np.tan(np.deg2rad(60))), np.linspace(-0.01, 0.01, 21), np.ones(21)], axis=1)
+    assert (np.abs(100 * distort(aside[:, :2], camera.distortion)) < 40).all()
+    assert annotation_of(camera.project(np.stack([aside, aside]))[0], np.zeros((2, 21), bool), SIZE) is None
+    before = aside * [0.1, 1, 1]
+    found = annotation_of(camera.project(np.stack([before, aside]))[0], np.zeros((2, 21), bool), SIZE)
+    assert found is not None
+    assert found["lefthand_valid"]
+    assert not found["righthand_valid"]
 
 
 def test_a_box_stays_in_the_image():

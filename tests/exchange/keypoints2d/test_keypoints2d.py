@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handpipe.cli import main
-from handpipe.core import npz
+from handpipe.core import files
 from handpipe.core.cameras_file import write_cameras
 from handpipe.core.errors import ConfigError, SessionError
 from handpipe.core.hands import HANDS
@@ -458,7 +458,7 @@ def test_paths_that_are_nothing(filmed, tmp_path, capsys, monkeypatch):
     huge.touch()
     os.truncate(huge, 3 * 2**30)
     assert "of at most 1024 MiB, but it has 3072" in wrong(capsys, filmed, huge)
-    monkeypatch.setattr(npz, "MAX_BYTES", 5000)
+    monkeypatch.setattr(files, "MAX_NPZ_BYTES", 5000)
     np.savez_compressed(tmp_path / "c1.npz", points=np.zeros((12, 2, 21, 2)))
     assert "but it unpacks to" in wrong(capsys, filmed, tmp_path / "c1.npz")
 

@@ -22,6 +22,7 @@ from handpipe.cli import main
 from handpipe.core.errors import ModelError
 from handpipe.exchange.motion.mano.models import mend_left, read_mano_hands
 from handpipe.exchange.motion.mano.pickle import KEEP, read_mano_pickle
+from handpipe.hand.loading import load_hand
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural import procedural_hand
 
@@ -133,7 +134,7 @@ def test_the_command_makes_hands_that_load(files, tmp_path, capsys):
     assert "left hand: x of its shape directions mirrored (compared with the right hand)" in err
     assert "--hand-model" in err
     for side in ("left", "right"):
-        model = HandModel.load(tmp_path / f"MANO_{side.upper()}.npz", side)
+        model = load_hand(tmp_path / f"MANO_{side.upper()}.npz", side)
         truth = HandModel.from_arrays(side, procedural_hand(side))
         assert model.model_id == truth.model_id
         assert model.model_id.startswith("mano-")
@@ -143,7 +144,7 @@ def test_the_command_makes_hands_that_load(files, tmp_path, capsys):
 def test_a_session_is_fitted_with_them_and_says_so(files, tmp_path, capsys):
     models = tmp_path / "models"
     assert main(["import", "mano", str(files["right"]), str(files["left"]), "--out", str(models)]) == 0
-    hand = HandModel.load(models / "MANO_RIGHT.npz", "right")
+    hand = load_hand(models / "MANO_RIGHT.npz", "right")
     joints = hand.joints(np.zeros(10), np.zeros(3), np.full(45, 0.1), np.zeros(3))
     np.savez(tmp_path / "still.npz", right=np.stack([joints] * 4), fps=30)
     assert main(["import", "keypoints", str(tmp_path / "still.npz"), str(tmp_path / "session")]) == 0

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from stored_motions import clip, fitted, generated, without
 
 from handpipe.cli import main
-from handpipe.core import npz
+from handpipe.core import files
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS
 from handpipe.core.store import Store
@@ -200,7 +200,7 @@ def test_an_archive_that_expands_without_bound_is_not_unpacked(tmp_path, capsys,
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("left_hand_pose.npy", bytes(30 << 20))
     assert (tmp_path / "bomb.npz").stat().st_size < 100_000
-    monkeypatch.setattr(npz, "MAX_BYTES", 20 << 20)
+    monkeypatch.setattr(files, "MAX_NPZ_BYTES", 20 << 20)
     for what in ("mano-motion", "keypoints"):
         assert "unpacks to" in refused(capsys, tmp_path, what, tmp_path / "bomb.npz")
 

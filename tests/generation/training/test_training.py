@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from stored_motions import clip as clip_of
-from stored_motions import fitted
+from stored_motions import fitted, write_mano
 
 from handpipe.cli import main
 from handpipe.core.errors import ConfigError, GenerationError
@@ -29,6 +29,8 @@ from handpipe.generation.model.controls import Controls
 from handpipe.generation.sampling.run import Request, generate, load_model
 from handpipe.generation.sampling.windows import SamplingOptions, sample_motion
 from handpipe.generation.settings import SamplingSettings, TrainingSettings
+from handpipe.generation.training import identity
+from handpipe.generation.training.motion_sources import motion_digests
 from handpipe.generation.training.run import train
 from handpipe.generation.training.windows import Windows, open_sources
 from handpipe.hand.loading import hand_models
@@ -118,9 +120,9 @@ def test_another_seed_is_another_training(whole, tmp_path):
 
 def test_a_folder_with_another_training_is_not_overwritten(whole):
     before = everything(whole)
-    with pytest.raises(GenerationError, match=r"other settings \(steps 7, now steps 9\).*--force"):
+    with pytest.raises(GenerationError, match=r"different settings \(steps 7, now steps 9\).*--force"):
         train(["procedural:2"], brief(steps=9), None, whole, Silent())
-    with pytest.raises(GenerationError, match="other sources"):
+    with pytest.raises(GenerationError, match="different sources"):
         train(["procedural:3"], brief(steps=7), None, whole, Silent())
     after = everything(whole)
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -130,6 +132,111 @@ def test_a_finished_training_is_up_to_date(whole):
     progress = Silent()
     assert train(["procedural:2"], brief(steps=7), None, whole, progress)["computed"] is False
     assert "up to date" in progress.said[0]
+
+
+# ---- the same training, or another ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def _of_a_session(tmp_path_factory) -> Path:
+    """`session`, and `half` and `done`: checkpoints of a training on it that was stopped, and that was not."""
+    root = tmp_path_factory.mktemp("identity")
+    fitted(root / "session", clip_of(frames=40))
+    with pytest.raises(KeyboardInterrupt):
+        train([str(root / "session")], brief(steps=4), None, root / "half", Silent(3))
+    shutil.copytree(root / "half", root / "done")
+    train([str(root / "session")], brief(steps=4), None, root / "done", Silent())
+    return root
+
+
+@pytest.fixture
+def of_a_session(_of_a_session, tmp_path, monkeypatch) -> Path:
+    """A copy of it, under the name that the checkpoints know."""
+    root = Path(shutil.copytree(_of_a_session, tmp_path / "copy"))
+    for name in ("half", "done"):
+        config = json.loads((root / name / "config.json").read_text())
+        digest = config["motion"][str(_of_a_session / "session")]
+        own = {"sources": ["session"], "motion": {"session": digest}}
+        (root / name / "config.json").write_text(json.dumps({**config, **own}))
+    monkeypatch.chdir(root)
+    return root
+
+
+def written_early(folder: Path) -> None:
+    """As checkpoints were before they recorded the content of sources and the version of the code."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["motion"], config["code"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("name", ["half", "done"])
+def test_altered_motion_of_the_same_name_and_length_is_another_training(of_a_session, name):
+    before = everything(of_a_session / name)
+    shutil.rmtree("session")
+    fitted(Path("session"), clip_of(frames=40, seed=8))
+    with pytest.raises(GenerationError, match=r"other motion \(session \w{16}, now session \w{16}\).*--force"):
+        train(["session"], brief(steps=4), None, of_a_session / name, Silent())
+    after = everything(of_a_session / name)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_the_same_motion_in_another_place_or_other_chunks_is_the_same_training(of_a_session):
+    arrays = {name: Store("session/session.zarr").read("mano", name) for name in ("betas", "valid")}
+    motion = {**clip_of(frames=40), **arrays}
+    shutil.rmtree("session")
+    write_mano(Path("session"), motion, valid=motion["valid"], chunk=7)
+    train(["session"], brief(steps=4), None, of_a_session / "half", Silent())
+    expected, found = everything(of_a_session / "done"), everything(of_a_session / "half")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("name", ["betas", "global_orient", "hand_pose", "transl", "valid"])
+def test_everything_that_is_learnt_from_counts(tmp_path, name):
+    before = clip_of(frames=30)
+    after = {**before, name: before[name].copy()}
+    after[name].flat[-1] = not after[name].flat[-1] if name == "valid" else after[name].flat[-1] + 1e-6
+    fitted(tmp_path / "before", before)
+    fitted(tmp_path / "after", after)
+    fitted(tmp_path / "faster", before, fps=31.0)
+    found = [
+        motion_digests(open_sources([str(tmp_path / each)], 30.0, 8, None)) for each in ("before", "after", "faster")
+    ]
+    assert len({digest for digests in found for digest in digests.values()}) == 3
+
+
+def test_another_version_of_the_training_code_is_another_training(of_a_session, monkeypatch):
+    monkeypatch.setattr(identity, "CODE", identity.CODE + 1)
+    with pytest.raises(GenerationError, match=r"other code \(1, now 2\)"):
+        train(["session"], brief(steps=4), None, of_a_session / "half", Silent())
+
+
+def test_a_finished_training_of_an_earlier_handpipe_stays_and_says_what_is_not_known(of_a_session, capsys):
+    written_early(of_a_session / "done")
+    argv = ["train-diffusion", "session", "--out", "done", "--steps", "4", "--batch", "4", "--window", "24"]
+    assert main(argv) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "without the content of its sources" in said
+    assert "up to date: 4 steps" in said
+    assert main(["generate", "done", "out.zarr", "--frames", "24"]) == 0
+
+
+def test_a_half_done_training_of_an_earlier_handpipe_does_not_go_on_with_motion_that_may_be_other(of_a_session):
+    written_early(of_a_session / "half")
+    with pytest.raises(GenerationError, match=r"after 2 of 4 steps: .* cannot be checked.*--force"):
+        train(["session"], brief(steps=4), None, of_a_session / "half", Silent())
+    assert load_model(of_a_session / "half", None, torch.device("cpu")).window == 24
+
+
+def test_a_half_done_training_of_an_earlier_handpipe_goes_on_where_the_names_say_all(whole, tmp_path):
+    """Procedural clips are the same wherever they are named."""
+    with pytest.raises(KeyboardInterrupt):
+        train(["procedural:2"], brief(steps=7), None, tmp_path, Silent(3))
+    written_early(tmp_path)
+    again = Silent()
+    train(["procedural:2"], brief(steps=7), None, tmp_path, again)
+    assert again.said == [f"{tmp_path}: goes on after step 2"]
+    expected, found = everything(whole), everything(tmp_path)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.mark.parametrize("denoiser", ["handdiffuse", "mdm", "intergen"])
@@ -349,5 +456,5 @@ def test_motion_is_never_generated_over_a_session(whole, tmp_path):
 
 
 def test_more_frames_than_fit_are_refused(whole, tmp_path):
-    with pytest.raises(ConfigError, match="at most 1000000 frames of all samples together"):
+    with pytest.raises(ConfigError, match="at most 1000000 frames in all samples together"):
         generate(whole, tmp_path / "out.zarr", Request(count=10**9), SamplingSettings(), None, Silent())

@@ -114,7 +114,9 @@ def test_the_longest_run_that_the_error_tells_is_the_longest_that_works():
     for fps, longest in ((30.0, 30), (60.0, 15), (120.0, 8), (45.0, 20), (20.0, 44), (50.0, 18)):
         source = in_memory(ramp(len(valid)), fps, valid)
         assert len(Windows([source], longest, 30.0)) > 0
-        with pytest.raises(GenerationError, match=f"longest such run gives {longest}. Ask for a window of {longest} "):
+        with pytest.raises(
+            GenerationError, match=f"longest such run gives {longest}. Use --training.window {longest} "
+        ):
             Windows([source], longest + 1, 30.0)
 
 
@@ -275,7 +277,7 @@ def test_no_such_source(tmp_path):
     (tmp_path / "videos").mkdir()
     with pytest.raises(GenerationError, match=r"neither session.zarr nor zarr.json.*handpipe fit"):
         open_sources([str(tmp_path)], 30.0, 8, None)
-    with pytest.raises(GenerationError, match="no source is named"):
+    with pytest.raises(GenerationError, match="no source is given"):
         open_sources([], 30.0, 8, None)
     for number in ("", "0", "-1", "many", "99999999"):
         with pytest.raises(GenerationError, match=f"a number of clips after the colon.*got '{number}'"):
@@ -286,10 +288,10 @@ def test_no_such_source(tmp_path):
 
 def test_no_fitted_hands(tmp_path):
     Store(str(tmp_path / "session.zarr")).open()
-    with pytest.raises(GenerationError, match=r"the group `mano` .* is not there. Run `handpipe fit"):
+    with pytest.raises(GenerationError, match=r"the group `mano` .* does not exist. Run `handpipe fit"):
         open_sources([str(tmp_path)], 30.0, 8, None)
     path = write_mano(tmp_path / "half.zarr", ramp(40), finish=False)
-    with pytest.raises(GenerationError, match=r"the group `mano` .* is not finished. Run `handpipe fit"):
+    with pytest.raises(GenerationError, match=r"the group `mano` .* is incomplete. Run `handpipe fit"):
         open_sources([path], 30.0, 8, None)
 
 
@@ -298,19 +300,22 @@ def test_nothing_valid_says_what_there_is(tmp_path):
     with pytest.raises(
         GenerationError,
         match=r"short.zarr: expected 60 frames at 30 fps with both hands in all of them, but of its 40 frames at "
-        r"60 fps the longest such run gives 20. Ask for a window of 20 frames or fewer",
+        r"60 fps the longest such run gives 20. Use --training.window 20 or less, or add longer",
     ):
         open_sources([path], 30.0, 60, None)
     with pytest.raises(GenerationError, match=r"procedural/0 \(the best of 3 sources\).* gives 180"):
         open_sources([path, "procedural:2"], 30.0, 500, None)
     never = write_mano(tmp_path / "never.zarr", {**ramp(40), "betas": np.full((2, 10), np.nan)})
-    with pytest.raises(GenerationError, match=r"gives 0\. Look at `mano/valid`"):
+    with pytest.raises(GenerationError, match=r"gives 0\. Both hands are valid in 0 frames"):
         open_sources([never], 30.0, 8, None)
+    one = write_mano(tmp_path / "one.zarr", ramp(1))
+    with pytest.raises(GenerationError, match=r"gives 1\. Add longer recordings: a window has 8 frames or more\."):
+        open_sources([one], 30.0, 8, None)
 
 
 def test_hand_models_are_not_mixed(tmp_path):
     other = write_mano(tmp_path / "mano.zarr", ramp(40), ids=["mano-1", "mano-2"])
-    with pytest.raises(GenerationError, match=r"one hand model, but found procedural-.* in procedural/0, procedural/1, "
+    with pytest.raises(GenerationError, match=r"hand model, but found procedural-.* in procedural/0, procedural/1, "
                        r"procedural/2 and 1 more; mano-1, mano-2 in .*mano.zarr"):  # fmt: skip
         open_sources([other, "procedural:4"], 30.0, 8, None)
     with pytest.raises(GenerationError, match=r"the hand model in use \(procedural-.* from the package\), but found "

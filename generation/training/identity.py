@@ -1,0 +1,95 @@
+"""What makes two trainings the same: a checkpoint that is another training is never gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...core.engine import Progress
+from ...core.errors import GenerationError
+from .. import checkpoint as checkpoints
+from ..checkpoint import Training
+from ..settings import TrainingSettings
+from .motion_sources import MotionSource, motion_digests
+
+NOT_RESULTS = ("device", "save_every", "log_every")
+"""Settings that may change between two runs of the same training."""
+
+CODE = 1
+"""Raised when the same sources and settings would give another model; procedural motion counts as code."""
+
+EARLIEST = 1
+"""Of checkpoints that do not say their version of the code."""
+
+
+def training_config(
+    names: Sequence[str], settings: TrainingSettings, sources: Sequence[MotionSource]
+) -> dict[str, Any]:
+    """What identifies a training, as its checkpoint records it: settings, sources by name and content, code version."""
+    relevant = {key: value for key, value in asdict(settings).items() if key not in NOT_RESULTS}
+    return {
+        "settings": json.loads(json.dumps(relevant)),
+        "sources": list(names),
+        "frames": sum(source.frames for source in sources),
+        "motion": motion_digests(sources),
+        "hand_model": list(sources[0].hand_model),
+        "fps": settings.fps,
+        "window": settings.window,
+        "representation": settings.representation,
+        "denoiser": settings.denoiser,
+        "code": CODE,
+    }
+
+
+def to_resume(folder: Path, config: Mapping[str, Any], steps: int, progress: Progress) -> Training | None:
+    """The state to go on from; None where nothing was trained yet."""
+    if not (folder / "config.json").exists():
+        return None
+    there = {"code": EARLIEST, **checkpoints.load(folder).config}
+    unknown = "motion" not in there and config["motion"] != {}
+    there.setdefault("motion", config["motion"])
+    for name, value in config.items():
+        if there.get(name) != value:
+            before, now = _difference(there.get(name), value)
+            raise GenerationError(
+                f"{folder}: expected nothing, or the same training to go on with, but it holds one with other {name} "
+                f"({before}, now {now}). Choose another --out, or start anew with --force."
+            )
+    training = checkpoints.load_training(folder)
+    if training is None:
+        raise GenerationError(
+            f"{folder}: expected a training to go on with, but only its result is there. Use --force."
+        )
+    if unknown:
+        _unknown_motion(folder, training.step, steps, progress)
+    return training
+
+
+def _unknown_motion(folder: Path, step: int, steps: int, progress: Progress) -> None:
+    """A checkpoint that names its sources but not their content: when it is finished nothing can go wrong any more, but
+    steps on other motion would make one model of both.
+
+    Raises:
+        GenerationError: there are steps left.
+    """
+    if step < steps:
+        raise GenerationError(
+            f"{folder}: expected a checkpoint that records the content of its sources, but an earlier handpipe wrote "
+            f"it after {step} of {steps} steps: whether the motion is still the same cannot be checked. Choose another "
+            "--out, start anew with --force, or finish it with the handpipe that began it."
+        )
+    progress.say(
+        f"warning: {folder}: an earlier handpipe wrote it without the content of its sources: whether the motion is "
+        "still the same cannot be checked. Use --force to train it again."
+    )
+
+
+def _difference(before: Any, now: Any) -> tuple[str, str]:
+    """What differs, in short."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in now if before.get(key) != now[key]]
+        return tuple(", ".join(f"{key} {side.get(key)}" for key in keys) for side in (before, now))  # pyright: ignore
+    return str(before), str(now)

@@ -1,0 +1,48 @@
+"""Files that a stranger may have made: bounds, and errors of the class that the caller asks for."""
+
+from __future__ import annotations
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from handpipe.core.errors import GenerationError, ModelError, SessionError
+from handpipe.core.files import read_bytes, read_npz
+from handpipe.hand import loading
+from handpipe.hand.loading import load_hand
+from handpipe.hand.procedural import procedural_hand
+
+
+def test_arrays_come_back(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x=np.arange(3), y=np.array(["left"]))
+    arrays = read_npz(tmp_path / "a.npz", "numbers")
+    assert arrays["x"].tolist() == [0, 1, 2]
+    assert arrays["y"].tolist() == ["left"]
+
+
+@pytest.mark.parametrize("error", [SessionError, ModelError, GenerationError])
+def test_errors_are_of_the_class_asked_for(tmp_path, error):
+    path = tmp_path / "a.npz"
+    with pytest.raises(error, match=r"expected an \.npz with numbers, but there is no such file"):
+        read_npz(path, "numbers", error=error)
+    with pytest.raises(error, match="expected numbers, but found a folder"):
+        read_bytes(tmp_path, "numbers", 10, error)
+    path.write_bytes(b"PK")
+    with pytest.raises(error, match=r"with plain arrays, but it cannot be read \(.*\)\. Do this\.$"):
+        read_npz(path, "numbers", error=error, advice="Do this.")
+    np.savez_compressed(path, x=np.zeros(10_000_000))
+    with pytest.raises(error, match=r"an .npz with numbers of at most 1 MiB, but it unpacks to 76\.3 MiB"):
+        read_npz(path, "numbers", 1 << 20, error)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"text")
+    with pytest.raises(error, match="x is not an array"):
+        read_npz(path, "numbers", error=error)
+
+
+def test_a_hand_model_unpacks_to_a_bounded_size(tmp_path):
+    arrays = {**procedural_hand("right"), "more": np.zeros(loading.MAX_BYTES, np.uint8)}
+    np.savez_compressed(tmp_path / "MANO_RIGHT.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    assert (tmp_path / "MANO_RIGHT.npz").stat().st_size < loading.MAX_BYTES / 4
+    with pytest.raises(ModelError, match="MANO's arrays of at most 64 MiB, but it unpacks to"):
+        load_hand(tmp_path / "MANO_RIGHT.npz", "right")
