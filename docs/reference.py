@@ -189,10 +189,10 @@ def cameras_page() -> str:
 PAGES = {
     "store.md": store_page,
     "configuration.md": configuration_page,
+    "cameras.md": cameras_page,
     "exporting.md": exporting_page,
     "datasets.md": datasets_page,
     "importing.md": importing_page,
-    "cameras.md": cameras_page,
 }
 
 

@@ -16,7 +16,7 @@ PRODUCT = ("capture", "calibration", "triangulation", "fitting", "generation", "
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_.-]*[a-z0-9]")
 
 FOREIGN = {
-    "exchange/cameras/formats.py": {"--input_path", "--output_path", "--output_type"},  # colmap
+    "exchange/cameras/colmap.py": {"--input_path", "--output_path", "--output_type"},  # colmap
     "exchange/keypoints2d/hands.py": {"--keypoint_scale"},  # OpenPose
     "exchange/keypoints2d/formats/openpose.py": {"--write_json", "--hand"},
 }

@@ -24,8 +24,7 @@ from handpipe.exchange.datasets.hub.importer import import_hub
 from handpipe.exchange.datasets.interhand26m.importer import import_interhand26m
 from handpipe.exchange.importing import import_bvh, import_keypoints
 from handpipe.exchange.keypoints2d.session import Reading, import_keypoints2d
-from handpipe.exchange.motion.mano_import import import_mano_motion
-from handpipe.exchange.registry import KEYPOINT_READERS
+from handpipe.exchange.motion.mano.motion_import import import_mano_motion
 
 MANO = ("betas", "global_orient", "hand_pose", "transl", "joints", "residual", "valid")
 KEYPOINTS = ("points", "sigma")
@@ -57,8 +56,7 @@ def keypoints(work: Path) -> dict[str, ndarray]:
     found = {}
     for name, file in files.items():
         unit_m = 0.001 if name == "npz" else None
-        read = KEYPOINT_READERS[file.suffix]
-        import_keypoints(file, work / name, None, unit_m, False, name == "npz", 0.001, read)
+        import_keypoints(file, work / name, None, unit_m, False, name == "npz", 0.001)
         found |= {f"{name}.{key}": value for key, value in of_session(work / name, "keypoints", *KEYPOINTS).items()}
     import_bvh([INPUTS / "hands.bvh"] * 2, work / "bvh", None, None, "auto", 0.001)
     return found | {f"bvh.{key}": value for key, value in of_session(work / "bvh", "keypoints", *KEYPOINTS).items()}
@@ -104,7 +102,9 @@ ROUNDED = Tolerance(1e-6, 1e-6)
 """Products and turned vectors in single precision, whose last bit depends on the processor's fused operations."""
 
 GOLDENS = (
-    Golden("mano_motion", "handpipe.exchange.motion.mano_import", mano_motion, {"mano.valid": EXACT, "*": ROUNDED}),
+    Golden(
+        "mano_motion", "handpipe.exchange.motion.mano.motion_import", mano_motion, {"mano.valid": EXACT, "*": ROUNDED}
+    ),
     Golden("keypoints", "handpipe.exchange.importing", keypoints, {"*": METRES}),
     # Pixels of up to 640, in single precision.
     Golden("keypoints2d", "handpipe.exchange.keypoints2d.session", keypoints2d, {"detections.points": Tolerance(1e-3)}),

@@ -38,7 +38,7 @@ from handpipe.core.store import Store
 from handpipe.fitting.settings import FittingSettings
 from handpipe.fitting.stage import PLANS as FIT_PLANS
 from handpipe.triangulation import second_look
-from handpipe.triangulation.settings import ClockSettings, SecondLookSettings
+from handpipe.triangulation.settings import SecondLookSettings, TimeSyncSettings
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan
 
 METRES = Tolerance(1e-6)
@@ -136,7 +136,7 @@ def time_sync(work: Path) -> dict[str, ndarray]:
     fill(store, rig, points, score, right)
     execute(
         store,
-        lambda chunk: clock_plan(store, store, ClockSettings(max_offset_s=0.1), chunk),
+        lambda chunk: clock_plan(store, store, TimeSyncSettings(max_offset_s=0.1), chunk),
         lambda chunk: aligned_plan(store, chunk),
     )
     names = ("offset", "sigma", "drift", "used", "time", "instant", "source_frame", "lag")
