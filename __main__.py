@@ -1,5 +1,7 @@
 """`python -m handpipe`: the command line."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import sys

@@ -3,6 +3,8 @@
 A command's module is imported when the command is named, so that help and `--version` do not wait for the others.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import inspect

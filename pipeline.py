@@ -1,5 +1,7 @@
 """Sessions through the stages: which are asked for, what they depend on, in which store they meet."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +20,8 @@ from .capture.video import read_frames
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
 from .core.recording import Session, regular
-from .core.schema import detections_group, imported
-from .core.store import Store
+from .core.storage.schema import detections_group, imported
+from .core.storage.store import Store
 from .exchange.keypoints2d import session as import2d
 from .fitting import stage as fitting_stage
 from .rendering import synthesize as synthesize_stage

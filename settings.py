@@ -3,6 +3,8 @@
 Each section's class stands in its stage's settings.py. This module imports no stage, so that help is quick.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import field as dataclass_field
@@ -14,9 +16,8 @@ from pydantic.dataclasses import dataclass as settings
 
 from .calibration.settings import CalibrationSettings
 from .capture.settings import CaptureSettings, DetectionSettings
-from .core.board import Board
 from .core.config import Layer, build, read_yaml
-from .core.settings import STRICT, EngineSettings
+from .core.settings import STRICT, Board, EngineSettings
 from .fitting.settings import FittingSettings
 from .generation.settings import EvaluationSettings, EvaluatorSettings, SamplingSettings, TrainingSettings
 from .rendering.settings import AugmentSettings, SynthesisSettings

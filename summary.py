@@ -1,5 +1,7 @@
 """The figures of a run, read from the stores and compared with ground truth if there is any."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -10,8 +12,8 @@ from numpy import ndarray
 
 from .core.geometry import align_rigid, transform
 from .core.hands import HANDS
-from .core.schema import read_cameras
-from .core.store import Store
+from .core.storage.schema import read_cameras
+from .core.storage.store import Store
 from .pipeline import Done
 
 

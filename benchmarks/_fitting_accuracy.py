@@ -14,9 +14,9 @@ from _report import Figure
 from handpipe.core.engine import Engine
 from handpipe.core.geometry import align_rigid, transform
 from handpipe.core.hands import HANDS
-from handpipe.core.schema import read_cameras
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.fitting import stage as fitting_stage
 from handpipe.fitting.kinematics import anatomical_frames
 from handpipe.fitting.solver import FittingSettings, fit_hand

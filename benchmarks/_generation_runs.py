@@ -16,7 +16,7 @@ import torch
 from _generation_subject import Scene
 from manipnet import fit_sequence, unpacked
 
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.settings import LossWeights, TrainingSettings
 from handpipe.generation.training.run import train

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from handpipe.core.hands import HANDS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.hand.model import HandModel
 
 SHAPES = 4

@@ -13,7 +13,7 @@ from _lifter import SHAPES, Clips, Shake, change, errors_mm, learnt, read_clips
 from _report import Figure, grid
 from numpy import ndarray
 
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.hand.stored_motion import motion_store, stored_motion
 

@@ -42,7 +42,7 @@ from handpipe.capture.detector import make_detector
 from handpipe.capture.settings import DetectionSettings
 from handpipe.core.engine import Engine
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation.sampling.run import Request, generate
 from handpipe.generation.settings import SamplingSettings
 from handpipe.hand.stored_motion import motion_store

@@ -40,10 +40,10 @@ from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.joint import Solver, adjust_rig
 from handpipe.calibration.quality import board_distance_errors
 from handpipe.calibration.time_alignment import at_common_instants
-from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import limit_threads
 from handpipe.core.geometry import align_rigid, transform
+from handpipe.core.settings import Board
 from handpipe.exchange.cameras.caliscope import read_caliscope_cameras
 from handpipe.rendering.rig import dome_rig
 

@@ -20,7 +20,7 @@ import numpy as np
 from _report import Figure, report
 
 from handpipe.core.hands import HANDS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 
 
 def run(folder: Path, *flags: str) -> tuple[dict, float]:

@@ -26,7 +26,7 @@ from handpipe.capture.session import content_hashes, read_session
 from handpipe.capture.settings import CaptureSettings, DetectionSettings
 from handpipe.core.engine import Engine
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.rendering.settings import SynthesisSettings
 from handpipe.rendering.synthesize import synthesize
 from handpipe.screen import Screen

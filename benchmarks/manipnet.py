@@ -22,7 +22,7 @@ from _report import Figure, report
 from numpy import ndarray
 
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.importing import import_bvh
 from handpipe.pipeline import Job, run
 from handpipe.screen import Screen

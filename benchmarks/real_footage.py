@@ -22,11 +22,11 @@ from _report import Figure, report
 from default_session import view_figures
 
 from handpipe.calibration.quality import board_distance_errors
-from handpipe.core.board import Board
 from handpipe.core.cameras_file import match_views
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.settings import Board
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.cameras.caliscope import read_caliscope_cameras
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "caliscope_charuco_4cam_hands"

@@ -19,8 +19,8 @@ from scipy.spatial.transform import Rotation
 from handpipe.calibration.refine import Observations, refine_poses
 from handpipe.calibration.refine_stage import gather_hands, measure
 from handpipe.core.cameras import Cameras
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 
 BUMPS = {
     "as calibrated": (0, 0.0, 0.0),

@@ -27,9 +27,9 @@ from rich.console import Console
 
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
-from handpipe.core.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, detections_group, group_spec
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, detections_group, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.rendering.rig import dome_rig
 from handpipe.screen import Screen
 from handpipe.triangulation.settings import TimeSyncSettings, TriangulationSettings

@@ -5,6 +5,8 @@ tied to a free board pose. The principal point keeps the value it starts with; o
 Source: Karashchuk et al., Anipose: A toolkit for robust markerless 3D pose estimation (2021); `CameraGroup` of 0.8.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import importlib.metadata

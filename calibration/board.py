@@ -4,6 +4,8 @@ The board's frame is OpenCV's: the origin is the outer corner of the first squar
 the rows, both in the plane of the board, and z points into the board, away from a camera that sees its front.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.board import Board
+from ..core.settings import Board
 
 MIN_CORNERS = 4
 """A pose needs four corners; fewer say nothing about the camera."""

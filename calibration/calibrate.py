@@ -1,5 +1,7 @@
 """Cameras from sightings of one moving board: first guesses, joint adjustment, rejection of bad corners, figures."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,9 +11,9 @@ import numpy as np
 from numpy import ndarray
 from threadpoolctl import threadpool_limits
 
-from ..core.board import Board
 from ..core.cameras import Cameras
 from ..core.errors import CalibrationError
+from ..core.settings import Board
 from . import bundle
 from .board import corner_positions, is_usable
 from .bundle import RigEstimate, RigSigma

@@ -1,5 +1,7 @@
 """The `cameras.toml` of a session: supplied by a person, or written by `calibrate`."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

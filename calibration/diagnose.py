@@ -3,6 +3,8 @@
 Looked into only where the board was hardly found, on a few images; the answer is a guess for a message, never used.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.board import Board, Dictionary
+from ..core.settings import Board, Dictionary
 from .board import detect_board, gray_image, is_usable
 
 IMAGES = 16

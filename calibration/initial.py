@@ -5,6 +5,8 @@ pair of cameras: one clip out of step, or one camera without a shared board, end
 by the one frame whose hypothesis explains most of the others, and a pair without agreement is not connected.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from itertools import product

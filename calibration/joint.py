@@ -1,5 +1,7 @@
 """The joint adjustment as the calibration needs it: which frames, which corners, how much the lens may move."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

@@ -1,5 +1,7 @@
 """How good a calibration is, measured on the board: triangulated corners against the distances of the print."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -7,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy import ndarray
 
-from ..core.board import Board
 from ..core.cameras import Cameras
+from ..core.settings import Board
 from .board import corner_positions
 
 

@@ -1,5 +1,7 @@
 """The quality gate: a rig outside the limits stops the pipeline, unless the settings say to continue."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

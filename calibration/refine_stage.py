@@ -4,6 +4,8 @@ Blocks of frames are held out; the poses are adjusted to the others and kept onl
 their detections more closely, and if the session's own board, where it was filmed, does not object.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,13 +16,13 @@ import numpy as np
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
-from ..core.board import Board
 from ..core.cameras import Cameras
 from ..core.cameras_file import match_views
 from ..core.errors import CalibrationError
 from ..core.hands import BONES
-from ..core.schema import read_cameras, read_taken_px
-from ..core.store import Store
+from ..core.settings import Board
+from ..core.storage.schema import read_cameras, read_taken_px
+from ..core.storage.store import Store
 from .cameras_toml import replace_cameras
 from .quality import BoardDistances, board_distance_errors
 from .refine import Observations, distances_px, refine_poses, settle_points

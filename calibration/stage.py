@@ -1,5 +1,7 @@
 """The `calibrate` stage: clips to board corners (`board`), board corners or a file to the rig (`cameras`)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -13,14 +15,14 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.atomic import write_whole
-from ..core.board import Board
 from ..core.cameras_file import check_metres, format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
-from ..core.schema import BOARD, CAMERAS, camera_blocks, group_spec
-from ..core.schema import read_cameras as stored_cameras
-from ..core.store import Store, digest
+from ..core.settings import Board
+from ..core.storage.schema import BOARD, CAMERAS, camera_blocks, group_spec
+from ..core.storage.schema import read_cameras as stored_cameras
+from ..core.storage.store import Store, digest
 from . import aniposelib_solver
 from .aniposelib_solver import AniposelibSolver
 from .board import detect_board, is_usable, num_corners

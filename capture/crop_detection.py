@@ -1,5 +1,7 @@
 """Detection in a crop around a hand whose position in the image is known from other views."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The `detect` stage: 2D hand candidates in every view and frame."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -14,8 +16,8 @@ from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames
-from ..core.schema import DETECTIONS, TIMELINE, group_spec
-from ..core.store import Store
+from ..core.storage.schema import DETECTIONS, TIMELINE, group_spec
+from ..core.storage.store import Store
 from .detector import Candidates, find_detector, make_detector
 from .frames import view_frames
 from .settings import DetectionSettings

@@ -1,5 +1,7 @@
 """2D hand detectors: the protocol, the lookup of installed detectors by name, and the MediaPipe detector."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import atexit

@@ -1,5 +1,7 @@
 """Decoding every frame of a clip once, chunk by chunk. Shared by hand detection and board detection."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

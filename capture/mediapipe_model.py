@@ -5,6 +5,8 @@ landmark network. Both are in the wheel of mediapipe 0.10.21 (Apache-2.0), which
 bundle is created from it once and kept in the user's cache.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib

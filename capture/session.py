@@ -1,5 +1,7 @@
 """Session folders: the clips of a recording, their synchronisation, and checks for unusable clips."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -13,7 +15,7 @@ from typing import Any
 
 from ..core.errors import SessionError, VideoError
 from ..core.recording import Clip, Session, Timeline, regular
-from ..core.store import Store
+from ..core.storage.store import Store
 from .settings import CaptureSettings
 from .timeline import read_timestamps
 from .video import find_clips, probe

@@ -1,5 +1,7 @@
 """The timeline of a recording: which frames of the clips belong to the same instant."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import csv

@@ -1,5 +1,7 @@
 """Video clips: reading headers, decoding frames in order, and writing clips atomically."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re

@@ -5,6 +5,8 @@ fields: every command that takes `--config` takes each of them as a flag too (co
 runs what only it needs: PyTorch and its kin take seconds to load, and only who trains or generates waits for them.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """`handpipe config`: the settings in effect, and where each comes from."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
 """`handpipe export`: motion and cameras to other tools' formats, one command for each format of the registry."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -91,7 +93,7 @@ class ExportCameras(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..core.store import Store
+        from ..core.storage.store import Store
         from ..exchange.cameras.camera_import import export_cameras
         from ..pipeline import session_folder
 

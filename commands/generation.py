@@ -1,5 +1,7 @@
 """Two-hand motion: training, generating, evaluating, and rendering it as training data."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """`handpipe import`: hand models, motion, keypoints and datasets from other tools."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -148,7 +150,7 @@ class ImportKeypoints2d(Command):
         return self.config, self.session
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..core.store import Store
+        from ..core.storage.store import Store
         from ..exchange.keypoints2d.session import import_keypoints2d
         from ..pipeline import session_folder
 

@@ -1,5 +1,7 @@
 """Sessions: clips to MANO, stage by stage, and synthetic sessions."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -4,6 +4,8 @@ THE place that renames what the product writes. Content is on the disk before it
 the call returns; a name on the way is hidden and belongs to one process of one machine.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import errno

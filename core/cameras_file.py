@@ -6,6 +6,8 @@ aniposelib's file has one section per camera (`cam_0`, `cam_1`, ...) with name, 
 their name: the order of sections means nothing, because aniposelib sorts them as text (cam_10 before cam_2).
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import math

@@ -4,6 +4,8 @@ Settings are frozen pydantic dataclasses: the defaults live in code, `pipeline.y
 flags override those. Unknown keys and wrong types are errors that name the file and the key.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import ast

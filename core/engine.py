@@ -5,6 +5,8 @@ that yields one unit after the other, blocks of every array of the group. The en
 tasks to a Dask cluster (or runs them here), writes each unit as it comes, and never runs a unit twice.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import contextlib
@@ -19,7 +21,7 @@ from numpy import ndarray
 
 from .errors import ConfigError, SessionError, disk_errors
 from .settings import EngineSettings
-from .store import GroupSpec, Store
+from .storage.store import GroupSpec, Store
 
 Unit = tuple[int, ...]
 

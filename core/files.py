@@ -1,5 +1,7 @@
 """Files that a stranger may have made, as bytes, text or arrays: plain, of a bounded size, or one sentence."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import zipfile

@@ -4,6 +4,8 @@ A command line is parsed into a form that is made for it: the arguments of the c
 becomes a layer of settings like those from YAML, so that one rule checks both.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

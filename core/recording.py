@@ -4,6 +4,8 @@
 clip is decoded.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib

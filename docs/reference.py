@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from handpipe.core import schema
 from handpipe.core.config import Key, keys
-from handpipe.core.schema import Columns
+from handpipe.core.storage import schema
+from handpipe.core.storage.schema import Columns
 from handpipe.exchange.cameras.formats import FORMATS as CAMERA_FORMATS
 from handpipe.exchange.datasets.format import DatasetFormat
 from handpipe.exchange.formats import formats_of

@@ -15,8 +15,8 @@ from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.video import read_frames
 from handpipe.core.hands import BONES, HANDS
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 
 COLORS_BGR = {"left": (60, 140, 255), "right": (255, 170, 40)}
 

@@ -4,6 +4,8 @@ A format is an `ExportFormat`: it gets the recordings and a place to write to. `
 a place beside the final one, and moves the result to its name at the end.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """A session made of data from elsewhere: keypoints, fitted hands, cameras, as far as there are any, in one store."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,8 @@ from numpy import ndarray
 from ..core.atomic import appearing
 from ..core.cameras import Cameras
 from ..core.errors import SessionError
-from ..core.schema import CAMERAS, KEYPOINTS, MANO, TIMELINE, camera_blocks, group_spec, imported
-from ..core.store import GroupSpec, Store
+from ..core.storage.schema import CAMERAS, KEYPOINTS, MANO, TIMELINE, camera_blocks, group_spec, imported
+from ..core.storage.store import GroupSpec, Store
 from ..hand.keypoints import Keypoints
 
 CHUNK_FRAMES = 1024

@@ -1,5 +1,7 @@
 """What `handpipe import` writes: sessions of keypoints without clips, and hand models as npz. Whole, or not at all."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib

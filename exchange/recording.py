@@ -3,6 +3,8 @@
 Formats import this module to be listed, so it loads no store library before a store is read.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re
@@ -22,7 +24,7 @@ from ..hand.presence import hand_is_there
 
 if TYPE_CHECKING:
     from ..core.cameras import Cameras
-    from ..core.store import Store
+    from ..core.storage.store import Store
     from ..hand.model import HandModel
 
 EVERYTHING = slice(None)
@@ -140,7 +142,7 @@ class Recording:
 
     def cameras(self) -> Cameras | None:
         """The rig, views in the session's order; None where there is none."""
-        from ..core.schema import read_cameras
+        from ..core.storage.schema import read_cameras
 
         return read_cameras(self.store) if self.store.complete("cameras") else None
 

@@ -1,5 +1,7 @@
 """A hand's motion as a tree of 21 joints that turn in their parents' frames: what animation formats want."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

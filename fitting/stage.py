@@ -1,5 +1,7 @@
 """The `fit` stage: `shape` (constant parameters of each hand), then `mano` (both hands, window by window)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,8 +13,8 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
-from ..core.schema import MANO, SHAPE, group_spec, imported, read_cameras, read_taken_px
-from ..core.store import Store
+from ..core.storage.schema import MANO, SHAPE, group_spec, imported, read_cameras, read_taken_px
+from ..core.storage.store import Store
 from ..hand.loading import hand_models
 from ..hand.model import HandModel
 from .gauss_newton import PointTerm, best_seen

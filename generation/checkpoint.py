@@ -11,6 +11,8 @@ New files have unique names. Replacing config.json activates all of them at once
 names are removed. A checkpoint without training files can still generate.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -31,7 +33,7 @@ from torch import Tensor
 from .. import __version__
 from ..core.atomic import sweep, write_whole
 from ..core.errors import GenerationError, disk_errors
-from ..core.lock import locked
+from ..core.storage.lock import locked
 from ..hand.keypoints import RATES
 
 SCHEMA_VERSION = 1

@@ -1,5 +1,7 @@
 """Hand models from files, and the pair that a folder stands for."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from functools import cache

@@ -1,5 +1,7 @@
 """Motion in a store: the `mano` group of a fitted session or of generated motion with samples."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,8 +13,8 @@ from numpy import ndarray
 
 from ..core.errors import GenerationError
 from ..core.hands import HANDS, NUM_BETAS, NUM_POSE
-from ..core.opened_arrays import METADATA
-from ..core.store import Store
+from ..core.storage.opened_arrays import METADATA
+from ..core.storage.store import Store
 from .keypoints import RATES
 
 COLUMNS: Mapping[str, slice] = {

@@ -4,6 +4,8 @@ Images are written to folders, such as `images/s0000/v0/000000.jpg`; `labels.zar
 group `labels` is marked complete after its images are written.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import shutil
@@ -21,8 +23,8 @@ from ..core.engine import Engine, Plan, Unit
 from ..core.errors import SessionError, disk_errors
 from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import HANDS, NUM_POSE
-from ..core.schema import AUGMENTED, Columns, group_spec
-from ..core.store import Store
+from ..core.storage.schema import AUGMENTED, Columns, group_spec
+from ..core.storage.store import Store
 from ..hand.loading import hand_models
 from .arm import arm_at_rest, arm_skin
 from .augment_pictures import backdrop, light_of, take_picture, things_at

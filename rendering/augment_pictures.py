@@ -1,5 +1,7 @@
 """Images of a scene with labels per pixel: mask, depth, boxes, and the visible share of each hand."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """One sequence of `handpipe augment`: a clip of the motion, its random scene, and its labels."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from ..core.cameras import Cameras
 from ..core.errors import SessionError
 from ..core.files import LARGE
 from ..core.hands import HANDS, NUM_POSE
-from ..core.schema import AUGMENTED_CAMERAS, AUGMENTED_MANO, SCENES
-from ..core.store import Store
+from ..core.storage.schema import AUGMENTED_CAMERAS, AUGMENTED_MANO, SCENES
+from ..core.storage.store import Store
 from ..hand.loading import hand_models
 from .scenes import Film, Scene, draw_cameras, draw_film, draw_scene, palm_frames
 from .settings import AugmentSettings

@@ -4,6 +4,8 @@ The full lens model is used: vertices are distorted before rasterisation, and th
 every pixel. Pixel (0, 0) is the centre of the first pixel. Images are 8-bit BGR.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Synthetic sessions: rendered clips of two hands and of a board, and ground truth in `truth.zarr` (same schema)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +13,13 @@ import numpy as np
 from numpy import ndarray
 
 from ..capture.video import clip_writer, find_clips
-from ..core.board import Board
 from ..core.cameras import Cameras
 from ..core.engine import Engine, Plan, Unit
 from ..core.errors import SessionError, disk_errors
 from ..core.hands import HANDS
-from ..core.schema import CAMERAS, MANO, Columns, camera_blocks, group_spec
-from ..core.store import Store
+from ..core.settings import Board
+from ..core.storage.schema import CAMERAS, MANO, Columns, camera_blocks, group_spec
+from ..core.storage.store import Store
 from ..hand.model import HandModel
 from ..hand.procedural import procedural_hand
 from ..hand.procedural_motion import TwoHandMotion, two_hand_motion

@@ -20,7 +20,7 @@ import zarr
 from clips import write
 
 from handpipe.cli import main
-from handpipe.core.store import SCHEMA_VERSION, Store
+from handpipe.core.storage.store import SCHEMA_VERSION, Store
 
 RUN = ["--workers", "0", "--chunk-frames", "2", "--json"]
 

@@ -33,10 +33,14 @@ MAY_IMPORT = {
     **{stage: {"core", "hand", stage} for stage in STAGES},
     "rendering": {"core", "hand", "capture", "rendering"},
     "exchange": {"core", "hand", "capture", "calibration", "exchange"},
-    "pipeline": {"core", "hand", *STAGES, "rendering", "exchange", "pipeline"},
+    "settings": {"core", *STAGES, "rendering", "settings"},
+    "pipeline": {"core", "hand", *STAGES, "rendering", "exchange", "settings", "pipeline"},
     "summary": {"core", "hand", "pipeline", "summary"},
     "screen": {"core", "screen"},
-    "commands": {"core", "hand", *STAGES, "rendering", "exchange", "pipeline", "summary", "screen", "commands"},
+    "commands": {
+        *("core", "hand", *STAGES, "rendering", "exchange"),
+        *("settings", "pipeline", "summary", "screen", "commands"),
+    },
 }
 """Rooms at the top, and whom they may know. `cli` and the package itself may know everybody."""
 

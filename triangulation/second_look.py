@@ -6,6 +6,8 @@ and the other hand is painted over. The detector runs on this crop. Its result i
 decides whether it is used.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +21,8 @@ from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS, NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.schema import SECOND_LOOK, detections_group, group_spec, read_cameras
-from ..core.store import Store
+from ..core.storage.schema import SECOND_LOOK, detections_group, group_spec, read_cameras
+from ..core.storage.store import Store
 from .settings import SecondLookSettings
 
 GROUP = "second_look"

@@ -1,6 +1,8 @@
 """The `triangulate` stage: `groups` (candidates grouped into hands, frame by frame), `tracks` (hand identity over the
 whole session), `keypoints` (triangulated joints of both hands)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +14,7 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
-from ..core.schema import (
+from ..core.storage.schema import (
     GROUPS,
     KEYPOINTS,
     TRACKS,
@@ -23,7 +25,7 @@ from ..core.schema import (
     read_candidates,
     read_taken_px,
 )
-from ..core.store import Store
+from ..core.storage.store import Store
 from .assignment import add_second_look, labelled_members, predict_hands, recover_hands, triangulate_assigned
 from .grouping import SLOTS, HandGroups, group_hands
 from .settings import TriangulationSettings

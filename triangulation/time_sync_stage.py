@@ -1,6 +1,8 @@
 """The first groups of the `triangulate` stage: `clock` (corrected capture time of every image) and, if cameras are not
 synchronised, `aligned` (detections interpolated to common instants)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +14,8 @@ from numpy import ndarray
 
 from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
-from ..core.schema import CLOCK, DETECTIONS, group_spec, read_cameras
-from ..core.store import Store
+from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras
+from ..core.storage.store import Store
 from .frame_shifts import find_shifts
 from .settings import TimeSyncSettings
 from .time_alignment import align, images_at

@@ -1,5 +1,7 @@
 """aniposelib's `cameras.toml`, which is also a session's own file: read and written by core/cameras_file.py."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,7 @@
 """caliscope's `camera_array.toml`, in and out: one table per camera, known by its number."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re

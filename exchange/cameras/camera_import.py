@@ -1,5 +1,7 @@
 """A session's cameras from another program's file, and its cameras written for another program."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,8 +16,8 @@ from ...capture.session import read_session
 from ...capture.settings import CaptureSettings
 from ...core.cameras_file import camera_error, match_views
 from ...core.errors import SessionError
-from ...core.schema import read_cameras as stored_cameras
-from ...core.store import Store
+from ...core.storage.schema import read_cameras as stored_cameras
+from ...core.storage.store import Store
 from .formats import read_camera_file, write_camera_file
 
 

@@ -7,6 +7,8 @@ of COLMAP's has no scale of its own; whoever reads one says how long its unit is
 Source: https://colmap.github.io/format.html, https://colmap.github.io/cameras.html.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re

@@ -10,6 +10,8 @@ Established from DLTdv (its author's dlt_inverse.m and DLTcameraPosition.m) for 
 Kinetrace's table of conventions for the first pixel and the direction of v.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,7 @@
 """What a camera format says of itself and does; `formats.py` reads and writes files through it."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json
@@ -16,7 +18,7 @@ from ...core.cameras_file import camera_error
 from ...core.files import LARGE
 from ..formats import Format
 
-Files = Mapping[Path, str | bytes]
+FileContents = Mapping[Path, str | bytes]
 """Contents of the files to write, by path."""
 
 
@@ -28,7 +30,7 @@ class CameraFormat(Format):
     """Whether a path is of this format, from the path and its text; the text is empty for a folder and a zip file."""
     read: Callable[[Path, str, str | None], Cameras]
     """The cameras in the file's unit, from path, text and the part that `FILE#PART` names; raises CalibrationError."""
-    write: Callable[[Path, Cameras], Files] | None = None
+    write: Callable[[Path, Cameras], FileContents] | None = None
     """What to write for the calibrated views, of which there is at least one; raises CalibrationError."""
     losses: Callable[[Cameras], list[str]] = lambda _: []
     """What the format does not hold of these cameras, or holds in other words, a sentence each."""

@@ -3,6 +3,8 @@
 A format is found by what a file holds, not by its name. docs/cameras.md has the table of their conventions.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import zipfile
@@ -16,7 +18,7 @@ from ...core.atomic import appearing, write_whole
 from ...core.cameras import Cameras
 from ...core.cameras_file import camera_error, check_metres, read_camera_text
 from ..formats import formats_of
-from .format import CameraFormat, Files
+from .format import CameraFormat, FileContents
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def losses(cameras: Cameras, format: str) -> list[str]:
     return left_out + FORMATS[format].losses(cameras.subset(np.nonzero(cameras.calibrated)[0]))
 
 
-def _put(path: Path, files: Files) -> None:
+def _put(path: Path, files: FileContents) -> None:
     """Write one file, or a folder of files that appears whole where there was none."""
     new_folder = path not in files and (not path.exists() or (path.is_dir() and not any(path.iterdir())))
     if new_folder:

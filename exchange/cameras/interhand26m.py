@@ -4,6 +4,8 @@ Millimetres; x_cam = camrot (x_world - campos); no lens distortion and no image 
 Source: Moon et al., InterHand2.6M (ECCV 2020), `InterHand2.6M_*_camera.json`.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

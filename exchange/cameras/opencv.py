@@ -9,6 +9,8 @@ Both syntaxes are read as text, lists and mappings only: no tags, no aliases, no
 code nor unfold into more than it holds.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

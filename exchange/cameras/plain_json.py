@@ -14,6 +14,8 @@ The file is one object. Its keys are the names of the views; each value is an ob
 Other keys are ignored. Written are K, distortion, R, t, size, and fisheye where it is true.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

@@ -11,6 +11,8 @@
 Meanings and units are those of `plain_json`. A view whose K has NaN is not calibrated and is left out.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import io

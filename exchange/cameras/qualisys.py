@@ -11,6 +11,8 @@ the other two, and the values in real files, say that it has no unit. None of th
 exported video: it is ignored, as they do.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET

@@ -12,6 +12,8 @@ Established from the readers of Pose2Sim (Pose2Sim/calibration.py: names, sizes)
 them is sure of is refused: an aspect ratio other than 1, and distortion in VICON_RADIAL alone.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET

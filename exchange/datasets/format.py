@@ -1,5 +1,7 @@
 """What a dataset format says of itself."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import importlib

@@ -1,5 +1,7 @@
 """Files and folders of 2D hands, in any mixture of formats."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -11,7 +13,7 @@ from typing import Any
 
 from ...core.errors import SessionError
 from ...core.files import MAX_NPZ_BYTES, read_bytes, read_npz
-from ...core.store import digest
+from ...core.storage.store import digest
 from .format import File2d, keypoints2d_formats
 from .hands import ImageHands
 

@@ -1,5 +1,7 @@
 """What a format of 2D hands says of itself, and one file of such a format."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

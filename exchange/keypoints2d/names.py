@@ -1,5 +1,7 @@
 """Which view and which frame a file's name means. Pure."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import re

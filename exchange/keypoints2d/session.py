@@ -1,5 +1,7 @@
 """2D hands from elsewhere become a session's `detections`: `handpipe import keypoints2d`."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +20,8 @@ from ...core.engine import Plan, Unit
 from ...core.errors import ConfigError, SessionError
 from ...core.hands import NUM_JOINTS
 from ...core.recording import Clip, Session, regular
-from ...core.schema import DETECTIONS, group_spec
-from ...core.store import GroupSpec, Store
+from ...core.storage.schema import DETECTIONS, group_spec
+from ...core.storage.store import GroupSpec, Store
 from ...hand.keypoints import check_fps
 from .files import read_files
 from .hands import Candidates2d, Hand2d, ImageHands, candidates_of, check_order, check_pixels

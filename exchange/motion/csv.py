@@ -1,5 +1,7 @@
 """Joints as comma-separated values: `frame`, `time_s`, and columns that say hand, joint, axis and unit; and back."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import csv

@@ -1,5 +1,7 @@
 """What a motion format says of itself."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """3D keypoints in npz: for other fitters, and from other triangulation."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

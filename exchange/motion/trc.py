@@ -4,6 +4,8 @@ Six lines of header, tabs between columns: what the columns of the third line ar
 over three columns each, X1 Y1 Z1 X2 ..., an empty line. A marker that was not seen has three empty fields.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

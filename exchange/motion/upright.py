@@ -1,5 +1,7 @@
 """Which way is up: a session's world is where its calibration put it, glTF and its like want y up."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,7 @@
 """`handpipe train-evaluator` and the file that it writes: the autoencoder and the record of its training."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """`handpipe evaluate`: figures of generated motion compared with real motion."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """The report of `handpipe evaluate` as lines of a table."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

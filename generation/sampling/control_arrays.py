@@ -1,5 +1,7 @@
 """Reading and checking control arrays from untrusted files."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """Control files of `handpipe generate`: keyframes and wrist trajectories, read into numpy records."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import csv

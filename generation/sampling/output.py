@@ -1,5 +1,7 @@
 """The output store of `handpipe generate`: motions and their controls."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -13,8 +15,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from ...core.atomic import appearing
-from ...core.schema import CONTROLS, GENERATED, group_spec
-from ...core.store import Store
+from ...core.storage.schema import CONTROLS, GENERATED, group_spec
+from ...core.storage.store import Store
 from ..model.controls import Controls
 from ..model.kinematics import Kinematics
 from ..model.motion import Motion

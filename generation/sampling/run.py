@@ -1,5 +1,7 @@
 """`handpipe generate`: sample motions from a checkpoint with controls, and write them to a store."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -16,7 +18,7 @@ from torch import Tensor
 from ...core.engine import Progress
 from ...core.errors import ConfigError, GenerationError
 from ...core.hands import HANDS, NUM_BETAS
-from ...core.store import Store
+from ...core.storage.store import Store
 from ...hand.loading import hand_models
 from .. import checkpoint as checkpoints
 from ..checkpoint import Checkpoint

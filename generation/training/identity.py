@@ -1,5 +1,7 @@
 """What makes two trainings the same: a checkpoint that is another training is never gone on with."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """Sources of training motion (fitted sessions, generated motion, procedural clips), read in blocks."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib
@@ -16,7 +18,7 @@ from numpy import ndarray
 
 from ...core.errors import GenerationError
 from ...core.hands import HANDS
-from ...core.store import Store
+from ...core.storage.store import Store
 from ...hand.loading import hand_models
 from ...hand.procedural_motion import two_hand_motion
 from ...hand.stored_motion import COLUMNS, WIDTH, motion_store, place, stored_motion

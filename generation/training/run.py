@@ -1,5 +1,7 @@
 """`handpipe train-diffusion`: train a model on motion sources, resumable, and write a checkpoint."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import copy

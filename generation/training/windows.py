@@ -1,5 +1,7 @@
 """Windows of training motion. The windows of a step depend only on (seed, step), so resuming needs no state."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import hashlib

@@ -19,9 +19,9 @@ from handpipe.calibration.world import rig_in_world
 from handpipe.capture.video import read_frames
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError, ConfigError
-from handpipe.core.schema import BOARD as BOARD_ARRAYS
-from handpipe.core.schema import group_spec
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import BOARD as BOARD_ARRAYS
+from handpipe.core.storage.schema import group_spec
+from handpipe.core.storage.store import Store
 
 SOLVER = AniposelibSolver("calibration")
 

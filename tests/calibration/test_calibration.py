@@ -19,9 +19,9 @@ from handpipe.calibration.board import corner_positions, detect_board, is_usable
 from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.initial import slow_sightings
 from handpipe.calibration.quality import board_distance_errors, triangulate_corners
-from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError
+from handpipe.core.settings import Board
 from handpipe.exchange.cameras.caliscope import read_caliscope_cameras
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from handpipe.calibration.board import corner_positions, detect_board
 from handpipe.calibration.diagnose import diagnose
-from handpipe.core.board import Board
+from handpipe.core.settings import Board
 
 CHARUCO = Board(columns=6, rows=8, square_m=0.04, marker_m=0.03, legacy=False)
 CHESS = Board(type="chessboard", columns=8, rows=5, square_m=0.03)

@@ -12,8 +12,8 @@ from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.video import find_clips, read_frames
 from handpipe.cli import main
-from handpipe.core.board import Board
-from handpipe.core.store import Store
+from handpipe.core.settings import Board
+from handpipe.core.storage.store import Store
 
 
 def calibrate(session, *flags: str) -> int:

@@ -25,7 +25,7 @@ from handpipe.capture.detector import (
 from handpipe.capture.settings import DetectionSettings
 from handpipe.cli import main
 from handpipe.core.errors import ConfigError, ModelError
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 
 SPOT = '''
 import numpy as np

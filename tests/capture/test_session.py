@@ -12,7 +12,7 @@ from handpipe.capture.session import content_hashes, read_session
 from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.timeline import read_timestamps
 from handpipe.core.errors import SessionError, VideoError
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 
 OPTIONS = CaptureSettings()
 

@@ -16,7 +16,7 @@ from toy_stage import FRAMES, Quiet, execute, plan
 from handpipe.core.engine import Engine, cpu_count, differences
 from handpipe.core.errors import SessionError
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ from handpipe.core.cameras import Cameras
 from handpipe.core.cameras_file import match_views, write_cameras
 from handpipe.core.errors import CalibrationError
 from handpipe.core.fisheye import MAX_ANGLE_RAD, max_angle_rad
-from handpipe.core.schema import BOARD as BOARD_ARRAYS
-from handpipe.core.schema import CAMERAS, group_spec, read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import BOARD as BOARD_ARRAYS
+from handpipe.core.storage.schema import CAMERAS, group_spec, read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.cameras.formats import WRITTEN, read_camera_file, write_camera_file
 from handpipe.exchange.datasets.common.labels import _rectified
 from handpipe.exchange.datasets.hub import reader as hub_reading

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from handpipe.core import lock
 from handpipe.core.errors import StoreError
-from handpipe.core.lock import locked
+from handpipe.core.storage import lock
+from handpipe.core.storage.lock import locked
 
 HOLDER = """
 import sys

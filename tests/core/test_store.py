@@ -16,8 +16,8 @@ from paths import SUPPORT
 from toy_stage import execute
 
 from handpipe.core.errors import DiskError, StoreError
-from handpipe.core.schema import KEYPOINTS, MANO, group_spec
-from handpipe.core.store import SCHEMA_VERSION, Store, digest
+from handpipe.core.storage.schema import KEYPOINTS, MANO, group_spec
+from handpipe.core.storage.store import SCHEMA_VERSION, Store, digest
 
 
 def keypoints_spec(frames=10, chunk=4, **fingerprint):
@@ -281,7 +281,7 @@ def test_clean_knows_the_names_of_what_zarr_has_not_renamed_yet(store, nth):
 
 def test_a_second_writer_is_kept_out_and_a_dead_one_is_not(store):
     code = (
-        "import sys; from handpipe.core.store import Store\n"
+        "import sys; from handpipe.core.storage.store import Store\n"
         "with Store(sys.argv[1]).lock(): print('in', flush=True); input()"
     )
     holder = subprocess.Popen(

@@ -13,7 +13,7 @@ from stored_motions import IDS, clip, without
 from toy_stage import Quiet
 
 from handpipe.cli import main
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.export_format import ExportFormat, export_formats
 from handpipe.exchange.exporting import export
 from handpipe.exchange.formats import Format, formats_of

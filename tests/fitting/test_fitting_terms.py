@@ -12,9 +12,9 @@ from moving_hands import hands_joints, rig
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
 from handpipe.core.hands import HANDS
-from handpipe.core.schema import CAMERAS, DETECTIONS, KEYPOINTS, camera_blocks, group_spec
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import CAMERAS, DETECTIONS, KEYPOINTS, camera_blocks, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.fitting import stage
 from handpipe.fitting.contact import Spheres, StayBeside, fill, planes
 from handpipe.fitting.gauss_newton import best_seen

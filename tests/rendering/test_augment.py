@@ -17,9 +17,9 @@ from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS
-from handpipe.core.schema import GENERATED, group_spec
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import GENERATED, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural_motion import two_hand_motion
 from handpipe.rendering import augment as module

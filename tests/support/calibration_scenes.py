@@ -6,8 +6,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from handpipe.calibration.board import corner_positions, num_corners
-from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
+from handpipe.core.settings import Board
 
 BOARD = Board(columns=7, rows=5, square_m=0.04, marker_m=0.03)
 NOISE_PX = 0.2

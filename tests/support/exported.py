@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from handpipe.core.hands import HANDS
-from handpipe.core.schema import MANO, read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import MANO, read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.imported_session import ImportedSession, write_imported
 from handpipe.hand.keypoints import Keypoints
 from handpipe.hand.model import HandModel

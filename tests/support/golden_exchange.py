@@ -19,7 +19,7 @@ from toy_stage import Quiet
 from handpipe.capture.settings import CaptureSettings
 from handpipe.core.cameras_file import write_cameras
 from handpipe.core.hands import HANDS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.datasets.hub.importer import import_hub
 from handpipe.exchange.datasets.interhand26m.importer import import_interhand26m
 from handpipe.exchange.importing import import_bvh, import_keypoints

@@ -18,7 +18,7 @@ from handpipe.capture.video import probe, read_frames
 from handpipe.core.engine import Engine
 from handpipe.core.hands import HANDS
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.model.denoisers import PRESETS, make_denoiser
 from handpipe.generation.model.representations import REPRESENTATIONS

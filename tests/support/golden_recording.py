@@ -26,15 +26,14 @@ from handpipe.capture.frames import view_frames
 from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings, DetectionSettings
 from handpipe.capture.video import read_frames
-from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine, Plan
 from handpipe.core.hands import HANDS, LEFT
 from handpipe.core.recording import Clip, Session, regular
-from handpipe.core.schema import BOARD as BOARD_COLUMNS
-from handpipe.core.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec
-from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.settings import Board, EngineSettings
+from handpipe.core.storage.schema import BOARD as BOARD_COLUMNS
+from handpipe.core.storage.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.fitting.settings import FittingSettings
 from handpipe.fitting.stage import PLANS as FIT_PLANS
 from handpipe.triangulation import second_look

@@ -8,9 +8,9 @@ from toy_stage import Quiet
 
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
-from handpipe.core.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, group_spec
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.triangulation.settings import TriangulationSettings
 from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from handpipe.core.hands import HANDS
-from handpipe.core.schema import GENERATED, KEYPOINTS, MANO, Columns, group_spec
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import GENERATED, KEYPOINTS, MANO, Columns, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural_motion import two_hand_motion
 

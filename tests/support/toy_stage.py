@@ -11,9 +11,9 @@ import numpy as np
 
 from handpipe.core.engine import Engine, Plan
 from handpipe.core.errors import SessionError
-from handpipe.core.schema import GROUPS, group_spec
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import GROUPS, group_spec
+from handpipe.core.storage.store import Store
 
 FRAMES = 24
 

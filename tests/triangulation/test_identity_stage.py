@@ -9,7 +9,7 @@ from stored_detections import triangulated
 
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import LEFT, RIGHT
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 
 FRAMES = 12
 

@@ -13,9 +13,9 @@ from toy_stage import Quiet
 from handpipe.core.engine import Engine
 from handpipe.core.hands import NUM_JOINTS
 from handpipe.core.recording import Clip, ViewFrames
-from handpipe.core.schema import TRACKS, detections_group, group_spec, read_candidates, read_taken_px
 from handpipe.core.settings import EngineSettings
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import TRACKS, detections_group, group_spec, read_candidates, read_taken_px
+from handpipe.core.storage.store import Store
 from handpipe.triangulation.frame_shifts import find_shifts
 from handpipe.triangulation.grouping import HandGroups
 from handpipe.triangulation.second_look import LookAgain

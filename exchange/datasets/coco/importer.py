@@ -1,5 +1,7 @@
 """`handpipe import coco`: a folder of COCO-WholeBody hands with cameras becomes a session without clips."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,7 +11,7 @@ from ....capture.settings import CaptureSettings
 from ....core.cameras_file import format_cameras, read_cameras, write_cameras
 from ....core.errors import SessionError, disk_errors
 from ....core.files import read_bytes
-from ....core.store import Store
+from ....core.storage.store import Store
 from ...keypoints2d.files import MAX_JSON_BYTES, decode
 from ...keypoints2d.reading import Reading
 from ...keypoints2d.session import import_keypoints2d

@@ -6,6 +6,8 @@ but was not (it may be hidden), 0 where it is not in the image or not known. COC
 wrists, its face and feet nothing.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

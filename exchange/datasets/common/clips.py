@@ -1,5 +1,7 @@
 """The images of a dataset, a file for each frame, as the clips of a session."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import csv

@@ -1,5 +1,7 @@
 """Annotation files in JSON: written piece by piece, since they may be larger than the memory; read within bounds."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """A recording as a set of labelled images: where the hands are in each view and frame, and the images themselves."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +17,7 @@ from ....capture.video import probe, read_frames
 from ....core.cameras import Cameras
 from ....core.engine import Progress
 from ....core.errors import DiskError, ExportError
-from ....core.schema import imported
+from ....core.storage.schema import imported
 from ...recording import Recording, safe_name
 
 CHUNK_FRAMES = 2048

@@ -1,5 +1,7 @@
 """Folders for the Hugging Face Hub."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from ..format import DatasetFormat

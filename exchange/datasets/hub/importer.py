@@ -1,5 +1,7 @@
 """`handpipe import hub`: a dataset's folder becomes the sessions that it was exported from."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """The folder that `handpipe export hub` writes, read with suspicion: every column has its type, nothing expands."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import math

@@ -4,6 +4,8 @@
 of each. The numbers are the store's own, bit for bit: metres, radians, pixels, NaN where there is nothing.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

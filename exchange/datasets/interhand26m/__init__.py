@@ -1,5 +1,7 @@
 """InterHand2.6M (Moon et al., ECCV 2020)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from ..format import DatasetFormat

@@ -1,5 +1,7 @@
 """`handpipe import interhand26m --images`: images become clips of a session, labels its truth."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,7 @@ import numpy as np
 from ....core.atomic import appearing
 from ....core.engine import Progress
 from ....core.errors import SessionError
-from ....core.store import Store
+from ....core.storage.store import Store
 from ....hand.keypoints import Keypoints
 from ...imported_session import ImportedSession, write_imported
 from ..common.clips import ImageRig, film

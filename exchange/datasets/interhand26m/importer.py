@@ -1,5 +1,7 @@
 """`handpipe import interhand26m`: datasets become sessions of keypoints, cameras and, where there is any, MANO."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """InterHand2.6M's published annotations, read with suspicion: every number has a shape, and every name stays inside."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,7 @@
 """InterHand2.6M's annotation files and image tree, as its own tools read them."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,5 +1,7 @@
 """COCO-WholeBody's JSON: all images and annotations in one file."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

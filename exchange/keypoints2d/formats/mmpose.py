@@ -1,5 +1,7 @@
 """MMPose's JSON: of its demos and of its inferencer."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from typing import Any

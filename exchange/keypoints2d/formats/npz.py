@@ -1,5 +1,7 @@
 """2D hands in npz: one file for each view, or one for all."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

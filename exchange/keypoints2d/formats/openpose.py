@@ -1,5 +1,7 @@
 """OpenPose's JSON: a file for each frame."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Biovision Hierarchy (BVH)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path

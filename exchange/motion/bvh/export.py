@@ -1,5 +1,7 @@
 """BVH: the skeletons of both hands in one file, for animation programs. `handpipe import bvh` reads it back."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path

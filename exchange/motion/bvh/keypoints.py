@@ -1,5 +1,7 @@
 """Keypoints in BVH motion: which of its joints are ours, in which unit, left- or right-handed."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Sequence

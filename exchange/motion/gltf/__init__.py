@@ -1,5 +1,7 @@
 """glTF 2.0 (Khronos)."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,7 @@
 """glTF: both hands as skinned meshes that move, for viewers, engines and Blender; and back, from any hands in a GLB."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path

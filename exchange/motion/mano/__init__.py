@@ -1,5 +1,7 @@
 """MANO (Romero, Tzionas and Black 2017): the official hand models in, motion in npz in and out."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Which hand an official MANO file is, and the left one's shape directions mended."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """`handpipe import mano-motion`: MANO from elsewhere becomes a session that is already fitted."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -4,6 +4,8 @@ Per hand, `left_` and `right_`: `betas` (10), `global_orient` (frame, 3), `hand_
 `joints` (frame, 21, 3) and `valid` (frame); and `fps`, `hand_model` (ids of both models), `flat_hand_mean` (True).
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -5,6 +5,8 @@ it names is either one of the few below or the end of the reading. Those few are
 classes but inert stand-ins that keep what they are given; arrays are made from it afterwards, with every size checked.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import io

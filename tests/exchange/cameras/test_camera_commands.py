@@ -14,13 +14,13 @@ from scipy.spatial.transform import Rotation
 from handpipe.calibration.cameras_toml import replace_cameras
 from handpipe.calibration.refine_stage import refine_from_hands
 from handpipe.cli import main
-from handpipe.core.board import Board
 from handpipe.core.cameras import Cameras
 from handpipe.core.cameras_file import read_cameras, write_cameras
 from handpipe.core.errors import CalibrationError
-from handpipe.core.schema import BOARD, CAMERAS, DETECTIONS, KEYPOINTS, Columns, camera_blocks, group_spec
-from handpipe.core.schema import read_cameras as stored_cameras
-from handpipe.core.store import Store
+from handpipe.core.settings import Board
+from handpipe.core.storage.schema import BOARD, CAMERAS, DETECTIONS, KEYPOINTS, Columns, camera_blocks, group_spec
+from handpipe.core.storage.schema import read_cameras as stored_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.cameras.formats import WRITTEN, write_camera_file
 
 SIZE = (320, 240)

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 
 from handpipe.cli import main
 from handpipe.core.cameras import Cameras, distort
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.datasets.coco.writer import annotation_of, box_in
 
 SIZE = np.array([100, 80])

@@ -14,8 +14,8 @@ from exported import fitted_session
 from stored_motions import clip, generated
 
 from handpipe.cli import main
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.datasets.hub.card import card
 
 MANO_ARRAYS = ("betas", "global_orient", "hand_pose", "transl", "joints", "residual", "valid")

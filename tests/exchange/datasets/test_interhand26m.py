@@ -23,8 +23,8 @@ from handpipe.cli import main
 from handpipe.core.cameras import Cameras
 from handpipe.core.cameras_file import read_cameras as read_cameras_toml
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.schema import read_cameras
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import read_cameras
+from handpipe.core.storage.store import Store
 from handpipe.exchange.datasets.interhand26m.arrays import (
     ORDER,
     Pinhole,

@@ -11,7 +11,7 @@ import smplx
 import torch
 
 from handpipe.cli import main
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.importing import write_models
 from handpipe.hand.procedural import procedural_hand
 

@@ -18,7 +18,7 @@ from handpipe.core import files
 from handpipe.core.cameras_file import write_cameras
 from handpipe.core.errors import ConfigError, SessionError
 from handpipe.core.hands import HANDS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.keypoints2d.hands import ENOUGH_HANDS, Hand2d, candidates_of, check_order, check_pixels, hand_of
 from handpipe.exchange.keypoints2d.names import place_of
 from handpipe.hand.joint_order import OTHER_ORDERS, other_order, side_by_side

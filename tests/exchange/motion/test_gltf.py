@@ -19,7 +19,7 @@ from stored_motions import MODELS, clip, fitted, without
 from handpipe.cli import main
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.motion.gltf.reader import node_motion
 from handpipe.exchange.motion.gltf.writer import strongest, vertex_normals
 

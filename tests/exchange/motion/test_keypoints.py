@@ -22,7 +22,7 @@ from paths import SHARED_DATA
 from handpipe.cli import main
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS, MANO_JOINT, TIPS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.importing import write_session
 from handpipe.exchange.motion.bvh.keypoints import read_bvh
 from handpipe.exchange.motion.bvh.parser import parse_bvh

@@ -20,7 +20,7 @@ from handpipe.cli import main
 from handpipe.core import files
 from handpipe.core.errors import SessionError
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.importing import write_models
 from handpipe.exchange.motion.bvh.parser import parse_bvh
 from handpipe.exchange.motion.bvh.writer import euler_deg

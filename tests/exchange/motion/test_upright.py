@@ -15,7 +15,7 @@ from stored_motions import IDS, clip
 from handpipe.cli import main
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import HANDS, JOINTS
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.exchange.imported_session import ImportedSession, write_imported
 from handpipe.exchange.motion.bvh.parser import parse_bvh
 from handpipe.exchange.motion.gltf.reader import node_motion

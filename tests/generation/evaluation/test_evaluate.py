@@ -16,7 +16,7 @@ from untrained import clips, masked, some
 
 from handpipe.cli import main
 from handpipe.core.errors import GenerationError
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation.evaluation.evaluator import Evaluator
 from handpipe.generation.evaluation.evaluator_file import KEY, load_evaluator, train_to_file
 from handpipe.generation.evaluation.mesh_overlap import Overlap, Skin

@@ -21,8 +21,8 @@ from stored_motions import fitted, write_mano
 
 from handpipe.cli import main
 from handpipe.core.errors import ConfigError, GenerationError
-from handpipe.core.schema import MANO, group_spec
-from handpipe.core.store import Store
+from handpipe.core.storage.schema import MANO, group_spec
+from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.model.canonical_frame import canonical_frame
 from handpipe.generation.model.controls import Controls

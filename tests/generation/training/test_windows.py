@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from stored_motions import PROCEDURAL_IDS, ramp, write_mano, write_samples
 
 from handpipe.core.errors import GenerationError, HandpipeError
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 from handpipe.generation.training.motion_sources import BlockCache, MotionSource
 from handpipe.generation.training.windows import Windows, open_sources, slerp, split
 from handpipe.hand.procedural_motion import two_hand_motion

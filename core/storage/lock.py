@@ -5,6 +5,8 @@ which locks the same folder, is kept out too. Windows opens no folders: there it
 On a network file system the lock of a folder usually holds on one machine only.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import os
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import StoreError
+from ..errors import StoreError
 
 LOCKS_FOLDERS = os.name != "nt"
 

@@ -7,6 +7,8 @@ kill -9, a unit is whole or absent. `fingerprint`, an attribute of the group wri
 says what the numbers were computed from.
 """
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import contextlib
@@ -25,8 +27,8 @@ import zarr
 from numpy import ndarray
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
-from .atomic import move
-from .errors import StoreError, disk_errors
+from ..atomic import move
+from ..errors import StoreError, disk_errors
 from .lock import locked
 from .opened_arrays import OpenedArrays
 
@@ -134,7 +136,7 @@ class Store:
     def open(self) -> None:
         """Make the store if it is not there; raise StoreError if it is not ours to write."""
         if not self.exists():
-            from .. import __version__
+            from ... import __version__
 
             with disk_errors(self.url):
                 zarr.create_group(

@@ -1,5 +1,7 @@
 """Zarr arrays that are opened once, for opening one takes longer than most reads; and again when they were replaced."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """The Zarr schema: the arrays of every group, their axes, units and meaning. docs/store.md is written from here."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -8,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from .cameras import Cameras
-from .hands import HANDS, JOINTS, NUM_BETAS, NUM_JOINTS, NUM_POSE
+from ..cameras import Cameras
+from ..hands import HANDS, JOINTS, NUM_BETAS, NUM_JOINTS, NUM_POSE
 from .store import ArraySpec, GroupSpec, Store
 
 NAN = float("nan")
@@ -60,20 +62,8 @@ DETECTIONS: Columns = {
 }
 
 SECOND_LOOK: Columns = {
-    "points": (
-        "view frame hand joint xy",
-        "float32",
-        NAN,
-        "pixel",
-        "what a crop about the hand's expected place showed; NaN where nothing was found, or it was not looked for",
-    ),
-    "score": (
-        "view frame hand",
-        "float32",
-        NAN,
-        "1",
-        "confidence; 0 where nothing was found, NaN where not looked for",
-    ),
+    "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks in a crop around the hand; NaN: none"),
+    "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 

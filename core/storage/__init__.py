@@ -1,0 +1,1 @@
+"""The Zarr store: its schema, its lock, whole-or-absent units."""
