@@ -143,7 +143,7 @@ def _views(evidence: Evidence, root: str) -> list[Check]:
         why, remedy = _one_view(view, explanation, root)
         checks.append(Check("view agrees", "warning", share, None, view, f"{reason} {why}".rstrip(), remedy))
     judged = int(np.isfinite(agreement.share).sum())
-    if judged and bad > judged / 2:
+    if judged and bad >= judged / 2:
         reason = f"expected most views to agree, but {bad} of {judged} do not."
         checks.append(Check("most views agree", "error", bad / judged, 0.5, "", reason, "Mend these views first."))
     return checks

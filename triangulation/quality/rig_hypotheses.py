@@ -14,13 +14,11 @@ from numpy import ndarray
 
 from ...core.cameras import Cameras
 from ..grouping import group_hands
-from .view_agreement import Explanation
+from .view_agreement import SIZES, Explanation
 
 FRAMES = 8
 """Frames on which a hypothesis is tested: those with the most candidates."""
 UNITS_M = {"millimetres": 0.001, "centimetres": 0.01, "inches": 0.0254, "decimetres": 0.1}
-SIZES = (2.0, 0.5, 1.5, 2 / 3, 4 / 3, 0.75, 3.0, 1 / 3)
-"""Usual ratios between the sizes of a recording and of its copy."""
 MAX_PAIR_VIEWS = 12
 """Rigs of more views are not disabled by two exchanged cameras."""
 FOUND = 0.5
@@ -58,7 +56,7 @@ def _hypotheses(cameras: Cameras, points_px: ndarray) -> Iterator[tuple[Explanat
         for factor in (metres, 1 / metres):
             T = cameras.T_cam_world.copy()
             T[:, :3, 3] *= factor
-            yield Explanation("unit", 0.0, unit, factor), replace(cameras, T_cam_world=T), points_px
+            yield Explanation("unit", 0.0, other=unit, value=factor), replace(cameras, T_cam_world=T), points_px
     for ratio in SIZES:
         yield Explanation("size", 0.0, value=1 / ratio), cameras, ratio * (points_px + 0.5) - 0.5
     w, h = (cameras.size_px - 1.0).T[:, :, None, None, None]
@@ -75,7 +73,7 @@ def _hypotheses(cameras: Cameras, points_px: ndarray) -> Iterator[tuple[Explanat
             order = list(range(len(cameras)))
             order[a], order[b] = b, a
             pair = f"{cameras.names[a]} and {cameras.names[b]}"
-            yield Explanation("exchanged", 0.0, pair), _renamed(cameras, order), points_px
+            yield Explanation("exchanged", 0.0, other=pair), _renamed(cameras, order), points_px
 
 
 def _renamed(cameras: Cameras, order: list[int]) -> Cameras:

@@ -18,7 +18,7 @@ from ...core.storage.schema import QUALITY, detections_group, group_spec, read_c
 from ...core.storage.store import Store
 from .checks import NO_FRAMES, Evidence, checks_of, fast_steps, frames_together
 from .rig_hypotheses import explain_nothing
-from .view_agreement import Agreement, Explanation, agreement, explain
+from .view_agreement import Agreement, Explanation, agreement, both_of_a_pair, explain
 
 GROUP = "quality"
 CODE = 1
@@ -94,7 +94,7 @@ def judge(store: Store, rig: Store, root: str) -> tuple[Check, ...]:
             found=share,
             agreement=found,
             views=cameras.names,
-            explained=explained,
+            explained=both_of_a_pair(explained),
             nothing=nothing,
             fast=fast_steps(keypoints, fps),
             together=frames_together(keypoints),

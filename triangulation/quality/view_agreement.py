@@ -9,7 +9,7 @@ moved. An explanation counts only if the view agrees with it as the other views 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,12 +22,20 @@ SUSPECT = 0.8
 """A view that agrees in less than this part of what the rig's better views reach is examined."""
 HOPELESS = 0.4
 """A view below this part disagrees, whether or not an explanation is found."""
+FARTHER, NOISE_M = 2.0, 0.004
+"""A view whose median distance is this many times the rig's is examined; below `NOISE_M` it is a detector's noise."""
+NEARER = 0.6
+"""An explanation that brings no more candidates must bring them this much nearer."""
 GAIN = 0.25
 """An explanation must raise the view's share by at least this part of the better views' share."""
 MIN_CANDIDATES = 8
 """Candidates with a hand in space to compare with, below which a view is not judged."""
 EXPLAINED = 0.75
 """Part of the better views' share that an explanation must reach."""
+SIZES = (2.0, 0.5, 1.5, 2 / 3, 4 / 3, 0.75, 3.0, 1 / 3)
+"""Usual ratios between the sizes of a recording and of its copy."""
+SCALES = (0.2, 5.0)
+"""Between images of one recording."""
 TURNED_BACK = 0.02
 """Scale and shift (relative to the image) within which an image counts as neither scaled nor shifted."""
 MAX_DELAY_S = 1.0
@@ -43,6 +51,8 @@ class Agreement:
     """(view,) share of the candidates that show a hand in space; NaN for a view that cannot be judged."""
     error_px: ndarray
     """(view,) median distance of all candidates near a hand from it, pixels; NaN without any."""
+    error_m: ndarray
+    """(view,) the same at the hand's depth, metres."""
     count: ndarray
     """(view,) candidates that could be compared."""
 
@@ -54,8 +64,11 @@ class Agreement:
 
     @property
     def suspect(self) -> ndarray:
-        """(view,) bool, the views to examine."""
-        return np.nan_to_num(self.share, nan=1.0) < SUSPECT * self.usual
+        """(view,) bool, the views to examine: they agree in few candidates, or less closely than the others."""
+        few = np.nan_to_num(self.share, nan=1.0) < SUSPECT * self.usual
+        known = self.error_m[np.isfinite(self.error_m)]
+        usual_m = max(float(np.median(known)), NOISE_M) if len(known) else np.inf
+        return few | (np.nan_to_num(self.error_m) > FARTHER * usual_m)
 
     @property
     def hopeless(self) -> ndarray:
@@ -71,6 +84,8 @@ class Explanation:
     """exchanged, mirrored, upside down, turned, size, focal length, cut out, delay, moved."""
     share: float
     """Share of its candidates with which it would agree."""
+    error_m: float = float("inf")
+    """Median distance that its candidates would have."""
     other: str = ""
     """The view whose calibration fits, for `exchanged`."""
     value: float = float("nan")
@@ -91,8 +106,11 @@ def agreement(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> Agreeme
     agrees = (np.nan_to_num(off_m, nan=np.inf) < TOLERANCE_M).sum((1, 2))
     share = np.where(count >= MIN_CANDIDATES, agrees / np.maximum(count, 1), np.nan)
     near = known & (off_px < size_px)
-    error = np.array([np.median(off_px[v][near[v]]) if near[v].any() else np.nan for v in range(len(cameras))])
-    return Agreement(share, error, count)
+    error_px, error_m = (
+        np.array([np.median(off[v][near[v]]) if near[v].any() else np.nan for v in range(len(cameras))])
+        for off in (off_px, off_m)
+    )
+    return Agreement(share, error_px, error_m, count)
 
 
 def _distances(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[ndarray, ndarray, ndarray]:
@@ -101,15 +119,23 @@ def _distances(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[
     expected = cameras.project(hands_m)
     R, t = cameras.T_cam_world[:, 2, :3], cameras.T_cam_world[:, 2, 3]
     depth = np.einsum("vi,fhji->vfhj", R, hands_m) + t[:, None, None, None]
-    scale = np.nanmedian(np.where(depth > 0, depth, np.nan), axis=-1) / cameras.focal_px[:, None, None]
+    scale = _median(np.where(depth > 0, depth, np.nan)) / cameras.focal_px[:, None, None]
     distance = np.linalg.norm(points_px[:, :, :, None] - expected[:, :, None], axis=-1)
     enough = np.isfinite(distance).sum(-1) >= MIN_JOINTS
-    off_px = np.where(enough, np.nanmedian(distance, axis=-1), np.nan)  # (view, frame, candidate, hand)
+    off_px = np.where(enough, _median(distance), np.nan)  # (view, frame, candidate, hand)
     off_m = off_px * scale[:, :, None]
-    size = np.linalg.norm(np.nanmax(expected, axis=-2) - np.nanmin(expected, axis=-2), axis=-1)[:, :, None]
+    extent = np.fmax.reduce(expected, axis=-2) - np.fmin.reduce(expected, axis=-2)  # They pass over NaN.
+    size = np.linalg.norm(extent, axis=-1)[:, :, None]
     best = np.argmin(np.where(np.isfinite(off_m), off_m, np.inf), axis=-1)[..., None]
     pick = lambda values: np.take_along_axis(np.broadcast_to(values, off_m.shape), best, axis=-1)[..., 0]  # noqa: E731
     return pick(off_m), pick(off_px), pick(size)
+
+
+def _median(values: ndarray) -> ndarray:
+    """Lower median over the last axis of what is known; NaN if nothing is. Without a warning, unlike nanmedian."""
+    ordered = np.sort(values, axis=-1)  # NaN last.
+    middle = np.maximum(np.isfinite(values).sum(-1) - 1, 0) // 2
+    return np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]
 
 
 # ---- explanations ------------------------------------------------------------------------------------------------
@@ -132,38 +158,55 @@ def explain(
     frames = _sample(hands_m, points_px[view])
     hands, points = hands_m[frames], points_px[view, frames]
 
-    def share(camera: Cameras, seen_px: ndarray) -> float:
-        return float(np.nan_to_num(agreement(camera, hands, seen_px[None]).share[0]))
+    def judge(kind: str, camera: Cameras, seen_px: ndarray, other: str = "", value: float = np.nan) -> Explanation:
+        return _judged(kind, camera, hands, seen_px, other, value)
 
     others = [other for other in np.flatnonzero(cameras.calibrated).tolist() if other != view]
-    exchanged = [Explanation("exchanged", share(cameras.subset([i]), points), cameras.names[i]) for i in others]
+    exchanged = [judge("exchanged", cameras.subset([i]), points, cameras.names[i]) for i in others]
     tried = [max(exchanged, key=lambda each: each.share)] if exchanged else []
     tried.append(_delay(own, hands_m, points_px[view], fps))
-    tried += [Explanation(kind, share(own, turn(points))) for kind, turn in _turns(*own.size_px[0].tolist()).items()]
-    tried += _resized(own, hands, points, share)
+    tried += [judge(kind, own, turn(points)) for kind, turn in _turns(*own.size_px[0].tolist()).items()]
+    scale, shift = _image_map(own, hands, points)
+    if abs(scale - 1) > TURNED_BACK:
+        zoomed = replace(own, K=own.K * np.array([[1 / scale, 1, 1], [1, 1 / scale, 1], [1, 1, 1]]))
+        ratios = [scale, *(ratio for ratio in SIZES if abs(ratio / scale - 1) < 0.25)]
+        sizes = [judge("size", own, ratio * (points + 0.5) - 0.5, value=1 / ratio) for ratio in ratios]
+        tried.append(min(sizes, key=lambda each: each.error_m))
+        tried.append(judge("focal length", zoomed, points, value=1 / scale))
     moved = _moved(own, hands, points)
     if moved is not None:
         away_m = float(np.linalg.norm(moved.centers_m[0] - own.centers_m[0]))
-        tried.append(Explanation("moved", share(moved, points), value=away_m))
-    now = share(own, points)
-    good = [each for each in tried if each.share >= max(EXPLAINED * found.usual, now + GAIN * found.usual)]
+        tried.append(judge("moved", moved, points, value=away_m))
+    if abs(scale - 1) > TURNED_BACK:
+        tried.append(judge("cut out", own, scale * points + shift, value=1 / scale))
+    now = judge("", own, points)
+    good = [
+        each
+        for each in tried
+        if each.share >= EXPLAINED * found.usual
+        and (each.share >= now.share + GAIN * found.usual or each.error_m <= NEARER * now.error_m)
+    ]
     # The first that does about as well as the best: they are in the order of how much they can adapt.
     most = max((each.share for each in good), default=0.0)
-    return next((each for each in good if each.share >= 0.92 * most), None)
+    nearest = min((each.error_m for each in good if each.share >= 0.92 * most), default=0.0)
+    return next((each for each in good if each.share >= 0.92 * most and each.error_m <= 1.5 * nearest), None)
 
 
-def _resized(
-    camera: Cameras, hands_m: ndarray, points_px: ndarray, share: Callable[[Cameras, ndarray], float]
-) -> list[Explanation]:
-    """An image of another size, a lens of another focal length, an image cut out of a larger one."""
-    scale, shift = _image_map(camera, hands_m, points_px)
-    if not np.isfinite(scale) or abs(scale - 1) < TURNED_BACK:
-        return []
-    resized = Explanation("size", share(camera, scale * (points_px + 0.5) - 0.5), value=1 / scale)
-    zoomed = replace(camera, K=camera.K * np.array([[1 / scale, 1, 1], [1, 1 / scale, 1], [1, 1, 1]]))
-    zoom = Explanation("focal length", share(zoomed, points_px), value=1 / scale)
-    cut = Explanation("cut out", share(camera, scale * points_px + shift), value=1 / scale)
-    return [resized, zoom, cut]
+def _judged(
+    kind: str, camera: Cameras, hands_m: ndarray, points_px: ndarray, other: str = "", value: float = np.nan
+) -> Explanation:
+    found = agreement(camera, hands_m, points_px[None])
+    share, error_m = float(np.nan_to_num(found.share[0])), float(np.nan_to_num(found.error_m[0], nan=np.inf))
+    return Explanation(kind, share, error_m, other, value)
+
+
+def both_of_a_pair(explained: Mapping[str, Explanation | None]) -> dict[str, Explanation | None]:
+    """The same, where a view that is exchanged with an unexplained one explains that one too."""
+    whole = dict(explained)
+    for view, each in explained.items():
+        if each is not None and each.kind == "exchanged" and each.other in whole and whole[each.other] is None:
+            whole[each.other] = replace(each, other=view)
+    return whole
 
 
 def _sample(hands_m: ndarray, points_px: ndarray) -> ndarray:
@@ -194,9 +237,10 @@ def _delay(camera: Cameras, hands_m: ndarray, points_px: ndarray, fps: float) ->
             hands = hands_m[max(0, -delay) : frames - max(0, delay)]
             seen = points_px[max(0, delay) :][: len(hands)]
             pick = _sample(hands, seen)
-            share = float(np.nan_to_num(agreement(camera, hands[pick], seen[None, pick]).share[0]))
-            if share > best.share:
-                best = Explanation("delay", share, value=delay / fps)
+            each = _judged("delay", camera, hands[pick], seen[pick], value=delay / fps)
+            # Close to the best one, many agree: the nearest counts.
+            if each.share - 10 * min(each.error_m, 0.1) > best.share - 10 * min(best.error_m, 0.1):
+                best = each
     return best
 
 
@@ -216,7 +260,7 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
     keep = np.isfinite(expected).all((1, 2))
     seen, expected = seen[keep], expected[keep]
     if len(seen) < MIN_CANDIDATES:
-        return float("nan"), np.zeros(2)
+        return 1.0, np.zeros(2)
     size = lambda p: np.linalg.norm(p - p.mean(1, keepdims=True), axis=(1, 2))  # noqa: E731
     scales = size(expected) / np.maximum(size(seen), 1e-9)
     votes, members = -1, np.zeros(len(seen), bool)
@@ -224,7 +268,7 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
         for j in np.unique(np.linspace(0, len(seen) - 1, 16).astype(int)):
             a, b = seen[i].mean(0) - seen[j].mean(0), expected[i].mean(0) - expected[j].mean(0)
             scale = scales[i] if a @ a < 1e-6 or i == j else float(a @ b / (a @ a))
-            if not 0.2 < scale < 5:
+            if not SCALES[0] < scale < SCALES[1]:
                 continue
             shift = expected[i].mean(0) - scale * seen[i].mean(0)
             off = np.linalg.norm(scale * seen.mean(1) + shift - expected.mean(1), axis=-1)
@@ -232,10 +276,12 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
             if inside.sum() > votes:
                 votes, members = inside.sum(), inside
     if votes < MIN_CANDIDATES:
-        return float("nan"), np.zeros(2)
+        return 1.0, np.zeros(2)
     a, b = seen[members].reshape(-1, 2), expected[members].reshape(-1, 2)
     middle_a, middle_b = a.mean(0), b.mean(0)
     scale = float(((a - middle_a) * (b - middle_b)).sum() / ((a - middle_a) ** 2).sum())
+    if not SCALES[0] < scale < SCALES[1]:
+        return 1.0, np.zeros(2)
     return scale, middle_b - scale * middle_a
 
 
