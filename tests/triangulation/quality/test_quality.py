@@ -135,7 +135,9 @@ def test_results_that_cannot_be_used_are_not_handed_on_unless_accepted(tmp_path,
     assert main(export) == 2
     assert "verdict is 'not usable': expected a 3D hand" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert main([*export, "--accept"]) == 0
+    # Accepted, it is taken as it is: this one was never fitted, which is another matter.
+    assert main([*export, "--accept"]) == 2
+    assert "expected fitted hands" in capsys.readouterr().err
 
 
 def test_run_ends_with_3_and_says_why(tmp_path, capsys):
