@@ -16,8 +16,8 @@ import numpy as np
 from _report import Figure, report
 from scipy.spatial.transform import Rotation
 
-from handpipe.calibration.refine import Observations, refine_poses
-from handpipe.calibration.refine_stage import gather_hands, measure
+from handpipe.calibration.refinement.poses import Observations, refine_poses
+from handpipe.calibration.refinement.stage import gather_hands, measure
 from handpipe.core.cameras import Cameras
 from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import Store

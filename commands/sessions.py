@@ -122,7 +122,7 @@ class Calibrate(_OnSession):
             messages += supply_cameras(root, self.source, self.unit_m, config.capture, config.calibration, config.fps)
             found["supplied"] = self.source
         if self.refine_from_hands:
-            from ..calibration.refine_stage import refine_from_hands
+            from ..calibration.refinement.stage import refine_from_hands
 
             done = run(Job(self.session, config, ("triangulate",), frozenset(), self.prune, self.store), screen)
             found["refinement"], lines = refine_from_hands(root, done.store, done.rig, self.force)

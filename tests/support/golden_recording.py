@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 from calibration_scenes import BOARD, arc_rig, waved_board
+from calibration_scenes import BOARD as SCENE_BOARD
 from golden import EXACT, INPUTS, Golden, Tolerance
 from hand_scenes import FPS, detect, dome, hand, interaction, rotation
 from numpy import ndarray
 from stored_detections import fill, triangulated
 from toy_stage import Quiet
 
+from handpipe.calibration.aniposelib_solver import AniposelibSolver
+from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.settings import CalibrationSettings
 from handpipe.calibration.stage import board_plan, cameras_plan
 from handpipe.capture import detect as detect_stage
@@ -109,6 +112,16 @@ def cameras(work: Path) -> dict[str, ndarray]:
 
 
 # ---- detect ------------------------------------------------------------------------------------------------------
+
+
+def aniposelib_cameras(work: Path) -> dict[str, ndarray]:
+    """Three simulated cameras by aniposelib's bundle adjustment."""
+    del work
+    rng = np.random.default_rng(5)
+    rig = arc_rig(3, rng)
+    corners_px = waved_board(rig, 12, rng).astype(np.float32)
+    found = calibrate(SCENE_BOARD, corners_px, rig.names, rig.size_px, solver=AniposelibSolver("golden")).cameras
+    return {"K": found.K, "distortion": found.distortion, "T_cam_world": found.T_cam_world}
 
 
 def detections(work: Path) -> dict[str, ndarray]:
@@ -234,6 +247,13 @@ GOLDENS = (
         cameras,
         {"cameras.K": Tolerance(0.01), "*": SOLVED},
         "CAMERAS_CODE",
+    ),
+    Golden(
+        "aniposelib_cameras",
+        "handpipe.calibration.aniposelib_solver",
+        aniposelib_cameras,
+        # It stops on a relative tolerance of 1e-4 (ftol): poses of a metre, focal lengths of hundreds of pixels.
+        {"K": Tolerance(0.5), "distortion": Tolerance(1e-3), "T_cam_world": Tolerance(1e-3)},
     ),
     Golden(
         "detections",

@@ -12,7 +12,7 @@ from clips import write
 from scipy.spatial.transform import Rotation
 
 from handpipe.calibration.cameras_toml import replace_cameras
-from handpipe.calibration.refine_stage import refine_from_hands
+from handpipe.calibration.refinement.stage import refine_from_hands
 from handpipe.cli import main
 from handpipe.core.cameras import Cameras
 from handpipe.core.cameras_file import read_cameras, write_cameras

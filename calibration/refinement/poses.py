@@ -17,9 +17,9 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
-from ..core.cameras import Cameras
-from ..core.geometry import Alignment, align, moved_poses
-from ..core.least_squares import DampedSearch, Damping, damped
+from ...core.cameras import Cameras
+from ...core.geometry import Alignment, align, moved_poses
+from ...core.least_squares import DampedSearch, Damping, damped
 
 LOSS_SCALE = 3.0
 """Residuals of this many standard deviations count for a quarter of their square; far ones for nothing."""

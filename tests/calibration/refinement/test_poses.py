@@ -12,7 +12,14 @@ from point_scenes import dome
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from handpipe.calibration.refine import Observations, distances_px, lay_on, noise_px, refine_poses, settle_points
+from handpipe.calibration.refinement.poses import (
+    Observations,
+    distances_px,
+    lay_on,
+    noise_px,
+    refine_poses,
+    settle_points,
+)
 from handpipe.core.cameras import Cameras
 from handpipe.core.geometry import align_rigid, transform
 

@@ -16,16 +16,16 @@ import numpy as np
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
-from ..core.cameras import Cameras
-from ..core.cameras_file import match_views
-from ..core.errors import CalibrationError
-from ..core.hands import BONES
-from ..core.settings import Board
-from ..core.storage.schema import read_cameras, read_taken_px
-from ..core.storage.store import Store
-from .cameras_toml import replace_cameras
-from .quality import BoardDistances, board_distance_errors
-from .refine import Observations, distances_px, refine_poses, settle_points
+from ...core.cameras import Cameras
+from ...core.cameras_file import match_views
+from ...core.errors import CalibrationError
+from ...core.hands import BONES
+from ...core.settings import Board
+from ...core.storage.schema import read_cameras, read_taken_px
+from ...core.storage.store import Store
+from ..cameras_toml import replace_cameras
+from ..quality import BoardDistances, board_distance_errors
+from .poses import Observations, distances_px, refine_poses, settle_points
 
 BLOCKS, HELD_OUT = 20, 4
 """The frames are cut into so many blocks, and every fourth is held out: neighbouring frames say the same."""

@@ -1,0 +1,1 @@
+"""Camera poses refined from the hands."""
