@@ -116,6 +116,11 @@ def _arrays_in(path: Path) -> dict[str, ndarray]:
     return arrays
 
 
+def shorten(text: str, characters: int = 60) -> str:
+    """A stranger's text for a message: the beginning of a long one."""
+    return text if len(text) <= characters else f"{text[:characters]}... ({len(text)} characters)"
+
+
 LARGE = 1e12
 """Nothing that is measured about hands is larger, in whatever unit."""
 

@@ -87,6 +87,10 @@ class Session:
     fps: float
     left_out: Mapping[str, str]
     """Unusable views and the reason for each."""
+    ignored: tuple[str, ...] = ()
+    """Files that look like a part of the session and are not used, a sentence for each."""
+    warnings: tuple[str, ...] = ()
+    """What is used and may be wrong, a sentence for each."""
 
     @property
     def views(self) -> tuple[str, ...]:
