@@ -7,15 +7,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import SessionError, VideoError
+from ..core.files import same_name
 from ..core.recording import Clip, Session, Timeline, regular
 from ..core.storage.store import Store
+from .ignored import ignored_files
 from .settings import CaptureSettings
 from .time_units import MAX_FPS, MIN_FPS, agree, plausible, step_per_frame
 from .timeline import read_timestamps
@@ -51,7 +53,9 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
             f"{videos}: expected one clip per camera, but found none. Put the clips there, as <view>.mp4."
         )
     board_folder = root / "calibration"
-    board_paths = find_clips(board_folder) if board_folder.is_dir() else {}
+    board_found = find_clips(board_folder) if board_folder.is_dir() else {}
+    board_names = {name: _view_of_board_clip(name, [*paths], [*board_found]) for name in board_found}
+    board_paths = {board_names[name]: path for name, path in board_found.items()}
     # A camera that filmed the board and has no clip of the hands is missing, not absent.
     expected = paths | {view: videos / f"{view}.mp4" for view in board_paths.keys() - paths.keys()}
     clips, problems = _probe_all(expected)
@@ -84,7 +88,12 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         else timeline,
         fps=rate,
         left_out={**problems, **board_problems},
-        warnings=tuple(_rate_warnings(root, timeline, kept, fps)),
+        ignored=tuple(ignored_files(root, {*paths.values(), *board_paths.values()})),
+        warnings=(
+            *timeline.warnings,
+            *_rate_warnings(root, timeline, kept, fps),
+            *_names_alike(root, paths, board_names),
+        ),
     )
 
 
@@ -120,6 +129,24 @@ def _check_rate(videos: Path, clip_fps: float, fps: float | None, timestamps: bo
             f"{videos}: expected clips of {MIN_FPS:g} to {MAX_FPS:g} frames per second, but their headers say "
             f"{clip_fps:g}. Set `fps`, or add a timestamps.csv."
         )
+
+
+def _view_of_board_clip(name: str, views: Sequence[str], board: Sequence[str]) -> str:
+    """The view that filmed a board clip: the one with its name, or with a name that differs from it in case only."""
+    same = same_name(name, views)
+    return name if same is None or same in board else same
+
+
+def _names_alike(root: Path, paths: Mapping[str, Path], board_names: Mapping[str, str]) -> Iterator[str]:
+    """Names of views that differ in case only, and board clips that were matched although their names differ so."""
+    for name, view in board_names.items():
+        if name != view:
+            yield f"{root}: the board clip {name} is used for the view {view}. Give both the same name."
+    seen: dict[str, str] = {}
+    for view in paths:
+        other = seen.setdefault(view.casefold(), view)
+        if other != view:
+            yield f"{root}: {other} and {view} are two views, because their names differ in case. Rename one of them."
 
 
 def _rate_warnings(root: Path, timeline: Timeline, clips: Mapping[str, Clip], fps: float | None) -> Iterator[str]:

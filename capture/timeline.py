@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.errors import SessionError
-from ..core.files import MAX_TEXT_BYTES, check_file, shorten
+from ..core.files import MAX_TEXT_BYTES, check_file, same_name, shorten
 from ..core.recording import Timeline
 from .time_units import NAMES, SECONDS, doubt, step_per_frame
 
@@ -97,7 +97,12 @@ def read_timestamps(
     if unit not in (None, "s"):
         time_s = time_s * SECONDS[unit]
     _check_one_clock(path, names, time_s)
-    return Timeline(source, time_s, timestamps=True)
+    said = [
+        f"{path}: the camera {cam} is taken for the view {view}. Give both the same name."
+        for cam, view in view_of.items()
+        if cam != view and cam.casefold() == view.casefold()
+    ]
+    return Timeline(source, time_s, timestamps=True, warnings=tuple(said))
 
 
 def _check_unit(path: Path, name: str, frames: ndarray, times: ndarray, clip_fps: float, unit: str | None) -> None:
@@ -190,14 +195,14 @@ def _row(path: Path, line: int, row: Mapping[str, str]) -> Row:
 
 
 def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:
-    """The view that a `cam_id` refers to: the view with this name, or the one whose name ends in this number."""
-    if cam in names:
-        return cam
+    """The view that a `cam_id` refers to: by its name, whatever the case, or by the number its name ends in."""
+    if (same := same_name(cam, names)) is not None:
+        return same
     if cam.isdigit():
         ending = [n for n in names if (m := re.search(r"(\d+)$", n)) is not None and int(m.group(1)) == int(cam)]
         if len(ending) == 1:
             return ending[0]
     raise SessionError(
         f"{path}: expected cam_id to name a clip ({', '.join(names)}) or to be the number its name ends in, but found "
-        f"'{cam}'. Rename the clip or the id."
+        f"'{shorten(cam)}'. Rename the clip or the id."
     )

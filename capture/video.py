@@ -15,9 +15,17 @@ from numpy import ndarray
 
 from ..core.atomic import appearing
 from ..core.errors import VideoError
+from ..core.files import view_name
 from ..core.recording import Clip
 
-CLIP_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+USUAL_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+CLIP_SUFFIXES = (
+    *USUAL_SUFFIXES,
+    *(".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".3gp", ".flv", ".ogv", ".mxf"),
+)
+"""Suffixes of clips. Of two files for one view, the one with a usual suffix is the clip: cameras and converters leave
+the other one beside it."""
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -40,13 +48,15 @@ def find_clips(folder: Path) -> dict[str, Path]:
                 f"{folder}: expected clips with readable names, but found {path.name!r}. "
                 "Rename it: the file name is the name of the view."
             )
-    for path in sorted(paths, key=lambda p: natural_key(p.stem)):
-        if path.stem in found:
+    for path in sorted(paths, key=lambda p: (natural_key(view_name(p)), p.suffix.lower() not in USUAL_SUFFIXES)):
+        view = view_name(path)
+        if view not in found:
+            found[view] = path
+        elif (path.suffix.lower() in USUAL_SUFFIXES) or (found[view].suffix.lower() not in USUAL_SUFFIXES):
             raise VideoError(
-                f"{folder}: expected one clip per view, but found both {found[path.stem].name} and {path.name}. "
+                f"{folder}: expected one clip per view, but found both {found[view].name} and {path.name}. "
                 "Remove or rename one of them."
             )
-        found[path.stem] = path
     return found
 
 

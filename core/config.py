@@ -127,7 +127,7 @@ class _OneKeyOnce(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise yaml.composer.ComposerError(None, None, "it is nested too deep", self.peek_event().start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "it is nested too deep", self.peek_event().start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node

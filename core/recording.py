@@ -19,6 +19,7 @@ import numpy as np
 from numpy import ndarray
 
 from .engine import Unit
+from .files import view_name
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class Clip:
 
     @property
     def view(self) -> str:
-        """Name of the view: the file's stem."""
-        return self.path.stem
+        return view_name(self.path)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Timeline:
     """(view, frame) float64, capture time in seconds since the first frame; NaN where there is none."""
     timestamps: bool = False
     """Whether the times were measured, not inferred from a regular rate."""
+    warnings: tuple[str, ...] = ()
+    """What may be wrong with it, a sentence for each."""
 
     @property
     def frames(self) -> int:
@@ -63,7 +65,7 @@ class Timeline:
 
     def first(self, frames: int) -> Timeline:
         """The first instants only."""
-        return Timeline(self.source_frame[:, :frames], self.time_s[:, :frames], self.timestamps)
+        return replace(self, source_frame=self.source_frame[:, :frames], time_s=self.time_s[:, :frames])
 
 
 def regular(views: int, frames: int, fps: float) -> Timeline:

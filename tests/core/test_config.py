@@ -71,7 +71,7 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("fps: " + ":".join(["59"] * 3000), "expected numbers of a few digits"),
         ("fps: " + ":".join(["59"] * 3000) + ".5", "too large"),
         ("a: " + "[" * 2000, "it is nested too deep"),
-        ("a: " + "[" * 50 + "]" * 50, "it is nested too deep .*line 1, column 34"),
+        ("a: " + "[" * 50 + "]" * 50, "it is nested too deep .*line 1"),
         ("board: &b {columns: *b}", "leave anchors out"),
         (ALIASES, "more than 20000 values"),
         ("fps: 2020-99-99", "expected YAML, but it cannot be read: month must be in 1..12"),
