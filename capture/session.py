@@ -20,7 +20,7 @@ from ..core.storage.store import Store
 from .ignored import ignored_files
 from .settings import CaptureSettings
 from .time_units import MAX_FPS, MIN_FPS, agree, plausible, step_per_frame
-from .timeline import read_timestamps
+from .timeline import presented, read_timestamps
 from .video import find_clips, probe
 
 TIMESTAMPS = "timestamps.csv"
@@ -67,7 +67,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
     kept = {view: clips[view] for view in views}
     _check_rate(videos, kept[views[0]].fps, fps, timestamps=_is_there(root / TIMESTAMPS))
     timeline = _timeline(root / TIMESTAMPS, kept, fps, options, problems)
-    rate = fps or (_rate(root / TIMESTAMPS, timeline) if _is_there(root / TIMESTAMPS) else kept[views[0]].fps)
+    rate = fps or (_rate(root / TIMESTAMPS, timeline) if timeline.timestamps else kept[views[0]].fps)
     board_clips, board_problems = _probe_all({view: board_paths[view] for view in views if view in board_paths})
     for view, clip in board_clips.items():
         if clip.size_px != kept[view].size_px:
@@ -114,6 +114,8 @@ def _timeline(
         frames = {view: clip.frames for view, clip in clips.items()}
         rates = {view: clip.fps for view, clip in clips.items()}
         return read_timestamps(timestamps, frames, sorted(left_out), rates, options.timestamps_unit)
+    if fps is None and any(clip.uneven_s for clip in clips.values()):
+        return presented(clips)
     return regular(len(clips), min(clip.frames for clip in clips.values()), fps or first.fps)
 
 
@@ -212,8 +214,10 @@ def _odd_ones(
     for what, value in kinds:
         if not clips:
             break
-        usual = Counter(value(clip) for clip in clips.values()).most_common(1)[0][0]
-        for view, clip in clips.items():
+        # Of a clip with a variable rate, the mean says little: `presented` compares its times.
+        compared = {view: clip for view, clip in clips.items() if what != "rate" or not clip.uneven_s}
+        usual = Counter(value(clip) for clip in compared.values() or clips.values()).most_common(1)[0][0]
+        for view, clip in compared.items():
             if value(clip) != usual and view not in problems:
                 problems[view] = _unlike(clip, what, usual, "the other clips")
     return problems

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from ..core.errors import SessionError
 from ..core.files import MAX_TEXT_BYTES, check_file, same_name, shorten
-from ..core.recording import Timeline
+from ..core.recording import Clip, Timeline, regular
 from .time_units import NAMES, SECONDS, doubt, step_per_frame
 
 COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time")
@@ -103,6 +103,27 @@ def read_timestamps(
         if cam != view and cam.casefold() == view.casefold()
     ]
     return Timeline(source, time_s, timestamps=True, warnings=tuple(said))
+
+
+def presented(clips: Mapping[str, Clip]) -> Timeline:
+    """Timeline of clips with a variable rate: frame n of every clip is instant n, at its presentation time.
+
+    Args:
+        clips: by view name; their first frames are simultaneous.
+    """
+    frames = min(clip.frames for clip in clips.values())
+    source = regular(len(clips), frames, 1.0).source_frame
+    rows = [clip.uneven_s[:frames] if clip.uneven_s else np.arange(frames) / clip.fps for clip in clips.values()]
+    time_s = np.array(rows, np.float64)
+    apart = np.abs(time_s - np.median(time_s, axis=0)).max(axis=1)
+    step = time_s[:, -1].mean() / max(frames - 1, 1)
+    said = tuple(
+        f"{clip.path}: its presentation times differ from the other clips' by up to {1000 * away:.0f} ms. Frames of "
+        "one number are taken as simultaneous; if they are not, add a timestamps.csv."
+        for clip, away in zip(clips.values(), apart.tolist(), strict=True)
+        if away > step / 2
+    )
+    return Timeline(source, time_s, timestamps=True, warnings=said)
 
 
 def _check_unit(path: Path, name: str, frames: ndarray, times: ndarray, clip_fps: float, unit: str | None) -> None:

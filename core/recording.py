@@ -24,13 +24,15 @@ from .files import view_name
 
 @dataclass(frozen=True)
 class Clip:
-    """One video file, as its header describes it."""
+    """One video file: what it really holds, not what its header claims."""
 
     path: Path
     frames: int
     fps: float
     size_px: tuple[int, int]
     """Width, height."""
+    uneven_s: tuple[float, ...] = ()
+    """Presentation time of each frame since the first, seconds, where the rate is not regular; else empty."""
 
     @property
     def view(self) -> str:

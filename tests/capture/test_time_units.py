@@ -28,8 +28,8 @@ def table(path, fps, scale=1.0, start=0.0, cameras=("cam_0", "cam_1"), every=1):
     return path
 
 
-def read(path, clip_fps, unit=None):
-    return read_timestamps(path, VIEWS, clip_fps=dict.fromkeys(VIEWS, clip_fps), unit=unit)
+def read(path, clip_fps: float, unit=None):
+    return read_timestamps(path, VIEWS, clip_fps={view: clip_fps for view in VIEWS}, unit=unit)
 
 
 @pytest.mark.parametrize("start", [0.0, 1.79e9], ids=["relative", "epoch"])
