@@ -83,7 +83,13 @@ def _packets(file: InputContainer, stream: VideoStream) -> tuple[list[float | No
             times.append(None if packet.pts is None or base is None else float(packet.pts * base))
             # A hole in a file reads as zeros, and no codec's packet begins with that many.
             sound = sound and not packet.is_corrupt and any(memoryview(packet)[:16])
+            # Frames before the first key frame, in either order, may miss what they are predicted from.
+            sound = sound and (packet.is_keyframe or len(times) > 1) and not _before(times[-1], times[0])
     return times, sound
+
+
+def _before(time: float | None, first: float | None) -> bool:
+    return time is not None and first is not None and time < first
 
 
 def _decoded(file: InputContainer, stream: VideoStream) -> Contents:
