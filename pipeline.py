@@ -87,6 +87,8 @@ def run(job: Job, progress: Progress) -> Done:
         session = _without_clips(job, root, rig) or read_session(root, capture, fps=config.fps)
         for reason in session.left_out.values():
             progress.say(f"warning: left out: {reason}")
+        for sentence in (*session.ignored, *session.warnings):
+            progress.say(f"warning: {sentence}")
         store = rig if job.prune is None else Store(f"{rig.url.removesuffix('.zarr')}-prune-{job.prune}.zarr")
         for each in {rig, store}:
             each.open()

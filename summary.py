@@ -32,6 +32,8 @@ def summarize(done: Done) -> dict[str, Any]:
         "frames": session.timeline.frames,
         "fps": session.fps,
         "left_out": dict(session.left_out),
+        "ignored": list(session.ignored),
+        "input_warnings": list(session.warnings),
         "computed": list(done.computed),
     }
     if done.session.clips and done.rig.complete("cameras"):

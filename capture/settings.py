@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
@@ -18,6 +18,8 @@ class CaptureSettings:
     """Maximum share of unusable views (0 to 1). They are left out with a warning; more than this is an error."""
     mixed_sizes: bool = False
     """Allow cameras of different resolution."""
+    timestamps_unit: Literal["s", "ms", "us", "ns"] | None = None
+    """Unit of frame_time in timestamps.csv. None: seconds, and an error if the rates show another unit."""
 
 
 @settings(frozen=True, config=STRICT)

@@ -11,13 +11,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import numpy as np
 from numpy import ndarray
 
 from ..core.atomic import appearing
 from ..core.errors import VideoError
+from ..core.files import view_name
 from ..core.recording import Clip
+from .container import contents
 
-CLIP_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+USUAL_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
+
+CLIP_SUFFIXES = (
+    *USUAL_SUFFIXES,
+    *(".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".asf", ".3gp", ".flv", ".ogv", ".mxf"),
+)
+"""Suffixes of clips. Of two files for one view, the one with a usual suffix is the clip: cameras and converters leave
+the other one beside it."""
+
+MAX_FRAMES = 1 << 40
+"""Headers without a duration claim numbers beyond any integer."""
+
+MAX_RATE_ERROR = 0.1
+"""Declared rates that differ more from the presentation times are wrong; short clips and rounded times differ less."""
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -40,18 +56,20 @@ def find_clips(folder: Path) -> dict[str, Path]:
                 f"{folder}: expected clips with readable names, but found {path.name!r}. "
                 "Rename it: the file name is the name of the view."
             )
-    for path in sorted(paths, key=lambda p: natural_key(p.stem)):
-        if path.stem in found:
+    for path in sorted(paths, key=lambda p: (natural_key(view_name(p)), p.suffix.lower() not in USUAL_SUFFIXES)):
+        view = view_name(path)
+        if view not in found:
+            found[view] = path
+        elif (path.suffix.lower() in USUAL_SUFFIXES) or (found[view].suffix.lower() not in USUAL_SUFFIXES):
             raise VideoError(
-                f"{folder}: expected one clip per view, but found both {found[path.stem].name} and {path.name}. "
+                f"{folder}: expected one clip per view, but found both {found[view].name} and {path.name}. "
                 "Remove or rename one of them."
             )
-        found[path.stem] = path
     return found
 
 
 def probe(path: Path) -> Clip:
-    """Read the header of a clip and decode its first frame.
+    """Decode the first frame of a clip and count the others: as packets where that is exact, else by decoding.
 
     Raises:
         VideoError: the file is missing, empty, truncated or not a video.
@@ -75,18 +93,34 @@ def probe(path: Path) -> Clip:
         )
     capture = _open(path)
     try:
-        ok = capture.isOpened() and capture.grab()
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if ok else 0
+        ok, image = capture.read() if capture.isOpened() else (False, None)
+        declared = int(np.clip(capture.get(cv2.CAP_PROP_FRAME_COUNT), -1, MAX_FRAMES)) if ok else 0
         fps = float(capture.get(cv2.CAP_PROP_FPS))
-        width, height = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     finally:
         capture.release()
-    if not ok or frames <= 0 or width <= 0:
+    held = contents(path, declared) if ok else None
+    if image is None or held is None or held.frames == 0:
         raise VideoError(
             f"{path}: expected a video that can be decoded, but found {_kind(path)}. "
             f"It may be truncated, or not a video. {advice}"
         )
-    return Clip(path, frames, fps, (width, height))
+    if held.broken:
+        raise VideoError(
+            f"{path}: expected a clip without gaps, but {held.broken} of its {held.frames + held.broken} frames cannot "
+            f"be decoded. {advice}"
+        )
+    size_px = (image.shape[1], image.shape[0])
+    if not held.uneven():
+        return Clip(path, held.frames, _rate(fps, held.fps()), size_px)
+    return Clip(path, held.frames, _rate(fps, held.fps()), size_px, tuple(held.time_s.tolist()))
+
+
+def _rate(declared: float, measured: float) -> float:
+    """Frames per second: as declared, unless the presentation times contradict it."""
+    if not measured > 0 or abs(declared - measured) <= MAX_RATE_ERROR * measured:
+        return declared
+    whole = round(measured)
+    return float(whole) if abs(measured - whole) <= 0.01 * measured else round(measured, 2)
 
 
 def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:

@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from .atomic import write_whole
 from .cameras import Cameras
 from .errors import CalibrationError, SessionError
-from .files import LARGE, read_text
+from .files import LARGE, read_text, same_name
 
 NUM_DISTORTION, NUM_FISHEYE = 5, 4
 
@@ -103,7 +103,7 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
         CalibrationError: no view has a camera, or a clip's size is not the calibrated one.
     """
     position = {name: i for i, name in enumerate(cameras.names)}
-    found = [position.get(name) for name in names]
+    found = [None if (same := same_name(name, cameras.names)) is None else position[same] for name in names]
     if all(i is None for i in found):
         raise CalibrationError(
             f"cameras: expected cameras named like the views ({_some(names)}), but found {_some(cameras.names)}. "

@@ -11,7 +11,9 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
@@ -23,6 +25,19 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import ConfigError
+from .files import read_bytes, shorten
+
+MAX_YAML_BYTES = 256 << 10
+"""Of a file with settings: the longest has a few hundred lines."""
+
+MAX_DEPTH, MAX_VALUES = 32, 20_000
+"""Of what YAML means. A few lines with anchors can mean more values than fit in memory."""
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no path and no name contains: NUL, and halves of characters."""
+
+_NO_YAML = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for text that is not YAML: its own error for syntax, Python's for values like 2020-99-99."""
 
 T = TypeVar("T")
 
@@ -105,27 +120,37 @@ def origin(path: Sequence[str], layers: Sequence[Layer]) -> str:
 
 
 class _OneKeyOnce(yaml.SafeLoader):
-    """YAML without tags, in which a key may be given once."""
+    """YAML without tags, in which a key may be given once and nothing is nested deep."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.constructor.ConstructorError(None, None, "it is nested too deep", self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
+        twice = sorted(key for key, times in Counter(keys).items() if times > 1)
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' is given twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key '{shorten(twice[0])}' is given twice", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> Layer:
     """One layer from a file: a mapping, no tags."""
+    content = read_bytes(path, "a YAML file with settings", MAX_YAML_BYTES, ConfigError)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: expected a YAML file with settings, but it cannot be read ({error.strerror}). Check the path."
-        ) from error
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{path}: expected YAML in UTF-8, but found other bytes ({error}). Save it as UTF-8."
+            f"{path}: expected YAML in UTF-8, but found other bytes ({error.reason} at byte {error.start}). "
+            "Save it as UTF-8."
         ) from error
     value = parse_yaml(str(path), text)
     if value is None:
@@ -138,10 +163,35 @@ def read_yaml(path: Path) -> Layer:
 def parse_yaml(where: str, text: str) -> Any:
     """YAML without tags; `where` names it in the error."""
     try:
-        return yaml.load(text, Loader=_OneKeyOnce)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
+        value = yaml.load(text, Loader=_OneKeyOnce)
+    except _NO_YAML as error:
+        reason = shorten(" ".join(str(error).split()), 300)
         raise ConfigError(f"{where}: expected YAML, but it cannot be read: {reason}. Correct that line.") from error
+    _check_extent(where, value)
+    return value
+
+
+def _check_extent(where: str, value: Any) -> None:
+    """Raise an error for values that are nested too deep, too many, or that cannot be printed or written as JSON."""
+    level, count, depth = [value], 0, 0
+    while level:
+        count, depth = count + len(level), depth + 1
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            found = f"levels below level {MAX_DEPTH}" if depth > MAX_DEPTH else f"more than {MAX_VALUES} values"
+            raise ConfigError(
+                f"{where}: expected settings nested a few levels deep, but found {found}. "
+                "Remove what is not a setting, and leave anchors out."
+            )
+        if any(isinstance(each, int) and each.bit_length() > 256 for each in level):
+            raise ConfigError(f"{where}: expected numbers of a few digits, but found a longer one. Correct that line.")
+        if any(isinstance(each, str) and _NO_TEXT.search(each) for each in level):
+            raise ConfigError(f"{where}: expected text, but found a NUL or half a character. Correct that line.")
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list | tuple | set)
+            for inner in ([*each, *each.values()] if isinstance(each, dict) else each)
+        ]
 
 
 def build(cls: type[T], layers: Sequence[Layer]) -> T:
@@ -185,9 +235,9 @@ def explain(cls: type, where: str, error: ValidationError) -> str:
         if new := renamed(key):
             return f"{where}: '{key}' is now '{new}'. Rename the key."
         known = sorted(field.name for field in fields(_class_at(cls, loc[:-1])))  # type: ignore[arg-type]
-        return f"{where}: unknown key '{key}'. Known keys: {', '.join(known)}."
+        return f"{where}: unknown key '{shorten(key)}'. Known keys: {', '.join(known)}."
     return (
-        f"{where}: '{key}': {first['msg'][0].lower()}{first['msg'][1:]}, but got {first['input']!r}. "
+        f"{where}: '{key}': {first['msg'][0].lower()}{first['msg'][1:]}, but got {shorten(repr(first['input']))}. "
         "Correct the value; docs/configuration.md lists every key."
     )
 

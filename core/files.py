@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,24 @@ def _arrays_in(path: Path) -> dict[str, ndarray]:
     if strange:
         raise ValueError(f"{strange[0]} is not an array")
     return arrays
+
+
+def shorten(text: str, characters: int = 60) -> str:
+    """A stranger's text for a message: the beginning of a long one."""
+    return text if len(text) <= characters else f"{text[:characters]}... ({len(text)} characters)"
+
+
+def view_name(clip: Path) -> str:
+    """Name of the view: the file's stem. Composed, because file systems differ in how they write an accent."""
+    return unicodedata.normalize("NFC", clip.stem)
+
+
+def same_name(name: str, names: Sequence[str]) -> str | None:
+    """The one of some names that is the same but for Unicode form or case; None where none or several are."""
+    if (composed := unicodedata.normalize("NFC", name)) in names:
+        return composed
+    alike = [each for each in names if each.casefold() == composed.casefold()]
+    return alike[0] if len(alike) == 1 else None
 
 
 LARGE = 1e12

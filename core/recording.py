@@ -19,22 +19,24 @@ import numpy as np
 from numpy import ndarray
 
 from .engine import Unit
+from .files import view_name
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One video file, as its header describes it."""
+    """One video file: what it really holds, not what its header claims."""
 
     path: Path
     frames: int
     fps: float
     size_px: tuple[int, int]
     """Width, height."""
+    uneven_s: tuple[float, ...] = ()
+    """Presentation time of each frame since the first, seconds, where the rate is not regular; else empty."""
 
     @property
     def view(self) -> str:
-        """Name of the view: the file's stem."""
-        return self.path.stem
+        return view_name(self.path)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Timeline:
     """(view, frame) float64, capture time in seconds since the first frame; NaN where there is none."""
     timestamps: bool = False
     """Whether the times were measured, not inferred from a regular rate."""
+    warnings: tuple[str, ...] = ()
+    """What may be wrong with it, a sentence for each."""
 
     @property
     def frames(self) -> int:
@@ -63,7 +67,7 @@ class Timeline:
 
     def first(self, frames: int) -> Timeline:
         """The first instants only."""
-        return Timeline(self.source_frame[:, :frames], self.time_s[:, :frames], self.timestamps)
+        return replace(self, source_frame=self.source_frame[:, :frames], time_s=self.time_s[:, :frames])
 
 
 def regular(views: int, frames: int, fps: float) -> Timeline:
@@ -87,6 +91,10 @@ class Session:
     fps: float
     left_out: Mapping[str, str]
     """Unusable views and the reason for each."""
+    ignored: tuple[str, ...] = ()
+    """Files that look like a part of the session and are not used, a sentence for each."""
+    warnings: tuple[str, ...] = ()
+    """What is used and may be wrong, a sentence for each."""
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -348,7 +348,7 @@ def test_a_film_is_made_whole_again_and_an_old_one_goes(tmp_path, capsys):
 
 def test_what_the_system_refuses_is_a_sentence(tiny, capsys):
     (tiny / "session.yaml").mkdir()
-    assert "session.yaml: expected a YAML file with settings, but it cannot be read" in wrong(capsys, "run", tiny, *RUN)
+    assert "session.yaml: expected a YAML file with settings, but found a folder" in wrong(capsys, "run", tiny, *RUN)
     (tiny / "session.yaml").rmdir()
     (tiny / "cameras.toml").mkdir()
     assert "cameras.toml" in wrong(capsys, "run", tiny, *RUN)

@@ -19,7 +19,7 @@ MARK = "# Ring 2: reads and writes."
 """A module with this line may use machinery. A module without it is pure math on arrays, and is held to that."""
 
 MACHINERY = {
-    *("cv2", "dask", "distributed", "filelock", "fsspec", "mediapipe", "os", "pathlib", "pyarrow"),
+    *("av", "cv2", "dask", "distributed", "filelock", "fsspec", "mediapipe", "os", "pathlib", "pyarrow"),
     *("shutil", "subprocess", "tempfile", "tyro", "xarray", "zarr"),
 }
 """What pure math never imports: files, processes, the engine and the store, images, the command line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -158,6 +159,49 @@ def test_timestamps_may_name_the_views(tmp_path):
 def test_timestamps_that_do_not_fit(tmp_path, rows, message):
     with pytest.raises(SessionError, match=message):
         read_timestamps(csv(tmp_path / "t.csv", rows), {"cam_0": 3, "cam_1": 3})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "1" + "0" * 5000 + ",0,0,0",
+        "0,0," + "9" * 16 + ",0",
+        "0,\0,0,0",
+        "0," + "c" * 100_000 + ",0,0",
+        "0,0,0," + "9" * 5000,
+        "0,0,0",
+        "\u0660,0,0,0\u20ac",
+        "0," + "c" * 200_000 + ",0,0",
+    ],
+    ids=["digits", "64 bits", "NUL", "long name", "infinite", "short", "no digits", "field limit"],
+)
+def test_a_hostile_row_is_one_sentence(tmp_path, row):
+    with pytest.raises(SessionError) as caught:
+        read_timestamps(csv(tmp_path / "t.csv", [(0, 0, 0, 0.0), (row,)]), {"cam_0": 3})
+    assert len(str(caught.value)) < len(str(tmp_path)) + 500
+
+
+@pytest.mark.parametrize("make_it", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_timestamps_that_are_no_file_are_not_waited_for(make, make_it):
+    root = make(["c1"])
+    make_it(root / "timestamps.csv")
+    with pytest.raises(SessionError, match=r"timestamps\.csv: expected a table .*, but found (a folder|no plain file)"):
+        read_session(root, OPTIONS)
+
+
+def test_timestamps_that_lead_nowhere_are_not_absent(make):
+    root = make(["c1"])
+    (root / "timestamps.csv").symlink_to(root / "gone.csv")
+    with pytest.raises(SessionError, match=r"timestamps\.csv: expected a table .*, but there is no such file"):
+        read_session(root, OPTIONS)
+
+
+@pytest.mark.parametrize("make_it", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_clip_that_is_a_pipe_or_a_device_is_not_waited_for(make, make_it):
+    root = make(["c1"])
+    make_it(root / "videos" / "c2.mp4")
+    with pytest.raises(VideoError, match=r"c2\.mp4: expected a clip, but found a folder or special file"):
+        read_session(root, OPTIONS)
 
 
 def test_a_gap_in_sync_index_is_an_instant_without_pictures(tmp_path):

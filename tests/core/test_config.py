@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from itertools import pairwise
+
 import pytest
 
 from handpipe.cli import main
@@ -37,7 +40,6 @@ def test_later_layers_win_key_by_key(tmp_path):
         ("clock: {estimate: false}", r"'clock' is now 'time_sync'\. Rename the key\."),
         ("fps: .inf", "expected names, finite numbers"),
         ("2020-01-01: 3", "expected names, finite numbers"),
-        ("board: &b {columns: *b}", "expected names, finite numbers"),
     ],
 )
 def test_wrong_settings_name_the_file_and_the_key(tmp_path, text, message):
@@ -52,8 +54,58 @@ def test_yaml_that_is_none(tmp_path):
         layer(tmp_path, "a: [1,\n")
     with pytest.raises(ConfigError, match="expected settings as `key: value` lines, but found a list"):
         layer(tmp_path, "- a\n- b\n")
-    with pytest.raises(ConfigError, match=r"expected a YAML file with settings, but it cannot be read \(No such file"):
+    with pytest.raises(ConfigError, match="expected a YAML file with settings, but there is no such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghijkl")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fps: " + "9" * 5000, "expected YAML, but it cannot be read: .*digits"),
+        ("fps: 0x" + "f" * 5000, "expected numbers of a few digits"),
+        ("fps: " + ":".join(["59"] * 3000), "expected numbers of a few digits"),
+        ("fps: " + ":".join(["59"] * 3000) + ".5", "too large"),
+        ("a: " + "[" * 2000, "it is nested too deep"),
+        ("a: " + "[" * 50 + "]" * 50, "it is nested too deep .*line 1"),
+        ("board: &b {columns: *b}", "leave anchors out"),
+        (ALIASES, "more than 20000 values"),
+        ("fps: 2020-99-99", "expected YAML, but it cannot be read: month must be in 1..12"),
+        ("fps: !!timestamp x", "expected YAML, but it cannot be read"),
+        ("fps: !!bool x", "expected YAML, but it cannot be read"),
+        ("fps: !!int ''", "expected YAML, but it cannot be read"),
+        ("fps: 30\0", "expected YAML, but it cannot be read: unacceptable character"),
+        ('hand_model: "a\\0b"', "found a NUL"),
+        ('"\\ud800": 3', "half a character"),
+        ("#" * (300 << 10), "at most 0.25 MiB"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_hostile_file_is_one_sentence(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        layer(tmp_path, text)
+    assert str(caught.value).startswith(str(tmp_path / "session.yaml"))
+    assert len(str(caught.value)) < len(str(tmp_path)) + 500
+
+
+def test_a_wrong_value_is_shortened(tmp_path):
+    with pytest.raises(ConfigError, match=r"but got 'aaa.*\.\.\. \(100002 characters\)\.") as caught:
+        build(Config, [layer(tmp_path, "fps: " + "a" * 100_000)])
+    assert len(str(caught.value)) < len(str(tmp_path)) + 500
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "session.yaml")
+    with pytest.raises(ConfigError, match="expected a YAML file with settings, but found no plain file"):
+        read_yaml(tmp_path / "session.yaml")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    assert layer(tmp_path, "\ufefffps: 30")[1] == {"fps": 30}
 
 
 def test_a_key_may_be_given_once(tmp_path):
