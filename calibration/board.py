@@ -114,6 +114,7 @@ def is_usable(board: Board, corners_px: ndarray) -> ndarray:
 def _detector(board: Board, legacy: bool) -> cv2.aruco.CharucoDetector:
     """Building a detector costs more than a small image; a clip uses one board."""
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
-    charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
+    ids = np.arange(board.first_marker, board.first_marker + board.num_markers)
+    charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary, ids)
     charuco.setLegacyPattern(legacy)
     return cv2.aruco.CharucoDetector(charuco)

@@ -19,16 +19,16 @@ from ..core.cameras_file import check_metres, format_cameras, match_views, read_
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
-from ..core.settings import Board
+from ..core.settings import Board, described
 from ..core.storage.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.storage.schema import read_cameras as stored_cameras
 from ..core.storage.store import Store, digest
 from . import aniposelib_solver
 from .aniposelib_solver import AniposelibSolver
 from .board import detect_board, is_usable, num_corners
+from .boards.diagnose import IMAGES, diagnose
 from .calibrate import calibrate
 from .checks import weak_views
-from .diagnose import IMAGES, diagnose
 from .quality import board_distance_errors
 from .quality_gate import Judge, over_views, uncalibrated
 from .settings import CalibrationSettings
@@ -85,11 +85,11 @@ def board_plan(session: Session, views_of: ViewsOf, board: Board, hashes: Mappin
         sizes={"view": len(tasks), "board_frame": frames, "corner": num_corners(board)},
         unit={"view": 1, "board_frame": chunk},
         fingerprint={
-            "settings": asdict(board),
+            "settings": described(board),
             "inputs": {**hashes, "timeline": timeline.digest()},
             "code": BOARD_CODE,
         },
-        attrs={"board": asdict(board)},
+        attrs={"board": described(board)},
         coords={"view": (("view",), np.array(list(session.board_clips), object))},
     )
     weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
@@ -193,7 +193,7 @@ class ReadCameras:
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         cameras = match_views(read_cameras(self.path), self.views, self.sizes_px)
         self.judge.check(cameras)
-        check_metres(cameras, self.path)
+        check_metres(cameras, self.path, session=self.path.parent)
         yield todo[0], camera_blocks(cameras, np.full(len(self.views), np.nan))
 
 

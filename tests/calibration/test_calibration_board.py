@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from handpipe.calibration.board import corner_positions, detect_board
-from handpipe.calibration.diagnose import diagnose
+from handpipe.calibration.boards.diagnose import diagnose
 from handpipe.core.settings import Board
 
 CHARUCO = Board(columns=6, rows=8, square_m=0.04, marker_m=0.03, legacy=False)
@@ -26,7 +26,8 @@ def printed(board: Board) -> np.ndarray:
         flat = np.kron(squares, np.ones((SQUARE_PX, SQUARE_PX), np.uint8))
     else:
         dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
-        charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
+        ids = np.arange(board.first_marker, board.first_marker + board.num_markers)
+        charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary, ids)
         charuco.setLegacyPattern(bool(board.legacy))
         flat = charuco.generateImage((board.columns * SQUARE_PX, board.rows * SQUARE_PX))
     return np.pad(flat, MARGIN_PX, constant_values=255)
@@ -82,6 +83,34 @@ def test_the_likely_right_board_is_named(real: Board, said: dict, expected: str)
     hint = diagnose(board, [printed(real)])
     assert hint is not None
     assert expected in hint
+
+
+@pytest.mark.parametrize(
+    ("real", "said", "expected"),
+    [
+        (
+            {"first_marker": 26},
+            {},
+            "markers 26 to 49 of DICT_4X4_50 are seen where 0 to 23 are expected: set first_marker: 26",
+        ),
+        (
+            {},
+            {"first_marker": 26},
+            "markers 0 to 23 of DICT_4X4_50 are seen where 26 to 49 are expected: set first_marker: 0",
+        ),
+        ({"first_marker": 60, "dictionary": "DICT_4X4_100"}, {}, "set dictionary: DICT_4X4_100, first_marker: 60"),
+        ({"first_marker": 24}, {"columns": 5, "rows": 4}, "set columns: 6, rows: 8, first_marker: 24"),
+        ({"first_marker": 9, "dictionary": "DICT_5X5_100"}, {}, "set dictionary: DICT_5X5_50, first_marker: 9"),
+    ],
+)
+def test_a_board_of_a_set_is_named_by_its_first_marker(real: dict, said: dict, expected: str):
+    board = Board(**{"columns": 6, "rows": 8, **real})
+    described = Board(**{"columns": 6, "rows": 8, **said})
+    assert np.isnan(detect_board(described, printed(board))).all()
+    hint = diagnose(described, [printed(board)])
+    assert hint is not None
+    assert expected in hint
+    assert np.abs(detect_board(board, printed(board)) - expected_px(board)).max() < 0.25
 
 
 def test_an_inverted_board_is_named():

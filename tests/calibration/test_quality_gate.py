@@ -216,3 +216,21 @@ def test_cameras_that_fire_late_cost_less_when_their_times_are_known():
     known = calibrate(BOARD, found, rig.names, rig.size_px, time_s=t + late_s).held_out
     assert known.distance_m < 0.8 * ignored.distance_m
     assert known.rms_px < 0.6 * ignored.rms_px
+
+
+def test_a_board_ten_times_too_large_is_told_by_the_rig(scene):
+    rig, _ = scene
+    T = rig.T_cam_world.copy()
+    T[:, :3, 3] *= 12
+    with pytest.raises(CalibrationError, match=r"with squares of 40 mm found .* 12\.\d+ m from what they look at"):
+        judge().check(replace(rig, T_cam_world=T))
+
+
+def test_a_known_distance_tells_the_unit_of_a_file(scene):
+    rig, _ = scene
+    T = rig.T_cam_world.copy()
+    T[:, :3, 3] /= 0.0254
+    known = KnownDistance("c0", "c5", float(np.linalg.norm(rig.centers_m[0] - rig.centers_m[5])))
+    told = Judge("cameras.toml", LAX, "", CalibrationSettings(known_distances=(known,)))
+    with pytest.raises(CalibrationError, match=r"read it with --from FILE --unit-m 0\.0254"):
+        told.check(replace(rig, T_cam_world=T))
