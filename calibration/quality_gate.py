@@ -16,6 +16,7 @@ from ..core.errors import CalibrationError
 from ..core.units import REACH_M, UNITS_M, unit_of_ratio, wrong_rig_unit
 from .calibrate import HeldOut
 from .checks import listed, same_pose
+from .quality import ByOthers
 from .settings import CalibrationSettings, KnownDistance
 
 LENS_POINT_M, TAPE = 0.02, 0.01
@@ -39,6 +40,16 @@ def outside(held_out: HeldOut, names: Sequence[str], options: CalibrationSetting
             f"(calibration.max_distance_mm), but found {held_out.distance_m * 1e3:.2f} mm over {held_out.frames} frames"
         )
     return complaints
+
+
+def contradictions(by_others: ByOthers, names: Sequence[str]) -> list[str]:
+    """One sentence per view that does not see the board where the other views put it."""
+    return [
+        f"{names[view]} sees the board {by_others.px[view]:.1f} px ({1e3 * by_others.distance_m[view]:.1f} mm) from "
+        f"where the other views put it, the median view {by_others.typical_px:.1f} px. It may not be simultaneous with "
+        "them, have been moved, or have a lens that the model does not fit"
+        for view in np.nonzero(by_others.far_off())[0].tolist()
+    ]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from .boards.diagnose import IMAGES, diagnose
 from .calibrate import calibrate
 from .checks import weak_views
 from .quality import board_distance_errors
-from .quality_gate import Judge, over_views, uncalibrated
+from .quality_gate import Judge, contradictions, over_views, uncalibrated
 from .settings import CalibrationSettings
 from .world import rig_in_world
 
@@ -142,7 +142,7 @@ class SolveCameras:
         cameras = match_views(rig, self.views, self.sizes_px)
         reasons = result.left_out | {view: f"{result.left_out[view]}; {hint}" for view, hint in hints.items()}
         self.judge.check(cameras, reasons)
-        warnings = self.judge.pass_or_stop(result.held_out, seen_by)
+        warnings = self.judge.pass_or_stop(result.held_out, seen_by) + contradictions(result.by_others, seen_by)
         # What a sentence says, or one number for the rig, fits no array along `view`.
         self.store.set_attrs(
             NOTES,
@@ -157,6 +157,8 @@ class SolveCameras:
             "held_out_m": result.held_out.view_m,
             "center_sigma": result.sigma.center_m,
             "rotation_sigma": result.sigma.rotation_rad,
+            "by_others": result.by_others.px,
+            "by_others_m": result.by_others.distance_m,
         }
         spread = partial(over_views, seen_by=seen_by, views=self.views)
         blocks = {name: spread(values) for name, values in quality.items()}
@@ -291,8 +293,16 @@ def summarize(store: Store, board: Board | None) -> dict[str, Any]:
         figures["board_px"] = float(np.sqrt(np.nanmean(rms**2)))
         figures["board_mm"] = distances.adjacent_rmse_mm
         figures["weak_views"] = weak_views(cameras.names, *sigma)
+        if store.has(CAMERAS_GROUP, "by_others"):
+            figures["by_others"] = _by_view(cameras.names, store.read(CAMERAS_GROUP, "by_others"), 1.0)
+            figures["by_others_mm"] = _by_view(cameras.names, store.read(CAMERAS_GROUP, "by_others_m"), 1e3)
         figures |= store.attrs(NOTES)
     return figures
+
+
+def _by_view(names: Sequence[str], values: ndarray, factor: float) -> dict[str, float]:
+    """The finite values by view, for JSON."""
+    return {name: factor * float(value) for name, value in zip(names, values, strict=True) if np.isfinite(value)}
 
 
 SIGNED = b"# written by handpipe calibrate; edit it as you like: "
