@@ -118,7 +118,7 @@ def _by_others(cameras: Cameras, corners_px: ndarray, trusted: ndarray) -> ByOth
     """Every view by the trusted ones among the others."""
     seen = np.isfinite(corners_px).all(-1) & cameras.calibrated[:, None, None]
     px, distance_m = np.full(len(cameras), np.nan), np.full(len(cameras), np.nan)
-    for view in np.nonzero(cameras.calibrated)[0]:
+    for view in np.nonzero(cameras.calibrated)[0].tolist():
         others = trusted & (np.arange(len(cameras)) != view)
         shared = seen[view] & (seen[others].sum(0) >= 2)
         frames = np.nonzero(shared.any(-1))[0]

@@ -76,19 +76,21 @@ MIN_MARKER = 0.2
 class Board:
     """The printed calibration board. Measure the print: a scale error of 1 % scales the reconstruction by 1 %."""
 
-    type: Literal["charuco", "chessboard"] = "charuco"
-    """Board type. A chessboard has no markers and must be completely visible to be detected."""
+    type: Literal["charuco", "chessboard", "grid"] = "charuco"
+    """Board type. A chessboard has no markers and must be completely visible to be detected. A grid is markers without
+    squares between them (OpenCV's GridBoard)."""
     columns: Annotated[int, Field(ge=2, le=100)] = 7
-    """Number of squares along x (not inner corners)."""
+    """Number of squares along x (not inner corners); of a grid, of markers."""
     rows: Annotated[int, Field(ge=2, le=100)] = 5
-    """Number of squares along y (not inner corners)."""
+    """Number of squares along y (not inner corners); of a grid, of markers."""
     square_m: Annotated[
         float,
         BeforeValidator(metres),
         Field(gt=0),
         AfterValidator(length_check("square_m", "a square", SQUARE_M, TYPICAL_SQUARE_M)),
     ] = 0.04
-    """Side length of a square, metres. In YAML also with a unit: `40 mm`, `4 cm`, `1.5 in`."""
+    """Side length of a square, metres. In YAML also with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid: from the left
+    edge of a marker to that of the next, a marker and a gap."""
     marker_m: Annotated[
         float,
         BeforeValidator(metres),
@@ -108,29 +110,32 @@ class Board:
     @property
     def num_markers(self) -> int:
         """Markers on the board; 0 for a chessboard."""
-        return 0 if self.type == "chessboard" else self.columns * self.rows // 2
+        if self.type == "chessboard":
+            return 0
+        return self.columns * self.rows // (1 if self.type == "grid" else 2)
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Board:
         # ValueError, because pydantic turns it into the message that names the setting.
-        if self.type == "charuco" and self.marker_m >= self.square_m:
+        has_markers = self.type != "chessboard"
+        if has_markers and self.marker_m >= self.square_m:
             swapped = f"; were they exchanged? square_m: {self.marker_m:g}, marker_m: {self.square_m:g}"
             raise ValueError(
                 f"marker_m ({self.marker_m:g} m; 0.03 if not given) must be smaller than square_m ({self.square_m:g} m)"
                 f"{swapped if MIN_MARKER * self.marker_m <= self.square_m < self.marker_m else ''}"
             )
-        if self.type == "charuco" and self.marker_m < MIN_MARKER * self.square_m:
+        if has_markers and self.marker_m < MIN_MARKER * self.square_m:
             raise ValueError(
                 f"marker_m ({self.marker_m:g} m; 0.03 if not given) is less than {MIN_MARKER:g} times square_m "
                 f"({self.square_m:g} m): give both in metres, as measured on the print"
             )
         markers, available = self.first_marker + self.num_markers, DICTIONARY_SIZES[self.dictionary]
-        if self.type == "charuco" and markers > available:
+        if has_markers and markers > available:
             raise ValueError(
                 f"the board's markers are {self.first_marker} to {markers - 1}, but {self.dictionary} ends at "
                 f"{available - 1}; correct columns, rows, first_marker or dictionary"
             )
-        if (self.columns - 1) * (self.rows - 1) < 4:
+        if self.type != "grid" and (self.columns - 1) * (self.rows - 1) < 4:
             raise ValueError("columns and rows count squares, and the board needs four inner corners or more")
         if self.type == "chessboard" and (self.columns + self.rows) % 2 == 0:
             raise ValueError(

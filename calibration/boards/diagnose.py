@@ -41,7 +41,7 @@ def diagnose(board: Board, images: Sequence[ndarray]) -> str | None:
     grays = [gray_image(image) for image in images]
     if _sightings(board, [cv2.flip(gray, 1) for gray in grays]):
         return "the clip is mirrored: record it as the camera sees it, or flip it back"
-    if board.type != "charuco":
+    if board.type == "chessboard":
         other = replace(board, inverted=not board.inverted)
         return f"the board is found with inverted: {_yaml(other.inverted)}" if _sightings(other, grays) else None
     right = _other_board(board, grays)
@@ -98,16 +98,18 @@ def _candidates(board: Board, dictionary: Dictionary, inverted: bool, ids: ndarr
     often = often[count >= MIN_SEEN * count.max()]  # a marker that was misread once is on no board
     low, spread = int(often[0]), int(often[-1] - often[0]) + 1
     described = (board.columns, board.rows)
-    from_zero = [(columns, rows, 0) for columns, rows in _sizes(int(often[-1]) + 1)]
+    # The markers of a grid fit every size, so they do not tell it.
+    is_grid = board.type == "grid"
+    from_zero = [] if is_grid else [(columns, rows, 0) for columns, rows in _sizes(int(often[-1]) + 1)]
     # Other boards of a set: from the first marker seen, or from a few before it.
-    sizes = [described] * (board.num_markers >= spread) + _sizes(spread)
+    sizes = [described] * (board.num_markers >= spread) + ([] if is_grid else _sizes(spread))
     of_a_set = [(*size, first) for size in sizes for first in range(low, max(low - SPARE_FIRST, 1) - 1, -1)]
     same_size = of_a_set[: SPARE_FIRST + 1] if low and board.num_markers >= spread else []
     found = [(*described, board.first_marker), (*described, 0), *same_size]
     found += [*of_a_set, *from_zero] if low > SPARE_FIRST else [*from_zero, *of_a_set]
     boards = []
     for columns, rows, first in dict.fromkeys(found):
-        if first + columns * rows // 2 <= DICTIONARY_SIZES[dictionary]:
+        if first + columns * rows // (1 if is_grid else 2) <= DICTIONARY_SIZES[dictionary]:
             keys = {"columns": columns, "rows": rows, "first_marker": first}
             boards.append(replace(board, dictionary=dictionary, inverted=inverted, legacy=None, **keys))
     return boards

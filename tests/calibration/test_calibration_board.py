@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from handpipe.calibration.board import corner_positions, detect_board
+from handpipe.calibration.board import corner_positions, detect_board, num_corners
 from handpipe.calibration.boards.diagnose import diagnose
 from handpipe.core.settings import Board
 
 CHARUCO = Board(columns=6, rows=8, square_m=0.04, marker_m=0.03, legacy=False)
 CHESS = Board(type="chessboard", columns=8, rows=5, square_m=0.03)
+GRID = Board(type="grid", columns=4, rows=3, square_m=0.04, marker_m=0.03, first_marker=5)
 SQUARE_PX, MARGIN_PX = 28, 40
 
 
@@ -56,6 +57,54 @@ def test_a_chessboard_keeps_its_corners_however_it_is_held(angle_deg: float):
     found = detect_board(CHESS, turned)
     assert np.abs(found - (expected_px(CHESS) @ turn[:, :2].T + turn[:, 2])).max() < 0.3
     np.testing.assert_allclose(detect_board(replace(CHESS, inverted=True), 255 - turned), found)
+
+
+@pytest.mark.parametrize("angle_deg", [0, 35, 90, 200])
+def test_a_grid_of_markers_gives_the_corners_of_its_markers(angle_deg: float):
+    size_px = 80 * np.array([GRID.columns, GRID.rows]) - 20  # a marker of 60 pixels and a gap of 20
+    picture = np.pad(_opencv_grid(GRID).generateImage(tuple(size_px.tolist()), marginSize=0), 40, constant_values=255)
+    turn = cv2.getRotationMatrix2D((size_px / 2 + 40).tolist(), angle_deg, 1.0)
+    turn[:, 2] += 300 - (size_px / 2 + 40)
+    turned = cv2.GaussianBlur(cv2.warpAffine(picture, turn, (600, 600), borderValue=255), (3, 3), 0.7)
+    found = detect_board(GRID, turned)
+    expected = corner_positions(GRID)[:, :2] / GRID.square_m * 80 + 39.5
+    assert np.abs(found - (expected @ turn[:, :2].T + turn[:, 2])).max() < 0.4
+    # Other markers of the same dictionary are not the board's.
+    assert np.isnan(detect_board(replace(GRID, first_marker=20), turned)).all()
+    turned[:, 300:] = 255
+    part = detect_board(GRID, turned)
+    assert 0 < np.isfinite(part[:, 0]).sum() < len(part)
+
+
+def _opencv_grid(board: Board) -> cv2.aruco.GridBoard:
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
+    ids = np.arange(board.first_marker, board.first_marker + board.num_markers)
+    gap_m = board.square_m - board.marker_m
+    return cv2.aruco.GridBoard((board.columns, board.rows), board.marker_m, gap_m, dictionary, ids)
+
+
+def test_a_grid_is_as_opencv_has_it():
+    points_m = np.concatenate(_opencv_grid(GRID).getObjPoints())  # pyright: ignore[reportArgumentType, reportCallIssue]
+    np.testing.assert_allclose(corner_positions(GRID), points_m, atol=1e-7)
+    assert num_corners(GRID) == len(points_m)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            {"first_marker": 22},
+            "markers 5 to 16 of DICT_4X4_50 are seen where 22 to 33 are expected: set first_marker: 5",
+        ),
+        ({"dictionary": "DICT_5X5_50"}, "the board is found with dictionary: DICT_4X4_50"),
+    ],
+)
+def test_the_likely_right_grid_is_named(said: dict, expected: str):
+    size = tuple((80 * np.array([GRID.columns, GRID.rows]) - 20).tolist())
+    picture = np.pad(_opencv_grid(GRID).generateImage(size, marginSize=0), 40, constant_values=255)
+    hint = diagnose(replace(GRID, **said), [picture])
+    assert hint is not None
+    assert expected in hint
 
 
 def test_a_chessboard_that_is_not_there_is_nan():
