@@ -64,6 +64,8 @@ def _cameras(done: Done) -> dict[str, Any]:
         "held_out_px": attrs.get("held_out_px"),
         "held_out_mm": attrs.get("held_out_mm"),
         "weak_views": attrs.get("weak_views", []),
+        "by_others_px": attrs.get("by_others", {}),
+        "by_others_mm": attrs.get("by_others_mm", {}),
     }
 
 
@@ -158,6 +160,13 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
             out["board error"] = f"{figures['board_px']:.3f} px RMS, {figures['board_mm']:.3f} mm RMSE"
             if figures["held_out_mm"] is not None:
                 out["held-out corners"] = f"{figures['held_out_px']:.3f} px RMS, {figures['held_out_mm']:.3f} mm RMSE"
+            if figures["by_others_px"]:
+                worst = max(figures["by_others_px"], key=figures["by_others_px"].get)
+                median = float(np.median(list(figures["by_others_px"].values())))
+                out["views against the others"] = (
+                    f"{median:.2f} px median; worst {worst}, {figures['by_others_px'][worst]:.2f} px, "
+                    f"{figures['by_others_mm'][worst]:.2f} mm"
+                )
             if figures["weak_views"]:
                 out["views with large standard errors"] = ", ".join(figures["weak_views"])
         else:

@@ -15,18 +15,26 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.settings import Board
+from .boards.marker_grid import detect_grid, grid_corners
 
 MIN_CORNERS = 4
 """A pose needs four corners; fewer say nothing about the camera."""
 
 
 def num_corners(board: Board) -> int:
-    """Number of inner corners, the `corner` axis of every array."""
+    """Number of inner corners, or of corners of a grid's markers: the `corner` axis of every array."""
+    if board.type == "grid":
+        return 4 * board.num_markers
     return (board.columns - 1) * (board.rows - 1)
 
 
 def corner_positions(board: Board) -> ndarray:
-    """(corner, 3) inner corners in the board's frame, metres; x runs fastest, as OpenCV numbers them."""
+    """(corner, 3) inner corners in the board's frame, metres; x runs fastest, as OpenCV numbers them.
+
+    Of a grid, the corners of its markers.
+    """
+    if board.type == "grid":
+        return grid_corners(board)
     y, x = np.mgrid[1 : board.rows, 1 : board.columns]
     return np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3) * board.square_m
 
@@ -44,7 +52,8 @@ def detect_board(board: Board, image: ndarray) -> ndarray:
     gray = gray_image(image)
     if board.inverted:
         gray = 255 - gray
-    found = _chessboard(board, gray) if board.type == "chessboard" else _charuco(board, gray)
+    find = {"charuco": _charuco, "chessboard": _chessboard, "grid": detect_grid}[board.type]
+    found = find(board, gray)
     if not is_usable(board, found):
         found[:] = np.nan
     return found
@@ -114,6 +123,7 @@ def is_usable(board: Board, corners_px: ndarray) -> ndarray:
 def _detector(board: Board, legacy: bool) -> cv2.aruco.CharucoDetector:
     """Building a detector costs more than a small image; a clip uses one board."""
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
-    charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
+    ids = np.arange(board.first_marker, board.first_marker + board.num_markers)
+    charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary, ids)
     charuco.setLegacyPattern(legacy)
     return cv2.aruco.CharucoDetector(charuco)

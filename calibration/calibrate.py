@@ -20,7 +20,7 @@ from .bundle import RigEstimate, RigSigma
 from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, Solver, adjust_rig, lens_prior, outer_corners
-from .quality import board_distance_errors
+from .quality import ByOthers, board_distance_errors, leave_one_out
 from .time_alignment import at_common_instants
 
 
@@ -59,6 +59,8 @@ class Calibration:
     """Standard errors of each camera within the rig."""
     held_out: HeldOut
     """Corners held out first: what the gate goes by."""
+    by_others: ByOthers
+    """Each view's corners against what the other views make of them."""
     left_out: dict[str, str]
     """Views without a calibration, and why."""
 
@@ -242,8 +244,9 @@ def _record(
     length_px = np.where(judged.wrong, np.nan, judged.length_px)
     length_m = length_px * judged.depth_m / judged.scene.lens[:, :2].mean(1)[:, None, None]
     judged_px = np.where(over_all_views(judged.wrong)[..., None] == 0, corners_px[:, judged.frames], np.nan)
+    rig = cameras(solution.scene)
     return Calibration(
-        cameras=cameras(solution.scene),
+        cameras=rig,
         T_world_board=solution.scene.T_world_board,
         residual_px=residual_px,
         adjusted=solution.adjusted,
@@ -256,6 +259,7 @@ def _record(
             rms_px=_rms(length_px),
             distance_m=1e-3 * board_distance_errors(cameras(judged.scene), judged_px, board).all_rmse_mm,
         ),
+        by_others=leave_one_out(rig, corners_px),
         left_out={name: left_out[name] for name in names if name in left_out},
     )
 

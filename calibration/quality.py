@@ -59,6 +59,86 @@ def board_distance_errors(cameras: Cameras, corners_px: ndarray, board: Board) -
     )
 
 
+MAX_FRAMES = 60
+"""Frames per view that are looked at: a median needs no more, and with fifty views all of them take long."""
+MIN_CORNERS = 20
+"""Corners of a view that at least two others saw; of fewer the median says nothing."""
+FAR_OFF, MIN_FAR_OFF_PX = 3.0, 1.5
+"""A view contradicts the others if its error is this many times the rig's median, and this many pixels."""
+
+
+@dataclass(frozen=True)
+class ByOthers:
+    """How far each view's corners are from where the other views alone put them."""
+
+    px: ndarray
+    """(view,) median distance in the image, pixels; NaN for a view that shares too little with two others."""
+    distance_m: ndarray
+    """(view,) the same at the corner's depth (of a fisheye, its distance), metres."""
+
+    trusted: ndarray
+    """(view,) bool, views by which the others were judged: they agree among themselves."""
+
+    @property
+    def typical_px(self) -> float:
+        """Median over the views that agree."""
+        known = self.px[self.trusted & np.isfinite(self.px)]
+        return float(np.median(known)) if len(known) else float("nan")
+
+    def far_off(self) -> ndarray:
+        """(view,) bool, views that contradict the rest of the rig."""
+        return np.nan_to_num(self.px, nan=0.0) > max(FAR_OFF * np.nan_to_num(self.typical_px), MIN_FAR_OFF_PX)
+
+
+def leave_one_out(cameras: Cameras, corners_px: ndarray) -> ByOthers:
+    """Triangulate the corners that a view saw by the other views only, and project them into it.
+
+    The residuals of a joint adjustment hide a wrong camera: the corners move toward it, and the others share its error.
+    So a view that the others contradict takes no part in judging them, where enough views are left.
+
+    Args:
+        cameras: the rig; uncalibrated views are ignored.
+        corners_px: (view, frame, corner, 2) pixels, NaN where not seen, views in the cameras' order.
+    """
+    found = _by_others(cameras, corners_px, cameras.calibrated)
+    while found.trusted.sum() >= 4:
+        worst = int(np.where(found.trusted, np.nan_to_num(found.px, posinf=np.inf), -1.0).argmax())
+        if found.px[worst] <= MIN_FAR_OFF_PX:
+            break
+        without = found.trusted.copy()
+        without[worst] = False
+        again = _by_others(cameras, corners_px, without)
+        if not found.px[worst] > FAR_OFF * again.typical_px:
+            break
+        found = again
+    return found
+
+
+def _by_others(cameras: Cameras, corners_px: ndarray, trusted: ndarray) -> ByOthers:
+    """Every view by the trusted ones among the others."""
+    seen = np.isfinite(corners_px).all(-1) & cameras.calibrated[:, None, None]
+    px, distance_m = np.full(len(cameras), np.nan), np.full(len(cameras), np.nan)
+    for view in np.nonzero(cameras.calibrated)[0].tolist():
+        others = trusted & (np.arange(len(cameras)) != view)
+        shared = seen[view] & (seen[others].sum(0) >= 2)
+        frames = np.nonzero(shared.any(-1))[0]
+        if len(frames) > MAX_FRAMES:
+            frames = frames[np.linspace(0, len(frames) - 1, MAX_FRAMES).astype(int)]
+        if shared[frames].sum() < MIN_CORNERS:
+            continue
+        taken_px = np.where(shared[frames, :, None], corners_px[:, frames], np.nan)
+        rest, own = cameras.subset(np.nonzero(others)[0]), cameras.subset([view])
+        points_m = triangulate_corners(rest, taken_px[others])
+        error_px = np.linalg.norm(own.project(points_m)[0] - taken_px[view], axis=-1)
+        in_camera = points_m @ cameras.T_cam_world[view, :3, :3].T + cameras.T_cam_world[view, :3, 3]
+        depth_m = np.linalg.norm(in_camera, axis=-1) if cameras.fisheye[view] else in_camera[..., 2]
+        # A point behind the camera is as wrong as can be.
+        error_px = np.where(np.isnan(error_px) & shared[frames], np.inf, error_px)[shared[frames]]
+        px[view] = np.median(error_px)
+        distance_m[view] = np.median(error_px * np.abs(depth_m[shared[frames]])) / cameras.focal_px[view]
+    return ByOthers(px, distance_m, trusted)
+
+
 def triangulate_corners(cameras: Cameras, corners_px: ndarray, iterations: int = 5) -> ndarray:
     """(frame, corner, 3) world points, metres: linear triangulation, then Gauss-Newton on the pixels.
 

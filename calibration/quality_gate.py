@@ -13,8 +13,10 @@ from numpy import ndarray
 
 from ..core.cameras import Cameras
 from ..core.errors import CalibrationError
+from ..core.units import REACH_M, UNITS_M, unit_of_ratio, wrong_rig_unit
 from .calibrate import HeldOut
 from .checks import listed, same_pose
+from .quality import ByOthers
 from .settings import CalibrationSettings, KnownDistance
 
 LENS_POINT_M, TAPE = 0.02, 0.01
@@ -38,6 +40,16 @@ def outside(held_out: HeldOut, names: Sequence[str], options: CalibrationSetting
             f"(calibration.max_distance_mm), but found {held_out.distance_m * 1e3:.2f} mm over {held_out.frames} frames"
         )
     return complaints
+
+
+def contradictions(by_others: ByOthers, names: Sequence[str]) -> list[str]:
+    """One sentence per view that does not see the board where the other views put it."""
+    return [
+        f"{names[view]} sees the board {by_others.px[view]:.1f} px ({1e3 * by_others.distance_m[view]:.1f} mm) from "
+        f"where the other views put it, the median view {by_others.typical_px:.1f} px. It may not be simultaneous with "
+        "them, have been moved, or have a lens that the model does not fit"
+        for view in np.nonzero(by_others.far_off())[0].tolist()
+    ]
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,8 @@ class Judge:
                 f"{self.where}: expected cameras in different positions, but {same[0]} and {same[1]} have the same "
                 "pose. Probably the same clip or file entry is present under two names: replace or remove one of them."
             )
+        if self.square_m is not None:
+            self._check_square(cameras, self.square_m)
         for known_distance in self.options.known_distances:
             self._compare(cameras, known_distance)
 
@@ -96,6 +110,16 @@ class Judge:
             complaints.append("too few frames show the board in two views: none were held out, the accuracy is unknown")
         return complaints
 
+    def _check_square(self, cameras: Cameras, square_m: float) -> None:
+        """A rig of an impossible size tells that the squares have another one."""
+        wrong = wrong_rig_unit(cameras)
+        if wrong is not None:
+            raise CalibrationError(
+                f"{self.where}: expected a rig for hands, {REACH_M[0]:g} to {REACH_M[1]:g} m from what it looks at, "
+                f"but with squares of {1e3 * square_m:g} mm found {wrong[0]}. Measure the print and correct "
+                "board.square_m and board.marker_m in session.yaml; both are metres."
+            )
+
     def _compare(self, cameras: Cameras, known: KnownDistance) -> None:
         unknown = [name for name in (known.first, known.second) if name not in cameras.names]
         if unknown:
@@ -107,7 +131,10 @@ class Judge:
         found_m = float(np.linalg.norm(a - b))
         if np.isfinite(found_m) and abs(found_m - known.distance_m) > LENS_POINT_M + TAPE * known.distance_m:
             ratio = known.distance_m / found_m
+            unit = unit_of_ratio(ratio)
             advice = "Measure again, or correct the units of the file."
+            if unit is not None:
+                advice = f"The file seems to be in {unit}: read it with --from FILE --unit-m {UNITS_M[unit]:g}."
             if self.square_m is not None:
                 advice = (
                     f"If the measured distance is right, the board's squares are {1e3 * self.square_m * ratio:.1f} mm "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass as settings
 
 from ..core.settings import STRICT
+from ..core.units import DISTANCE_M, TYPICAL_DISTANCE_M, length_check, metres
 
 World = Literal["first-camera", "board", "gravity"]
 
@@ -20,8 +21,13 @@ class KnownDistance:
     """Name of the first view."""
     second: str
     """Name of the second view."""
-    distance_m: Annotated[float, Field(gt=0)]
-    """Distance between the lenses, metres. Tolerance: 2 cm plus 1 %."""
+    distance_m: Annotated[
+        float,
+        BeforeValidator(metres),
+        Field(gt=0),
+        AfterValidator(length_check("distance_m", "a distance", DISTANCE_M, TYPICAL_DISTANCE_M)),
+    ]
+    """Distance between the lenses, metres, or with a unit: `62 cm`. Tolerance: 2 cm plus 1 %."""
 
 
 @settings(frozen=True, config=STRICT)

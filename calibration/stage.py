@@ -19,18 +19,18 @@ from ..core.cameras_file import check_metres, format_cameras, match_views, read_
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
-from ..core.settings import Board
+from ..core.settings import Board, described
 from ..core.storage.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.storage.schema import read_cameras as stored_cameras
 from ..core.storage.store import Store, digest
 from . import aniposelib_solver
 from .aniposelib_solver import AniposelibSolver
 from .board import detect_board, is_usable, num_corners
+from .boards.diagnose import IMAGES, diagnose
 from .calibrate import calibrate
 from .checks import weak_views
-from .diagnose import IMAGES, diagnose
 from .quality import board_distance_errors
-from .quality_gate import Judge, over_views, uncalibrated
+from .quality_gate import Judge, contradictions, over_views, uncalibrated
 from .settings import CalibrationSettings
 from .world import rig_in_world
 
@@ -85,11 +85,11 @@ def board_plan(session: Session, views_of: ViewsOf, board: Board, hashes: Mappin
         sizes={"view": len(tasks), "board_frame": frames, "corner": num_corners(board)},
         unit={"view": 1, "board_frame": chunk},
         fingerprint={
-            "settings": asdict(board),
+            "settings": described(board),
             "inputs": {**hashes, "timeline": timeline.digest()},
             "code": BOARD_CODE,
         },
-        attrs={"board": asdict(board)},
+        attrs={"board": described(board)},
         coords={"view": (("view",), np.array(list(session.board_clips), object))},
     )
     weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
@@ -142,7 +142,7 @@ class SolveCameras:
         cameras = match_views(rig, self.views, self.sizes_px)
         reasons = result.left_out | {view: f"{result.left_out[view]}; {hint}" for view, hint in hints.items()}
         self.judge.check(cameras, reasons)
-        warnings = self.judge.pass_or_stop(result.held_out, seen_by)
+        warnings = self.judge.pass_or_stop(result.held_out, seen_by) + contradictions(result.by_others, seen_by)
         # What a sentence says, or one number for the rig, fits no array along `view`.
         self.store.set_attrs(
             NOTES,
@@ -157,6 +157,8 @@ class SolveCameras:
             "held_out_m": result.held_out.view_m,
             "center_sigma": result.sigma.center_m,
             "rotation_sigma": result.sigma.rotation_rad,
+            "by_others": result.by_others.px,
+            "by_others_m": result.by_others.distance_m,
         }
         spread = partial(over_views, seen_by=seen_by, views=self.views)
         blocks = {name: spread(values) for name, values in quality.items()}
@@ -193,7 +195,7 @@ class ReadCameras:
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         cameras = match_views(read_cameras(self.path), self.views, self.sizes_px)
         self.judge.check(cameras)
-        check_metres(cameras, self.path)
+        check_metres(cameras, self.path, session=self.path.parent)
         yield todo[0], camera_blocks(cameras, np.full(len(self.views), np.nan))
 
 
@@ -291,8 +293,16 @@ def summarize(store: Store, board: Board | None) -> dict[str, Any]:
         figures["board_px"] = float(np.sqrt(np.nanmean(rms**2)))
         figures["board_mm"] = distances.adjacent_rmse_mm
         figures["weak_views"] = weak_views(cameras.names, *sigma)
+        if store.has(CAMERAS_GROUP, "by_others"):
+            figures["by_others"] = _by_view(cameras.names, store.read(CAMERAS_GROUP, "by_others"), 1.0)
+            figures["by_others_mm"] = _by_view(cameras.names, store.read(CAMERAS_GROUP, "by_others_m"), 1e3)
         figures |= store.attrs(NOTES)
     return figures
+
+
+def _by_view(names: Sequence[str], values: ndarray, factor: float) -> dict[str, float]:
+    """The finite values by view, for JSON."""
+    return {name: factor * float(value) for name, value in zip(names, values, strict=True) if np.isfinite(value)}
 
 
 SIGNED = b"# written by handpipe calibrate; edit it as you like: "

@@ -25,6 +25,7 @@ from .atomic import write_whole
 from .cameras import Cameras
 from .errors import CalibrationError, SessionError
 from .files import LARGE, read_text, same_name
+from .units import REACH_M, RIG_M, wrong_rig_unit
 
 NUM_DISTORTION, NUM_FISHEYE = 5, 4
 
@@ -298,20 +299,26 @@ def camera_error(where: str | Path, expected: str, found: str, advice: str) -> C
     return CalibrationError(f"{where}: expected {expected}, but found {found}. {advice}")
 
 
-RIG_M = (0.02, 20.0)
-"""The two cameras of a hand rig that stand farthest apart stand this far apart; else the unit is another."""
+def check_metres(cameras: Cameras, where: str | Path, unit_m: float = 1.0, session: str | Path = "SESSION") -> None:
+    """Raise CalibrationError when the rig is so large, or so small, that its unit must be another.
 
-
-def check_metres(cameras: Cameras, where: str | Path) -> None:
-    """Raise CalibrationError when the cameras stand so far apart, or so near, that the unit cannot be the metre."""
-    centers = cameras.centers_m[cameras.calibrated]
-    widest = float(np.linalg.norm(centers[:, None] - centers, axis=-1).max(initial=0.0))
-    if len(centers) < 2 or RIG_M[0] <= widest <= RIG_M[1]:
+    Args:
+        cameras: in what is taken for metres.
+        where: the file.
+        unit_m: metres that one unit of the file was taken for.
+        session: the session's folder, for the command that mends it.
+    """
+    wrong = wrong_rig_unit(cameras, unit_m)
+    if wrong is None:
         return
-    likely = "millimetres (--unit-m 0.001)" if widest > RIG_M[1] else "taken for millimetres twice (--unit-m 1)"
+    found, guesses = wrong
+    looks = " or ".join(f"{name} (--unit-m {each:g})" for name, each in guesses)
+    each = f"{guesses[0][1]:g}" if guesses else "METRES"
     raise camera_error(
         where,
-        f"a rig in metres, its outermost cameras {RIG_M[0]:g} to {RIG_M[1]:g} m apart",
-        f"{widest:.4g}; these look like {likely}" if widest > RIG_M[1] else f"{widest:.2g}; were they {likely}?",
-        "Read it with `handpipe calibrate SESSION --from FILE --unit-m METRES`.",
+        f"a rig in metres, its outermost cameras {RIG_M[0]:g} to {RIG_M[1]:g} m apart and {REACH_M[0]:g} to "
+        f"{REACH_M[1]:g} m from what they look at",
+        f"{found}{f'; the numbers of the file look like {looks}' if looks else ''}",
+        f"Read it with `handpipe calibrate {session} --from {where} --unit-m {each}`"
+        + ("." if guesses else ", METRES in one unit of the file: measure the distance between two cameras."),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as settings
+
+from .units import SQUARE_M, TYPICAL_SQUARE_M, length_check, metres
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """What every settings class asks of pydantic."""
@@ -56,34 +59,83 @@ Dictionary = Literal[
     "DICT_APRILTAG_36h11",
 ]
 
+DICTIONARY_SIZES: dict[str, int] = {
+    **{name: int(name.rsplit("_", 1)[1]) for name in get_args(Dictionary) if name.rsplit("_", 1)[1].isdecimal()},
+    **{"DICT_ARUCO_ORIGINAL": 1024, "DICT_APRILTAG_16h5": 30, "DICT_APRILTAG_25h9": 35},
+    **{"DICT_APRILTAG_36h10": 2320, "DICT_APRILTAG_36h11": 587},
+}
+"""Number of markers in each dictionary."""
+
+LATER = ("first_marker",)
+"""Keys of the board that came after stores had been written."""
+MIN_MARKER = 0.2
+"""Of a square: no board has smaller markers."""
+
 
 @settings(frozen=True, config=STRICT)
 class Board:
     """The printed calibration board. Measure the print: a scale error of 1 % scales the reconstruction by 1 %."""
 
-    type: Literal["charuco", "chessboard"] = "charuco"
-    """Board type. A chessboard has no markers and must be completely visible to be detected."""
+    type: Literal["charuco", "chessboard", "grid"] = "charuco"
+    """Board type. A chessboard has no markers and must be completely visible to be detected. A grid is markers without
+    squares between them (OpenCV's GridBoard)."""
     columns: Annotated[int, Field(ge=2, le=100)] = 7
-    """Number of squares along x (not inner corners)."""
+    """Number of squares along x (not inner corners); of a grid, of markers."""
     rows: Annotated[int, Field(ge=2, le=100)] = 5
-    """Number of squares along y (not inner corners)."""
-    square_m: Annotated[float, Field(gt=0)] = 0.04
-    """Side length of a square, metres."""
-    marker_m: Annotated[float, Field(gt=0)] = 0.03
-    """Side length of a marker, metres; smaller than a square. Ignored for chessboards."""
+    """Number of squares along y (not inner corners); of a grid, of markers."""
+    square_m: Annotated[
+        float,
+        BeforeValidator(metres),
+        Field(gt=0),
+        AfterValidator(length_check("square_m", "a square", SQUARE_M, TYPICAL_SQUARE_M)),
+    ] = 0.04
+    """Side length of a square, metres. In YAML also with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid: from the left
+    edge of a marker to that of the next, a marker and a gap."""
+    marker_m: Annotated[
+        float,
+        BeforeValidator(metres),
+        Field(gt=0),
+        AfterValidator(length_check("marker_m", "a marker", SQUARE_M, TYPICAL_SQUARE_M)),
+    ] = 0.03
+    """Side length of a marker, metres, or with a unit in YAML; smaller than a square. Ignored for chessboards."""
     dictionary: Dictionary = "DICT_4X4_50"
     """Marker dictionary, by its OpenCV name. Ignored for chessboards."""
     inverted: bool = False
     """Black and white are swapped on the print."""
     legacy: bool | None = None
     """Use the ChArUco layout of OpenCV before 4.6, which differs if the number of rows is even. None: detect it."""
+    first_marker: Annotated[int, Field(ge=0, le=2000)] = 0
+    """Number of the first marker, for a board of a set whose markers do not start at 0. Ignored for chessboards."""
+
+    @property
+    def num_markers(self) -> int:
+        """Markers on the board; 0 for a chessboard."""
+        if self.type == "chessboard":
+            return 0
+        return self.columns * self.rows // (1 if self.type == "grid" else 2)
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Board:
         # ValueError, because pydantic turns it into the message that names the setting.
-        if self.type == "charuco" and self.marker_m >= self.square_m:
-            raise ValueError(f"marker_m ({self.marker_m:g}) must be smaller than square_m ({self.square_m:g})")
-        if (self.columns - 1) * (self.rows - 1) < 4:
+        has_markers = self.type != "chessboard"
+        if has_markers and self.marker_m >= self.square_m:
+            swapped = f"; were they exchanged? square_m: {self.marker_m:g}, marker_m: {self.square_m:g}"
+            raise ValueError(
+                f"marker_m ({self.marker_m:g} m; 0.03 if not given) must be smaller than square_m ({self.square_m:g} m)"
+                f"{swapped if MIN_MARKER * self.marker_m <= self.square_m < self.marker_m else ''}"
+            )
+        if has_markers and self.marker_m < MIN_MARKER * self.square_m:
+            raise ValueError(
+                f"marker_m ({self.marker_m:g} m; 0.03 if not given) is less than {MIN_MARKER:g} times square_m "
+                f"({self.square_m:g} m): give both in metres, as measured on the print"
+            )
+        markers, available = self.first_marker + self.num_markers, DICTIONARY_SIZES[self.dictionary]
+        if has_markers and markers > available:
+            raise ValueError(
+                f"the board's markers are {self.first_marker} to {markers - 1}, but {self.dictionary} ends at "
+                f"{available - 1}; correct columns, rows, first_marker or dictionary"
+            )
+        if self.type != "grid" and (self.columns - 1) * (self.rows - 1) < 4:
             raise ValueError("columns and rows count squares, and the board needs four inner corners or more")
         if self.type == "chessboard" and (self.columns + self.rows) % 2 == 0:
             raise ValueError(
@@ -91,3 +143,11 @@ class Board:
                 "agree on its corners; print one with an even and an odd number of squares, or a ChArUco board"
             )
         return self
+
+
+def described(board: Board) -> dict[str, Any]:
+    """The board as fingerprints and attributes hold it: keys that came later only where they are not at the default."""
+    later = {
+        field.name for field in fields(Board) if field.name in LATER and getattr(board, field.name) == field.default
+    }
+    return {key: value for key, value in asdict(board).items() if key not in later}

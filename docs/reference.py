@@ -57,7 +57,8 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "cameras": (
         schema.CAMERAS,
         "the rig; attributes `source`, `without_calibration`, `solver` (if not handpipe's); from a board `board_px`, "
-        "`board_mm`, `held_out_px`, `held_out_mm`, `held_out_frames`, `weak_views`, `reasons`, `warnings`",
+        "`board_mm`, `held_out_px`, `held_out_mm`, `held_out_frames`, `weak_views`, `by_others`, `by_others_mm`, `reasons`, "
+        "`warnings`",
     ),
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (

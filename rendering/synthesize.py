@@ -17,7 +17,7 @@ from ..core.cameras import Cameras
 from ..core.engine import Engine, Plan, Unit
 from ..core.errors import SessionError, disk_errors
 from ..core.hands import HANDS
-from ..core.settings import Board
+from ..core.settings import Board, described
 from ..core.storage.schema import CAMERAS, MANO, Columns, camera_blocks, group_spec
 from ..core.storage.store import Store
 from ..hand.model import HandModel
@@ -225,7 +225,7 @@ def clips_plan(root: Path, options: SynthesisSettings) -> Plan:
 
 def _fingerprint(options: SynthesisSettings) -> dict[str, object]:
     hands = [HandModel.procedural(side).model_id for side in HANDS]
-    return {"settings": asdict(options), "inputs": {"hand_model": hands, "board": asdict(BOARD)}, "code": CODE}
+    return {"settings": asdict(options), "inputs": {"hand_model": hands, "board": described(BOARD)}, "code": CODE}
 
 
 @lru_cache(1)

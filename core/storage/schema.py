@@ -47,6 +47,8 @@ CAMERAS: Columns = {
     "held_out_m": ("view", "float64", NAN, "metre", "how far the rays of these corners pass them"),
     "center_sigma": ("view", "float64", NAN, "metre", "standard error of the camera's position within the rig"),
     "rotation_sigma": ("view", "float64", NAN, "radian", "standard error of its direction"),
+    "by_others": ("view", "float64", NAN, "pixel", "median error of its corners as triangulated by the other views"),
+    "by_others_m": ("view", "float64", NAN, "metre", "the same at the depth of the corners"),
 }
 
 DETECTIONS: Columns = {
@@ -169,7 +171,7 @@ AUGMENTED: Columns = {
 AUGMENTED_CAMERAS: Columns = {
     array: (f"sequence {axes}", dtype, fill, units, meaning)
     for array, (axes, dtype, fill, units, meaning) in CAMERAS.items()
-    if array != "rms"
+    if array not in ("rms", "by_others", "by_others_m")
 }
 
 AUGMENTED_MANO: Columns = {
@@ -245,9 +247,8 @@ def camera_blocks(
 ) -> dict[str, ndarray]:
     """The `cameras` group's arrays; `quality` holds those that only a calibration from a board knows."""
     unknown = np.full(len(cameras), np.nan)
-    known = {name: unknown for name in ("held_out", "held_out_m", "center_sigma", "rotation_sigma")} | {
-        **(quality or {})
-    }
+    names = ("held_out", "held_out_m", "center_sigma", "rotation_sigma", "by_others", "by_others_m")
+    known = {name: unknown for name in names} | dict(quality or {})
     return {
         **known,
         "K": cameras.K,

@@ -65,7 +65,7 @@ def read_camera_file(source: str, unit_m: float | None = None) -> CameraFile:
     T_cam_world = cameras.T_cam_world.copy()
     T_cam_world[:, :3, 3] *= metres
     cameras = replace(cameras, T_cam_world=T_cam_world)
-    check_metres(cameras, path)
+    check_metres(cameras, path, metres)
     return CameraFile(cameras, format.name, metres)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from handpipe.calibration.board import corner_positions, detect_board
-from handpipe.calibration.diagnose import diagnose
+from handpipe.calibration.board import corner_positions, detect_board, num_corners
+from handpipe.calibration.boards.diagnose import diagnose
 from handpipe.core.settings import Board
 
 CHARUCO = Board(columns=6, rows=8, square_m=0.04, marker_m=0.03, legacy=False)
 CHESS = Board(type="chessboard", columns=8, rows=5, square_m=0.03)
+GRID = Board(type="grid", columns=4, rows=3, square_m=0.04, marker_m=0.03, first_marker=5)
 SQUARE_PX, MARGIN_PX = 28, 40
 
 
@@ -26,7 +27,8 @@ def printed(board: Board) -> np.ndarray:
         flat = np.kron(squares, np.ones((SQUARE_PX, SQUARE_PX), np.uint8))
     else:
         dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
-        charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary)
+        ids = np.arange(board.first_marker, board.first_marker + board.num_markers)
+        charuco = cv2.aruco.CharucoBoard((board.columns, board.rows), board.square_m, board.marker_m, dictionary, ids)
         charuco.setLegacyPattern(bool(board.legacy))
         flat = charuco.generateImage((board.columns * SQUARE_PX, board.rows * SQUARE_PX))
     return np.pad(flat, MARGIN_PX, constant_values=255)
@@ -57,6 +59,54 @@ def test_a_chessboard_keeps_its_corners_however_it_is_held(angle_deg: float):
     np.testing.assert_allclose(detect_board(replace(CHESS, inverted=True), 255 - turned), found)
 
 
+@pytest.mark.parametrize("angle_deg", [0, 35, 90, 200])
+def test_a_grid_of_markers_gives_the_corners_of_its_markers(angle_deg: float):
+    size_px = 80 * np.array([GRID.columns, GRID.rows]) - 20  # a marker of 60 pixels and a gap of 20
+    picture = np.pad(_opencv_grid(GRID).generateImage(tuple(size_px.tolist()), marginSize=0), 40, constant_values=255)
+    turn = cv2.getRotationMatrix2D((size_px / 2 + 40).tolist(), angle_deg, 1.0)
+    turn[:, 2] += 300 - (size_px / 2 + 40)
+    turned = cv2.GaussianBlur(cv2.warpAffine(picture, turn, (600, 600), borderValue=255), (3, 3), 0.7)
+    found = detect_board(GRID, turned)
+    expected = corner_positions(GRID)[:, :2] / GRID.square_m * 80 + 39.5
+    assert np.abs(found - (expected @ turn[:, :2].T + turn[:, 2])).max() < 0.4
+    # Other markers of the same dictionary are not the board's.
+    assert np.isnan(detect_board(replace(GRID, first_marker=20), turned)).all()
+    turned[:, 300:] = 255
+    part = detect_board(GRID, turned)
+    assert 0 < np.isfinite(part[:, 0]).sum() < len(part)
+
+
+def _opencv_grid(board: Board) -> cv2.aruco.GridBoard:
+    dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, board.dictionary))
+    ids = np.arange(board.first_marker, board.first_marker + board.num_markers)
+    gap_m = board.square_m - board.marker_m
+    return cv2.aruco.GridBoard((board.columns, board.rows), board.marker_m, gap_m, dictionary, ids)
+
+
+def test_a_grid_is_as_opencv_has_it():
+    points_m = np.concatenate(_opencv_grid(GRID).getObjPoints())  # pyright: ignore[reportArgumentType, reportCallIssue]
+    np.testing.assert_allclose(corner_positions(GRID), points_m, atol=1e-7)
+    assert num_corners(GRID) == len(points_m)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (
+            {"first_marker": 22},
+            "markers 5 to 16 of DICT_4X4_50 are seen where 22 to 33 are expected: set first_marker: 5",
+        ),
+        ({"dictionary": "DICT_5X5_50"}, "the board is found with dictionary: DICT_4X4_50"),
+    ],
+)
+def test_the_likely_right_grid_is_named(said: dict, expected: str):
+    size = tuple((80 * np.array([GRID.columns, GRID.rows]) - 20).tolist())
+    picture = np.pad(_opencv_grid(GRID).generateImage(size, marginSize=0), 40, constant_values=255)
+    hint = diagnose(replace(GRID, **said), [picture])
+    assert hint is not None
+    assert expected in hint
+
+
 def test_a_chessboard_that_is_not_there_is_nan():
     assert np.isnan(detect_board(CHESS, np.full((300, 400), 200, np.uint8))).all()
 
@@ -82,6 +132,34 @@ def test_the_likely_right_board_is_named(real: Board, said: dict, expected: str)
     hint = diagnose(board, [printed(real)])
     assert hint is not None
     assert expected in hint
+
+
+@pytest.mark.parametrize(
+    ("real", "said", "expected"),
+    [
+        (
+            {"first_marker": 26},
+            {},
+            "markers 26 to 49 of DICT_4X4_50 are seen where 0 to 23 are expected: set first_marker: 26",
+        ),
+        (
+            {},
+            {"first_marker": 26},
+            "markers 0 to 23 of DICT_4X4_50 are seen where 26 to 49 are expected: set first_marker: 0",
+        ),
+        ({"first_marker": 60, "dictionary": "DICT_4X4_100"}, {}, "set dictionary: DICT_4X4_100, first_marker: 60"),
+        ({"first_marker": 24}, {"columns": 5, "rows": 4}, "set columns: 6, rows: 8, first_marker: 24"),
+        ({"first_marker": 9, "dictionary": "DICT_5X5_100"}, {}, "set dictionary: DICT_5X5_50, first_marker: 9"),
+    ],
+)
+def test_a_board_of_a_set_is_named_by_its_first_marker(real: dict, said: dict, expected: str):
+    board = Board(**{"columns": 6, "rows": 8, **real})
+    described = Board(**{"columns": 6, "rows": 8, **said})
+    assert np.isnan(detect_board(described, printed(board))).all()
+    hint = diagnose(described, [printed(board)])
+    assert hint is not None
+    assert expected in hint
+    assert np.abs(detect_board(board, printed(board)) - expected_px(board)).max() < 0.25
 
 
 def test_an_inverted_board_is_named():

@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from handpipe.calibration.board import corner_positions
 from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.checks import joining_pair, moved_camera, same_pose, weak_views
-from handpipe.calibration.quality_gate import Judge, outside
+from handpipe.calibration.quality import leave_one_out
+from handpipe.calibration.quality_gate import Judge, contradictions, outside
 from handpipe.calibration.settings import CalibrationSettings, KnownDistance
 from handpipe.calibration.time_alignment import at_common_instants
 from handpipe.core.cameras import Cameras
@@ -216,3 +217,62 @@ def test_cameras_that_fire_late_cost_less_when_their_times_are_known():
     known = calibrate(BOARD, found, rig.names, rig.size_px, time_s=t + late_s).held_out
     assert known.distance_m < 0.8 * ignored.distance_m
     assert known.rms_px < 0.6 * ignored.rms_px
+
+
+def test_a_board_ten_times_too_large_is_told_by_the_rig(scene):
+    rig, _ = scene
+    T = rig.T_cam_world.copy()
+    T[:, :3, 3] *= 12
+    with pytest.raises(CalibrationError, match=r"with squares of 40 mm found .* 12\.\d+ m from what they look at"):
+        judge().check(replace(rig, T_cam_world=T))
+
+
+def test_a_known_distance_tells_the_unit_of_a_file(scene):
+    rig, _ = scene
+    T = rig.T_cam_world.copy()
+    T[:, :3, 3] /= 0.0254
+    known = KnownDistance("c0", "c5", float(np.linalg.norm(rig.centers_m[0] - rig.centers_m[5])))
+    told = Judge("cameras.toml", LAX, "", CalibrationSettings(known_distances=(known,)))
+    with pytest.raises(CalibrationError, match=r"read it with --from FILE --unit-m 0\.0254"):
+        told.check(replace(rig, T_cam_world=T))
+
+
+# Left out one by one
+
+
+def test_the_error_by_the_others_is_that_of_the_noise(scene):
+    rig, corners_px = scene
+    found = leave_one_out(rig, corners_px)
+    # The median length of two-dimensional noise is 1.18 sigma; the triangulation of the others adds a little.
+    assert (found.px > 1.1 * NOISE_PX).all()
+    assert (found.px < 1.8 * NOISE_PX).all()
+    np.testing.assert_allclose(found.distance_m, found.px / rig.focal_px, rtol=0.3)
+    assert not found.far_off().any()
+    assert contradictions(found, rig.names) == []
+
+
+@pytest.mark.parametrize("bad", [0, 3])
+def test_a_camera_that_is_turned_after_all_is_named(scene, bad: int):
+    rig, corners_px = scene
+    T = rig.T_cam_world.copy()
+    T[bad, :3] = Rotation.from_rotvec([0, 0.01, 0]).as_matrix() @ T[bad, :3]
+    found = leave_one_out(replace(rig, T_cam_world=T), corners_px)
+    assert found.px[bad] == pytest.approx(0.01 * rig.focal_px[bad], rel=0.2)
+    assert found.px.argmax() == bad
+    # It does not spoil what is said of the others.
+    assert (np.delete(found.px, bad) < 1.8 * NOISE_PX).all()
+    (sentence,) = contradictions(found, rig.names)
+    assert sentence.startswith(f"c{bad} sees the board ")
+
+
+def test_views_that_share_too_little_have_no_error_by_the_others(scene):
+    rig, corners_px = scene
+    two = leave_one_out(rig.subset([0, 1]), corners_px[:2])
+    assert np.isnan(two.px).all()
+    assert not two.far_off().any()
+    alone = corners_px.copy()
+    alone[4, 2:] = np.nan
+    alone[:4, :2] = np.nan
+    found = leave_one_out(rig, alone)
+    assert np.isnan(found.px[4])
+    assert np.isfinite(found.px[:4]).all()

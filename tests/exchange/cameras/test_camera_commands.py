@@ -132,7 +132,10 @@ def test_a_supplied_file_in_millimetres_is_noticed_too(session, capsys):
     status, _, err = run(capsys, "calibrate", session, *RUN)
     assert status == 2
     assert "cameras.toml: expected a rig in metres" in err
-    assert "--from FILE --unit-m METRES" in err
+    assert f"handpipe calibrate {session} --from {session / 'cameras.toml'} --unit-m 0.001`" in " ".join(err.split())
+    command = ("calibrate", session, "--from", session / "cameras.toml", "--unit-m", "0.001", *RUN)
+    assert run(capsys, *command)[0] == 0
+    np.testing.assert_allclose(read_cameras(session / "cameras.toml").centers_m, rig_of().centers_m, atol=1e-9)
 
 
 def test_without_clips_every_camera_is_taken(tmp_path, capsys):

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.settings import Board, Dictionary
-from .board import detect_board, gray_image, is_usable
+from ...core.settings import DICTIONARY_SIZES, Board, Dictionary
+from ..board import detect_board, gray_image, is_usable
 
 IMAGES = 16
 """Images to look at, spread over a clip."""
@@ -28,6 +28,10 @@ FAMILIES: tuple[Dictionary, ...] = (
 MIN_MARKERS = 4
 """In one image; fewer may be chance."""
 MAX_SQUARES = 20
+MIN_SEEN = 0.1
+"""Of the sightings of the marker that was seen most."""
+SPARE_FIRST = 3
+"""Markers at the beginning of the board that were perhaps never seen."""
 SPARE_MARKERS = 6
 """Markers at the end of the board that were perhaps never seen."""
 
@@ -37,15 +41,19 @@ def diagnose(board: Board, images: Sequence[ndarray]) -> str | None:
     grays = [gray_image(image) for image in images]
     if _sightings(board, [cv2.flip(gray, 1) for gray in grays]):
         return "the clip is mirrored: record it as the camera sees it, or flip it back"
-    if board.type != "charuco":
+    if board.type == "chessboard":
         other = replace(board, inverted=not board.inverted)
         return f"the board is found with inverted: {_yaml(other.inverted)}" if _sightings(other, grays) else None
     right = _other_board(board, grays)
     if right is None:
         return None
-    keys = ("columns", "rows", "dictionary", "inverted", "legacy")
+    keys = ("columns", "rows", "dictionary", "inverted", "legacy", "first_marker")
     found = {key: getattr(right, key) for key in keys if getattr(right, key) != getattr(board, key)}
-    return "the board is found with " + ", ".join(f"{key}: {_yaml(value)}" for key, value in found.items())
+    settings = ", ".join(f"{key}: {_yaml(value)}" for key, value in found.items())
+    if "first_marker" not in found:
+        return f"the board is found with {settings}"
+    seen, expected = (f"{each.first_marker} to {each.first_marker + each.num_markers - 1}" for each in (right, board))
+    return f"markers {seen} of {right.dictionary} are seen where {expected} are expected: set {settings}"
 
 
 def _yaml(value: object) -> str:
@@ -73,17 +81,38 @@ def _other_board(board: Board, grays: Sequence[ndarray]) -> Board | None:
     # As described, where that dictionary has these markers too; else the smallest of the kind that has them.
     kind = family.removesuffix("1000")
     names = [name for name in get_args(Dictionary) if name.startswith(kind)]
-    large_enough = [name for name in names if _size(name) > best_ids.max()]
+    large_enough = [name for name in names if DICTIONARY_SIZES[name] > best_ids.max()]
     dictionary = board.dictionary if board.dictionary in large_enough else large_enough[0]
-    seen = replace(board, dictionary=dictionary, inverted=inverted, legacy=None)
-    sizes = sorted(_sizes(int(best_ids.max()) + 1), key=lambda size: size != (board.rows, board.columns))
-    candidates = [seen, *(replace(seen, columns=columns, rows=rows) for columns, rows in sizes)]
+    candidates = _candidates(board, dictionary, inverted, best_ids)
     corners = [_corners(candidate, grays) for candidate in candidates]
     right = candidates[int(np.argmax(corners))]
     if not max(corners) or right == board:
         return None
     layouts = (replace(right, legacy=legacy) for legacy in (board.legacy, False, True))
     return next(layout for layout in layouts if _corners(layout, grays))
+
+
+def _candidates(board: Board, dictionary: Dictionary, inverted: bool, ids: ndarray) -> list[Board]:
+    """Boards that may have these markers, the most like the described one first."""
+    often, count = np.unique(ids, return_counts=True)
+    often = often[count >= MIN_SEEN * count.max()]  # a marker that was misread once is on no board
+    low, spread = int(often[0]), int(often[-1] - often[0]) + 1
+    described = (board.columns, board.rows)
+    # The markers of a grid fit every size, so they do not tell it.
+    is_grid = board.type == "grid"
+    from_zero = [] if is_grid else [(columns, rows, 0) for columns, rows in _sizes(int(often[-1]) + 1)]
+    # Other boards of a set: from the first marker seen, or from a few before it.
+    sizes = [described] * (board.num_markers >= spread) + ([] if is_grid else _sizes(spread))
+    of_a_set = [(*size, first) for size in sizes for first in range(low, max(low - SPARE_FIRST, 1) - 1, -1)]
+    same_size = of_a_set[: SPARE_FIRST + 1] if low and board.num_markers >= spread else []
+    found = [(*described, board.first_marker), (*described, 0), *same_size]
+    found += [*of_a_set, *from_zero] if low > SPARE_FIRST else [*from_zero, *of_a_set]
+    boards = []
+    for columns, rows, first in dict.fromkeys(found):
+        if first + columns * rows // (1 if is_grid else 2) <= DICTIONARY_SIZES[dictionary]:
+            keys = {"columns": columns, "rows": rows, "first_marker": first}
+            boards.append(replace(board, dictionary=dictionary, inverted=inverted, legacy=None, **keys))
+    return boards
 
 
 def _marker_ids(dictionary: Dictionary, grays: Sequence[ndarray]) -> ndarray:
@@ -93,10 +122,6 @@ def _marker_ids(dictionary: Dictionary, grays: Sequence[ndarray]) -> ndarray:
     return np.concatenate(
         [np.zeros(0, int), *(ids.ravel() for ids in found if ids is not None and len(ids) >= MIN_MARKERS)]
     )
-
-
-def _size(dictionary: str) -> int:
-    return len(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary)).bytesList)
 
 
 def _sizes(markers: int) -> list[tuple[int, int]]:
