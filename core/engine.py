@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy import ndarray
 
-from .errors import ConfigError, SessionError, disk_errors
+from .errors import ConfigError, disk_errors
+from .scheduler import join
 from .settings import EngineSettings
 from .storage.store import GroupSpec, Store
 
@@ -242,7 +243,7 @@ class Engine:
         from distributed import Client, LocalCluster
 
         if self.options.scheduler is not None:
-            return self._join(self.options.scheduler)
+            return self._exit.enter_context(join(self.options.scheduler))
         workers = self.options.workers or cpu_count()
         # Workers are spawned with these, before they import anything that reads them.
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
@@ -274,27 +275,3 @@ class Engine:
             ) from error
         self._exit.enter_context(cluster)
         return self._exit.enter_context(Client(cluster))
-
-    def _join(self, address: str) -> Any:
-        """Connect to a running scheduler whose workers have this handpipe: others die of tasks they cannot read."""
-        import importlib.metadata
-
-        from distributed import Client
-
-        try:
-            client = self._exit.enter_context(Client(address, timeout="10s"))
-        except (OSError, ValueError) as error:
-            raise SessionError(
-                f"--scheduler {address}: expected a running Dask scheduler, but could not connect ({error}). "
-                "Start one with `dask scheduler`, or leave the option out for a local cluster."
-            ) from error
-        here = importlib.metadata.version("handpipe")
-        found: Any = client.run(importlib.metadata.version, "handpipe", on_error="return")
-        wrong = {worker: version for worker, version in found.items() if version != here}
-        if wrong or not found:
-            one = next(iter(wrong.items()), None)
-            raise SessionError(
-                f"--scheduler {address}: expected workers with handpipe {here}, but "
-                + (f"{one[0]} says {one[1]!r}. Install the same handpipe there." if one else "it has none. Start some.")
-            )
-        return client
