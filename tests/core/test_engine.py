@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +83,59 @@ def test_an_error_on_a_worker_is_the_users_error_here(store, log):
     with pytest.raises(SessionError, match="told not to"):
         execute(store, log, workers=1, fail_at=2)
     assert execute(store, log, workers=0)[0]
+
+
+@dataclass(frozen=True)
+class Changing:
+    """A task during which a file changes."""
+
+    task: Any
+    change: Any
+    fails: bool = False
+
+    @property
+    def units(self):
+        return self.task.units
+
+    def run(self, todo):
+        yield from self.task.run(todo)
+        self.change()
+        if self.fails:
+            raise SessionError("half a clip")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("read", [False, True], ids=["of another stage", "read by the tasks"])
+@pytest.mark.parametrize("how", ["replaced", "removed", "new"])
+def test_a_file_that_changes_during_the_work(store, log, tmp_path, how, read, fails):
+    path = tmp_path / "cam0.mp4"
+    if how != "new":
+        path.write_text("the old clip")
+
+    def change():
+        path.unlink() if how == "removed" else path.write_text("another clip")
+
+    def make(chunk):
+        whole = plan(log, chunk)
+        return replace(whole, tasks=[Changing(whole.tasks[0], change, fails), *whole.tasks[1:]])
+
+    with Engine(EngineSettings(workers=0, chunk_frames=4), Quiet()) as engine:
+        engine.watch([path])
+        with pytest.raises(SessionError, match=r"cam0\.mp4: expected a session's files to stay as they are"):
+            engine.execute(store, make, reads=[path] if read else [])
+    assert not store.complete("squares")
+    assert (store.fingerprint("squares") is None) == read, "units of two clips are never gone on with"
+    assert execute(store, log)[0]
+    assert (len(log.read_text().split()) > 6) == read
+
+
+def test_a_file_that_stays_or_is_watched_again(store, log, tmp_path):
+    path = tmp_path / "cameras.toml"
+    with Engine(EngineSettings(workers=0), Quiet()) as engine:
+        engine.watch([path])
+        path.write_text("ours")
+        engine.watch([path])
+        assert engine.execute(store, lambda frames: plan(log, frames), reads=[path])
 
 
 def test_no_scheduler_at_the_address(store, log, monkeypatch):
