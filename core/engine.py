@@ -188,6 +188,8 @@ class Engine:
         if fresh and not force:
             # Half a result is continued in the chunks it was begun with.
             plan = make_plan(store.attrs(name)["chunk_frames"])
+            # Where somebody has edited that, or the group is half gone, nothing of it is used.
+            fresh = store.done(name).shape == plan.group.units
         if fresh and store.complete(name) and not force:
             return False
         if stored is not None and (not fresh or force):
