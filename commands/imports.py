@@ -7,23 +7,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-import tyro
 from tyro.conf import Positional, arg
 
 from ..exchange.export_format import export_formats
 from ..exchange.keypoints2d.format import keypoints2d_formats
 from ..exchange.keypoints2d.reading import Reading
-from ..exchange.motion.bvh import Mirror
 from ..exchange.motion.format import motion_formats
-from ..pipeline import Config, session_folder
+from ..hand.keypoints import Mirror
 from ..screen import Screen
-from . import AsJson, Command, ConfigFile, Debug, Group
+from ..settings import Config
+from . import Command, Configured, Group, Reporting
 
 
 @dataclass(frozen=True)
-class ImportMano(Command):
+class ImportMano(Reporting):
     """Official MANO hand models (.pkl) to npz. Needs no chumpy; runs no code from the pickle."""
 
     one: Annotated[Positional[Path], arg(metavar="MANO_RIGHT.pkl")]
@@ -32,8 +31,6 @@ class ImportMano(Command):
     """The other hand's; the order does not matter."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Where MANO_LEFT.npz and MANO_RIGHT.npz go; by default ~/.local/share/handpipe/mano."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.importing import data_folder, import_mano
@@ -44,8 +41,11 @@ class ImportMano(Command):
 
 
 @dataclass(frozen=True)
-class ImportMotion(Command):
+class ImportMotion(Configured):
     """To a session that is already fitted."""
+
+    common = ("hand_model",)
+    sections = ("hand_model",)
 
     file: Annotated[Positional[Path], arg(metavar="FILE.npz")]
     """docs/importing.md lists the arrays."""
@@ -53,25 +53,16 @@ class ImportMotion(Command):
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where the file does not say."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, the motion's hand model; None is the procedural hand."""
-    config: ConfigFile = None
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.motion.mano.motion_import import import_mano_motion
 
-        figures, messages = import_mano_motion(self.file, self.out, self.fps, self.hand_model)
+        figures, messages = import_mano_motion(self.file, self.out, self.fps, config.hand_model)
         return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
-class ImportBvh(Command):
+class ImportBvh(Reporting):
     """To a session of keypoints, for `handpipe fit`."""
 
     left: Annotated[Positional[Path], arg(metavar="LEFT")]
@@ -88,8 +79,6 @@ class ImportBvh(Command):
     """Negate x. `auto`: only if both hands look like the other hand, as in left-handed coordinates (Unity)."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.importing import import_bvh
@@ -100,7 +89,7 @@ class ImportBvh(Command):
 
 
 @dataclass(frozen=True)
-class ImportKeypoints(Command):
+class ImportKeypoints(Reporting):
     """To a session of keypoints, for `handpipe fit`."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -117,8 +106,6 @@ class ImportKeypoints(Command):
     """Negate x, for left-handed coordinates."""
     sigma_m: float = 0.001
     """Standard error of the joints where the file has none, metres."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.importing import import_keypoints
@@ -130,7 +117,7 @@ class ImportKeypoints(Command):
 
 
 @dataclass(frozen=True)
-class ImportKeypoints2d(Command):
+class ImportKeypoints2d(Configured):
     """To the detections of a session, for `handpipe run`."""
 
     session: Annotated[Positional[str], arg(metavar="SESSION")]
@@ -140,11 +127,8 @@ class ImportKeypoints2d(Command):
     reading: Annotated[Reading, arg(name="")]
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where there are no clips."""
-    config: ConfigFile = None
     store: str | None = None
     """Where the results are written: a folder or an fsspec URL; by default session.zarr in the session's folder."""
-    json: AsJson = False
-    debug: Debug = False
 
     def config_sources(self) -> tuple[Path | None, str | None]:
         return self.config, self.session
@@ -152,6 +136,7 @@ class ImportKeypoints2d(Command):
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..core.storage.store import Store
         from ..exchange.keypoints2d.session import import_keypoints2d
+        from ..pipeline import session_folder
 
         root = session_folder(config, self.session)
         store = Store((self.store or str(root / "session.zarr")).rstrip("/"))
@@ -161,8 +146,11 @@ class ImportKeypoints2d(Command):
 
 
 @dataclass(frozen=True)
-class ImportInterHand26M(Command):
+class ImportInterHand26M(Configured):
     """To a session for each sequence."""
+
+    common = ("hand_model",)
+    sections = ("hand_model",)
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """With *_data.json, *_camera.json, *_joint_3d.json and, if there is one, *_MANO_NeuralAnnot.json."""
@@ -178,15 +166,6 @@ class ImportInterHand26M(Command):
     """Standard error of the joints, metres."""
     images: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder with the images (Capture*): makes clips for `handpipe run`, and the labels its ground truth."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, the hands of NeuralAnnot; None is the procedural hand."""
-    config: ConfigFile = None
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.datasets.interhand26m.importer import import_interhand26m
@@ -198,7 +177,7 @@ class ImportInterHand26M(Command):
             self.fps,
             self.unit_m,
             self.sigma_m,
-            self.hand_model,
+            config.hand_model,
             screen,
             self.images,
         )
@@ -206,7 +185,7 @@ class ImportInterHand26M(Command):
 
 
 @dataclass(frozen=True)
-class ImportCoco(Command):
+class ImportCoco(Reporting):
     """To a session of detections, for `handpipe run`."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -215,8 +194,6 @@ class ImportCoco(Command):
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where the file does not say."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.datasets.coco.importer import import_coco
@@ -226,7 +203,7 @@ class ImportCoco(Command):
 
 
 @dataclass(frozen=True)
-class ImportHub(Command):
+class ImportHub(Reporting):
     """To a session for each sequence."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -235,8 +212,6 @@ class ImportHub(Command):
     """The sessions' folder: OUT/<sequence>."""
     only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
     """Sequences to take, such as 'touch*'; by default all."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.datasets.hub.importer import import_hub

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy import ndarray
+
 from ...core.errors import SessionError
 from ...hand.keypoints import Keypoints
 from ..export_format import FileFormat
@@ -52,8 +55,17 @@ def reader_of(path: Path) -> KeypointReader:
             for suffix in each.suffixes
             if suffix not in readers and each.read_back
         ]
+        found = "a folder" if path.is_dir() else f"'{path.suffix}'"
         raise SessionError(
-            f"{path}: expected a file that ends in {', '.join(sorted(readers))}, but found '{path.suffix}'. Convert "
-            f"the file. Other files: {', '.join(others)}."
+            f"{path}: expected a file that ends in {', '.join(sorted(readers))}, but found {found}. Convert the file. "
+            f"Other files: {', '.join(others)}."
         )
     return readers[path.suffix.lower()]
+
+
+def stored_rate(path: Path, fps: ndarray | None) -> float:
+    """The frames per second that an npz states. Raises SessionError."""
+    if fps is None or fps.size != 1 or fps.dtype.kind not in "fiu" or not 0 < float(fps.item()) < np.inf:
+        found = "no such array" if fps is None else f"{fps!r}"
+        raise SessionError(f"{path}: expected frames per second in `fps`, but found {found}. Say it with --fps.")
+    return float(fps.item())

@@ -22,6 +22,7 @@ from ....hand.anatomy import finger_flexion
 from ....hand.model import HandModel
 from ....hand.presence import hand_is_there, has_numbers
 from ...recording import HandsMotion, Recording
+from ..format import stored_rate
 
 WIDTHS = {"global_orient": 3, "hand_pose": NUM_POSE, "transl": 3}
 
@@ -116,7 +117,7 @@ def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> 
         if f"{hand}_valid" in arrays:
             valid[:, index] = _flags(path, arrays, f"{hand}_valid", frames)
     motion = replace(motion, valid=hand_is_there(vars(motion)))
-    rate = _rate(path, arrays.get("fps"), fps)
+    rate = stored_rate(path, arrays.get("fps")) if fps is None else fps
     _check_places(path, motion, finite, rate)
     return motion, rate
 
@@ -141,15 +142,6 @@ def _flags(path: Path, arrays: Mapping[str, ndarray], name: str, frames: int) ->
             f"{path}: {name}: expected {frames} booleans, but found {array.dtype} of shape {array.shape}. {_REMEDY}."
         )
     return array
-
-
-def _rate(path: Path, stored: ndarray | None, fps: float | None) -> float:
-    if fps is not None:
-        return fps
-    if stored is None or stored.size != 1 or stored.dtype.kind not in "fiu" or not 0 < float(stored.item()) < np.inf:
-        found = "no such array" if stored is None else f"{stored!r}"
-        raise SessionError(f"{path}: expected frames per second in `fps`, but found {found}. Say it with --fps.")
-    return float(stored.item())
 
 
 def _check_model(path: Path, arrays: Mapping[str, ndarray], models: tuple[HandModel, HandModel]) -> None:
