@@ -84,6 +84,7 @@ def run(job: Job, progress: Progress) -> Done:
             raise StoreError(
                 f"--store {rig.url}: expected a place for results, but found the session's truth. Use another."
             )
+        engine.watch(_inputs(root))
         session = _without_clips(job, root, rig) or read_session(root, capture, fps=config.fps)
         for reason in session.left_out.values():
             progress.say(f"warning: left out: {reason}")
@@ -110,6 +111,12 @@ def run(job: Job, progress: Progress) -> Done:
         for each in {rig, store}:
             each.consolidate()
     return Done(work.session, store, rig, tuple(computed))
+
+
+def _inputs(root: Path) -> list[Path]:
+    """The files that say what a session is, there or not; none that appears later in a folder of clips."""
+    clips = [path for kind in ("videos", "calibration") if (root / kind).is_dir() for path in (root / kind).iterdir()]
+    return [*clips, root / "cameras.toml", root / "session.yaml", root / "timestamps.csv"]
 
 
 def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
@@ -183,15 +190,17 @@ class _Work:
         supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
         if supplied is None:
             plan = partial(calibration_stage.board_plan, session, view_frames, config.board, hashes)
-            done += ["board"] * self.engine.execute(self.rig, plan, force=force)
+            done += ["board"] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
         else:
             self.progress.say(f"cameras: taken from {supplied}")
         plan = calibration_stage.cameras_plan(
             session, read_frames, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
         )
-        done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force)
+        reads = () if supplied is None else (supplied,)
+        done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force, reads=reads)
         if supplied is None:
             calibration_stage.publish(session, self.rig, hashes)
+            self.engine.watch([session.root / "cameras.toml"])
         attrs = self.rig.attrs("cameras")
         for view in attrs["without_calibration"]:
             self.progress.say(f"warning: left out: {view}: {attrs.get('reasons', {}).get(view, 'no calibration')}")
@@ -213,7 +222,7 @@ class _Work:
         hashes = content_hashes(self.store, files if model is None else {**files, "model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
         plan = partial(detect_stage.plan, self.session, options, hashes)
-        return done + ["detections"] * self.engine.execute(self.store, plan, force=force)
+        return done + ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
 
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
@@ -230,7 +239,8 @@ class _Work:
             low = replace(self.config.detection, min_detection=look.min_detection, min_presence=look.min_presence)
             detect = CropDetector(low, look.crop_scale, look.crop_px)
             make = partial(second_look.plan, self.session, self.store, self.rig, view_frames, detect, look)
-            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force)
+            reads = [clip.path for clip in self.session.clips]
+            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=reads)
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         done += ["keypoints"] * self.engine.execute(self.store, make, force=force)
         make = partial(quality_plan, self.store, self.rig, str(self.session.root))

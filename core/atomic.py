@@ -34,7 +34,7 @@ _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)
 
 
 @contextmanager
-def appearing(out: Path, check: Callable[[], None] | None = None) -> Iterator[Path]:
+def appearing(out: Path, check: Callable[[], object] | None = None) -> Iterator[Path]:
     """A place with the final name in a hidden folder beside it; moved there at the end, removed after an error.
 
     What stands at `out` is replaced: a file in one step; a folder is moved away first, and comes back with the next

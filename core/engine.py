@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import CRITICAL
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy import ndarray
 
-from .errors import ConfigError, SessionError, disk_errors
+from .errors import ConfigError, HandpipeError, SessionError, disk_errors
+from .scheduler import join
 from .settings import EngineSettings
 from .storage.store import GroupSpec, Store
 
@@ -130,6 +132,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else text[:12] + "…"
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Differs for another content; None where there is no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
 class Engine:
     """Runs plans. A context manager: the cluster starts with the first plan that has work, and ends with the block."""
 
@@ -138,6 +149,7 @@ class Engine:
         self.progress = progress
         self._client: Any = None
         self._exit = contextlib.ExitStack()
+        self._inputs: dict[Path, tuple[int, int] | None] = {}
 
     def __enter__(self) -> Engine:
         return self
@@ -145,15 +157,28 @@ class Engine:
     def __exit__(self, *exc: object) -> None:
         self._exit.close()
 
-    def execute(self, store: Store, make_plan: Callable[[int], Plan], *, force: bool = False) -> bool:
+    def watch(self, paths: Iterable[Path]) -> None:
+        """Remember files as they are now, or that they are not there: no group is complete after one has changed."""
+        self._inputs |= {path: _stamp(path) for path in paths}
+
+    def execute(
+        self,
+        store: Store,
+        make_plan: Callable[[int], Plan],
+        *,
+        force: bool = False,
+        reads: Collection[Path] = (),
+    ) -> bool:
         """Bring one group up to date. Returns whether anything had to be computed.
 
         Args:
             store: where the group is, or will be.
             make_plan: the stage's plan for a number of frames per chunk.
             force: compute again what is there.
+            reads: watched files that the tasks read. When one changes, what was computed is of both and is removed.
 
         Raises:
+            SessionError: a watched file has changed.
             HandpipeError: as the store or the stage's tasks raise it. What is done stays.
         """
         plan = make_plan(self.options.chunk_frames)
@@ -162,7 +187,9 @@ class Engine:
         fresh = stored == plan.group.fingerprint
         if fresh and not force:
             # Half a result is continued in the chunks it was begun with.
-            plan = make_plan(int(store.attrs(name)["chunk_frames"]))
+            plan = make_plan(store.attrs(name)["chunk_frames"])
+            # Where somebody has edited that, or the group is half gone, nothing of it is used.
+            fresh = store.done(name).shape == plan.group.units
         if fresh and store.complete(name) and not force:
             return False
         if stored is not None and (not fresh or force):
@@ -177,13 +204,28 @@ class Engine:
             if begin:
                 self._begin(store, plan)
             self._run(store, plan)
+        except HandpipeError:
+            self._expect_unchanged(store, name, reads)  # Half a new clip may be why.
+            raise
         finally:
             self.progress.stop()
+        self._expect_unchanged(store, name, reads)
         missing = int(np.sum(~store.done(name)))
         if missing:
             raise RuntimeError(f"{name}: {missing} units were not computed by any task")
         store.finish(name, **plan.summarize(store))
         return True
+
+    def _expect_unchanged(self, store: Store, group: str, reads: Collection[Path]) -> None:
+        changed = [path for path, stamp in self._inputs.items() if _stamp(path) != stamp]
+        if not changed:
+            return
+        if not set(reads).isdisjoint(changed):
+            store.remove(group)
+        raise SessionError(
+            f"{changed[0]}: expected a session's files to stay as they are during a run, but this one has changed "
+            f"since it began. Run the same command again when nobody writes to it; `{group}` is not complete."
+        )
 
     @property
     def _here(self) -> bool:
@@ -242,7 +284,7 @@ class Engine:
         from distributed import Client, LocalCluster
 
         if self.options.scheduler is not None:
-            return self._join(self.options.scheduler)
+            return self._exit.enter_context(join(self.options.scheduler))
         workers = self.options.workers or cpu_count()
         # Workers are spawned with these, before they import anything that reads them.
         threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
@@ -274,27 +316,3 @@ class Engine:
             ) from error
         self._exit.enter_context(cluster)
         return self._exit.enter_context(Client(cluster))
-
-    def _join(self, address: str) -> Any:
-        """Connect to a running scheduler whose workers have this handpipe: others die of tasks they cannot read."""
-        import importlib.metadata
-
-        from distributed import Client
-
-        try:
-            client = self._exit.enter_context(Client(address, timeout="10s"))
-        except (OSError, ValueError) as error:
-            raise SessionError(
-                f"--scheduler {address}: expected a running Dask scheduler, but could not connect ({error}). "
-                "Start one with `dask scheduler`, or leave the option out for a local cluster."
-            ) from error
-        here = importlib.metadata.version("handpipe")
-        found: Any = client.run(importlib.metadata.version, "handpipe", on_error="return")
-        wrong = {worker: version for worker, version in found.items() if version != here}
-        if wrong or not found:
-            one = next(iter(wrong.items()), None)
-            raise SessionError(
-                f"--scheduler {address}: expected workers with handpipe {here}, but "
-                + (f"{one[0]} says {one[1]!r}. Install the same handpipe there." if one else "it has none. Start some.")
-            )
-        return client

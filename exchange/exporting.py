@@ -18,6 +18,7 @@ from .. import __version__
 from ..core.atomic import appearing
 from ..core.engine import Progress
 from ..core.errors import ExportError
+from ..core.storage.lock import claimed
 from .export_format import ExportFormat
 from .recording import recordings
 
@@ -69,7 +70,7 @@ def export(
             for each in sequences
         ],
     }
-    with appearing(out, lambda: _check_free(out, force)) as place:
+    with claimed(out), appearing(out, lambda: _check_free(out, force)) as place:
         figures["lost"] = into.export(sequences, place, progress)
         if place.is_dir():
             (place / REPORT).write_text(json.dumps({**figures, "handpipe": __version__}, indent=1) + "\n")

@@ -16,6 +16,7 @@ from numpy import ndarray
 from ..core.atomic import appearing
 from ..core.cameras import Cameras
 from ..core.errors import SessionError
+from ..core.storage.lock import claimed
 from ..core.storage.schema import CAMERAS, KEYPOINTS, MANO, TIMELINE, camera_blocks, group_spec, imported
 from ..core.storage.store import GroupSpec, Store
 from ..hand.keypoints import Keypoints
@@ -75,7 +76,7 @@ def write_imported(
         )
     if store.fingerprint(session.main) == fingerprint:
         return False
-    with store.lock() if store.exists() else nullcontext(), appearing(root / name) as place:
+    with claimed(root / name), store.lock() if store.exists() else nullcontext(), appearing(root / name) as place:
         _write(Store(str(place)), _groups(session, fingerprint, names))
     return True
 

@@ -20,6 +20,7 @@ import zarr
 from clips import write
 
 from handpipe.cli import main
+from handpipe.core.engine import Engine
 from handpipe.core.storage.store import SCHEMA_VERSION, Store
 
 RUN = ["--workers", "0", "--chunk-frames", "2", "--json"]
@@ -121,6 +122,30 @@ def test_a_changed_fitting_option_recomputes_fitting_only_and_says_why(done, tmp
     assert status == 0
     assert figures["computed"] == ["mano"]
     assert "mano: computed again, settings.finger_acceleration_sd 20.0 -> 5.0" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("detect", "videos/view0.mp4"), ("fit", "cameras.toml"), ("fit", "session.yaml"), ("fit", "timestamps.csv")],
+)
+def test_what_changes_during_a_run_is_told(done, tmp_path, capsys, monkeypatch, command, name):
+    root = Path(shutil.copytree(done, tmp_path / "tiny"))
+    path = root / name if name != "videos/view0.mp4" else sorted((root / "videos").iterdir())[0]
+    group = {"detect": "detections", "fit": "mano"}[command]
+    true = Engine._run
+
+    def run_and_change(engine, store, plan):
+        true(engine, store, plan)
+        if plan.group.name == group:
+            path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
+
+    monkeypatch.setattr(Engine, "_run", run_and_change)
+    status, _, err = run(capsys, command, root, *RUN, "--force")
+    assert (status, "Traceback" in err) == (2, False)
+    assert f"{path}: expected a session's files to stay as they are during a run" in err
+    store = Store(str(root / "session.zarr"))
+    assert not store.complete(group)
+    assert (store.fingerprint(group) is None) == (command == "detect")
 
 
 def test_an_edited_calibration_is_taken_as_supplied(done, tmp_path, capsys):

@@ -3,6 +3,8 @@
 The folder itself is locked: nothing is written, a store that may only be read can be locked, and an older handpipe,
 which locks the same folder, is kept out too. Windows opens no folders: there it is the file `.NAME.lock` beside it.
 On a network file system the lock of a folder usually holds on one machine only.
+
+What is not there yet cannot be locked: it is claimed, with the file `.NAME.claim` beside it.
 """
 
 # Ring 2: reads and writes.
@@ -11,10 +13,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import StoreError
+from ..errors import StoreError, disk_errors
 
 LOCKS_FOLDERS = os.name != "nt"
 
@@ -54,3 +56,59 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Keep every other process from making the same file or folder, from before the work until it has its name.
+
+    The claim is a locked file beside `out`, removed at the end; one that a killed process left is not locked. Where
+    no file can be made beside it, or the file system has no locks, two processes are told apart only by what they
+    check before they publish.
+
+    Args:
+        out: a file or a folder; folders above it are made.
+
+    Raises:
+        StoreError: another process has claimed it.
+        DiskError: a folder above it cannot be made.
+    """
+    with disk_errors(str(out)):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    claim = out.with_name(f".{out.name}.claim")
+    try:
+        handle = _locked_file(claim)
+    except OSError:
+        yield
+        return
+    if handle is None:
+        raise StoreError(
+            f"{out}: expected nobody else to write there, but another handpipe is doing so. Choose another path, or "
+            "wait until it is done and run the same command again."
+        )
+    try:
+        yield
+    finally:
+        # While it is locked: afterwards it could be another's. Windows removes no open file; there it stays, unlocked.
+        with suppress(OSError):
+            claim.unlink()
+        os.close(handle)
+
+
+def _locked_file(path: Path) -> int | None:
+    """The handle of a locked file, made if it is not there; None when another process has the lock."""
+    from filelock import lock_descriptor
+
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            ours = lock_descriptor(handle, blocking=False)
+            # Its owner may have removed it between the two calls: then the lock is on a file without a name.
+            if ours and path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                return handle
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
+        if not ours:
+            return None

@@ -29,6 +29,7 @@ from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
 from ..atomic import move
 from ..errors import StoreError, disk_errors
+from .attributes import Attributes, checked
 from .lock import locked
 from .opened_arrays import OpenedArrays
 
@@ -156,15 +157,20 @@ class Store:
         with locked(self.local, wait=False):
             yield
 
-    def attrs(self, group: str = "") -> dict[str, Any]:
-        """Attributes of a group; empty when it does not exist."""
+    def attrs(self, group: str = "") -> Attributes:
+        """Attributes of a group, checked; empty when it does not exist.
+
+        Raises:
+            StoreError: one is not what it should be; also from what is returned, for one that is missing.
+        """
         if not self.exists():
-            return {}
+            return Attributes({}, self.url, group)
         root = self._root("r")
         if not group:
-            return dict(root.attrs)
+            return Attributes(root.attrs, self.url, group)
         with self._damage(group):
-            return dict(root[group].attrs) if group in root else {}
+            found = dict(root[group].attrs) if group in root else {}
+        return checked(found, self.url, group)
 
     def set_attrs(self, group: str, /, **attrs: Any) -> None:
         """Change attributes of a group, made if it is not there; one atomic write."""
@@ -257,12 +263,18 @@ class Store:
         in the order of `unit_dims`, an attribute of the group.
         """
         root = self._root("r+")
-        unit_dims: list[str] = list(root[group].attrs["unit_dims"])  # type: ignore[arg-type]
+        unit_dims: list[str] = checked(root[group].attrs, self.url, group)["unit_dims"]
         with disk_errors(self.url):
             for name, block in blocks.items():
                 array = self._array(f"{group}/{name}", root)
                 dims = array.metadata.dimension_names  # pyright: ignore[reportAttributeAccessIssue]
                 assert dims is not None
+                cut = {dim for dim, chunk, size in zip(dims, array.chunks, array.shape, strict=True) if chunk < size}
+                if len(unit_dims) != len(unit) or not cut <= set(unit_dims):
+                    raise StoreError(
+                        f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "
+                        f"arrays are cut, but found {unit_dims}. Delete the folder {group} in it: it is computed again."
+                    )
                 region = tuple(
                     slice(unit[unit_dims.index(dim)] * size, (unit[unit_dims.index(dim)] + 1) * size)
                     if dim in unit_dims

@@ -256,9 +256,10 @@ def imported(store: Store) -> bool:
 def check_session(session: Session, store: Store) -> None:
     """Raise SessionError when imported detections are not whole, or not of the session as it now is."""
     advice = "Import them again, or use `handpipe detect --force` for handpipe's own."
-    if not store.complete(GROUP):
+    made_from = store.fingerprint(GROUP)
+    if made_from is None or not store.complete(GROUP):
         raise SessionError(f"{store.url}: expected imported detections, but the import was interrupted. {advice}")
-    inputs = (store.fingerprint(GROUP) or {})["inputs"]
+    inputs = made_from["inputs"]
     if inputs["views"] != list(session.views) or inputs["timeline"] != session.timeline.digest():
         raise SessionError(
             f"{store.url}: expected imported detections of the session's {len(session.views)} views and "

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -46,19 +46,21 @@ def write_motions(
     conditioning: Mapping[str, ndarray],
     fingerprint: Mapping[str, Any],
     attrs: Mapping[str, Any],
+    check: Callable[[], object] | None = None,
 ) -> None:
     """The store, under another name until it is complete.
 
     Args:
         out: where it goes; what is there is replaced.
         arrays: of the group `mano`, sample by sample.
-        given: of the group `controls`.
+        conditioning: of the group `controls`.
         fingerprint: what the motions were made from.
         attrs: of the group `mano`.
+        check: called before it gets its name; what it raises prevents it.
     """
     samples, frames = arrays["valid"].shape[:2]
     spec = group_spec("mano", GENERATED, {"sample": samples, "frame": frames}, {"sample": 1}, fingerprint, attrs)
-    with appearing(out) as place:
+    with appearing(out, check) as place:
         store = Store(str(place))
         store.open()
         store.create(spec)

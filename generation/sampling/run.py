@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from ...core.engine import Progress
 from ...core.errors import ConfigError, GenerationError
 from ...core.hands import HANDS, NUM_BETAS
+from ...core.storage.lock import claimed
 from ...core.storage.store import Store
 from ...hand.loading import hand_models
 from .. import checkpoint as checkpoints
@@ -173,6 +175,7 @@ def generate(
 
     Raises:
         GenerationError: checkpoint, keyframes or trajectory are invalid, or the store contains other motion.
+        StoreError: another handpipe is writing it.
     """
     device = _device(settings)
     loaded = load_model(folder, hand_model, device, settings.precision)
@@ -193,20 +196,52 @@ def generate(
     if request.trajectory is not None:
         trajectory = read_trajectory(request.trajectory, length)
     fingerprint = _fingerprint(folder, request, settings, length, keyframes, trajectory)
-    store = Store(str(out))
-    if store.exists():
-        others = store.groups() - {"mano", "controls"}
-        if others:
-            raise GenerationError(
-                f"{out}: expected a new path or generated motion, but found a session's store with "
-                f"{', '.join(sorted(others))}, which is never replaced. Choose another path."
-            )
-        if store.complete("mano") and store.fingerprint("mano") == fingerprint and not force:
+    figures = {"out": str(out), "samples": request.count, "frames": length}
+    with claimed(out):
+        if _there(out, fingerprint, force):
             progress.say(f"{out}: up to date")
-            return {"out": str(out), "samples": request.count, "frames": length, "computed": False}
-        if not force:
-            raise GenerationError(f"{out}: expected a new path, but found other motion. Use --force to replace it.")
-    controls = _controls(loaded, request, length, keyframes, trajectory)
+            return {**figures, "computed": False}
+        controls = _controls(loaded, request, length, keyframes, trajectory)
+        arrays = _draw(loaded, controls, request, settings, length, progress)
+        config = loaded.checkpoint.config
+        attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
+        attrs["keyframes"] = [] if keyframes is None else keyframes.frame.tolist()
+        check = partial(_there, out, fingerprint, force)
+        write_motions(out, arrays, given_arrays(controls), fingerprint, attrs, check)
+    return {**figures, "computed": True}
+
+
+def _there(out: Path, fingerprint: Mapping[str, Any], force: bool) -> bool:
+    """Whether the same motion is there already.
+
+    Raises:
+        GenerationError: something else is there, which may not be replaced.
+    """
+    store = Store(str(out))
+    if not store.exists():
+        return False
+    others = store.groups() - {"mano", "controls"}
+    if others:
+        raise GenerationError(
+            f"{out}: expected a new path or generated motion, but found a session's store with "
+            f"{', '.join(sorted(others))}, which is never replaced. Choose another path."
+        )
+    if force:
+        return False
+    if store.complete("mano") and store.fingerprint("mano") == fingerprint:
+        return True
+    raise GenerationError(f"{out}: expected a new path, but found other motion. Use --force to replace it.")
+
+
+def _draw(
+    loaded: LoadedModel,
+    controls: Controls,
+    request: Request,
+    settings: SamplingSettings,
+    length: int,
+    progress: Progress,
+) -> dict[str, ndarray]:
+    """(sample, ...) the arrays of the group `mano`, batch by batch."""
     options = _options(settings)
     windows = len(window_starts(length, loaded.window, options.context))
     batches = -(-request.count // settings.batch)
@@ -227,12 +262,7 @@ def generate(
         )
         parts.append(mano_arrays(loaded.model.kinematics, motion))
     progress.stop()
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    config = loaded.checkpoint.config
-    attrs = {"fps": loaded.fps, "hand_model": config["hand_model"], "checkpoint": str(loaded.checkpoint.where)}
-    attrs["keyframes"] = [] if keyframes is None else keyframes.frame.tolist()
-    write_motions(out, arrays, given_arrays(controls), fingerprint, attrs)
-    return {"out": str(out), "samples": request.count, "frames": length, "computed": True}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _options(settings: SamplingSettings) -> SamplingOptions:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from ...core.engine import Progress
 from ...core.errors import GenerationError
+from ...core.storage.lock import claimed
 from ...hand.loading import hand_models
 from .. import checkpoint as checkpoints
 from ..checkpoint import Checkpoint, Training
@@ -90,6 +91,7 @@ def train(
 
     Raises:
         GenerationError: no motion to train on, or the folder contains another training.
+        StoreError: another handpipe is training into it.
     """
     settings = replace(
         settings, **{k: v for k, v in SCHEDULES[settings.preset].items() if getattr(settings, k) is None}
@@ -99,15 +101,17 @@ def train(
         raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
     sources = open_sources(names, settings.fps, settings.window, hand_model)
     config = training_config(names, settings, sources)
-    training = None if force else to_resume(folder, config, _known(settings.steps), progress)
-    if training is not None and training.step >= _known(settings.steps):
-        progress.say(f"{folder}: up to date: {training.step} steps")
-        return {"checkpoint": str(folder), "steps": training.step, "computed": False, **training.values}
-    run = _Run.prepare(sources, settings, hand_model, accelerator)
-    if training is not None:
-        run.state.restore(training.tensors)
-        progress.say(f"{folder}: resumes after step {training.step}")
-    figures = run.train(training.step if training else 0, folder, config, progress)
+    # Of several processes of one training the first one writes.
+    with claimed(folder) if accelerator.is_main_process else nullcontext():
+        training = None if force else to_resume(folder, config, _known(settings.steps), progress)
+        if training is not None and training.step >= _known(settings.steps):
+            progress.say(f"{folder}: up to date: {training.step} steps")
+            return {"checkpoint": str(folder), "steps": training.step, "computed": False, **training.values}
+        run = _Run.prepare(sources, settings, hand_model, accelerator)
+        if training is not None:
+            run.state.restore(training.tensors)
+            progress.say(f"{folder}: resumes after step {training.step}")
+        figures = run.train(training.step if training else 0, folder, config, progress)
     return {"checkpoint": str(folder), "steps": settings.steps, "computed": True, **figures}
 
 

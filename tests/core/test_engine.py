@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from toy_stage import FRAMES, Quiet, execute, plan
 
 from handpipe.core.engine import Engine, cpu_count, differences
 from handpipe.core.errors import SessionError
+from handpipe.core.scheduler import join
 from handpipe.core.settings import EngineSettings
 from handpipe.core.storage.store import Store
 
@@ -81,7 +85,61 @@ def test_an_error_on_a_worker_is_the_users_error_here(store, log):
     assert execute(store, log, workers=0)[0]
 
 
-def test_no_scheduler_at_the_address(store, log):
+@dataclass(frozen=True)
+class Changing:
+    """A task during which a file changes."""
+
+    task: Any
+    change: Any
+    fails: bool = False
+
+    @property
+    def units(self):
+        return self.task.units
+
+    def run(self, todo):
+        yield from self.task.run(todo)
+        self.change()
+        if self.fails:
+            raise SessionError("half a clip")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("read", [False, True], ids=["of another stage", "read by the tasks"])
+@pytest.mark.parametrize("how", ["replaced", "removed", "new"])
+def test_a_file_that_changes_during_the_work(store, log, tmp_path, how, read, fails):
+    path = tmp_path / "cam0.mp4"
+    if how != "new":
+        path.write_text("the old clip")
+
+    def change():
+        path.unlink() if how == "removed" else path.write_text("another clip")
+
+    def make(chunk):
+        whole = plan(log, chunk)
+        return replace(whole, tasks=[Changing(whole.tasks[0], change, fails), *whole.tasks[1:]])
+
+    with Engine(EngineSettings(workers=0, chunk_frames=4), Quiet()) as engine:
+        engine.watch([path])
+        with pytest.raises(SessionError, match=r"cam0\.mp4: expected a session's files to stay as they are"):
+            engine.execute(store, make, reads=[path] if read else [])
+    assert not store.complete("squares")
+    assert (store.fingerprint("squares") is None) == read, "units of two clips are never gone on with"
+    assert execute(store, log)[0]
+    assert (len(log.read_text().split()) > 6) == read
+
+
+def test_a_file_that_stays_or_is_watched_again(store, log, tmp_path):
+    path = tmp_path / "cameras.toml"
+    with Engine(EngineSettings(workers=0), Quiet()) as engine:
+        engine.watch([path])
+        path.write_text("ours")
+        engine.watch([path])
+        assert engine.execute(store, lambda frames: plan(log, frames), reads=[path])
+
+
+def test_no_scheduler_at_the_address(store, log, monkeypatch):
+    monkeypatch.setattr("handpipe.core.scheduler.TIMEOUT_S", 1)
     with (
         Engine(EngineSettings(scheduler="tcp://127.0.0.1:9"), Quiet()) as engine,
         pytest.raises(SessionError, match="expected a running Dask scheduler"),
@@ -98,6 +156,86 @@ def test_a_running_scheduler_is_used(store, log):
         with Engine(EngineSettings(scheduler=address, chunk_frames=4), progress) as engine:
             assert engine.execute(store, lambda frames: plan(log, frames))
         assert progress.done == FRAMES
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0"
+    ) as cluster:
+        yield cluster
+
+
+OTHERS = {
+    "dask": "2024.8.0",
+    "distributed": "2024.8.0",
+    "python": "3.12.1.final.0",
+    "handpipe": "0.0.1",
+    "numpy": "1.26.4",
+    "zarr": None,
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_worker_with_other_versions_is_a_sentence(scheduler, name):
+    worker = scheduler.workers[0]
+    true = worker.handlers["versions"]
+
+    def report(**asked):
+        found = true(**asked)
+        return {**found, "packages": {**found["packages"], name: OTHERS[name]}}
+
+    worker.handlers["versions"] = report
+    try:
+        with pytest.raises(SessionError, match=rf"but its worker tcp://\S+ has {name} .*\(here .*Install the same"):
+            join(scheduler.scheduler_address)
+    finally:
+        worker.handlers["versions"] = true
+
+
+@pytest.mark.parametrize("name", ["dask", "distributed", "python"])
+def test_a_scheduler_with_other_versions_is_a_sentence(scheduler, name):
+    handlers = scheduler.scheduler.handlers
+    true = handlers["versions"]
+
+    def report(**asked):
+        found = true(**asked)
+        return {**found, "packages": {**found["packages"], name: OTHERS[name]}}
+
+    handlers["versions"] = report
+    try:
+        with pytest.raises(SessionError, match=rf"but its scheduler has {name} .*\(here .*Install the same"):
+            join(scheduler.scheduler_address)
+    finally:
+        handlers["versions"] = true
+
+
+@pytest.mark.parametrize("error", [TypeError("n_workers"), KeyError("x"), AssertionError(), AttributeError("y")])
+def test_a_scheduler_that_breaks_the_client_is_a_sentence(scheduler, monkeypatch, error):
+    def breaks(*_, **__):
+        raise error
+
+    monkeypatch.setattr("distributed.Client", breaks)
+    with pytest.raises(SessionError, match=rf"does not answer like one \({type(error).__name__}.*Install the same"):
+        join(scheduler.scheduler_address)
+
+
+def test_a_scheduler_without_workers_is_a_sentence():
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, processes=False, protocol="tcp", dashboard_address="127.0.0.1:0") as cluster,
+        pytest.raises(SessionError, match="expected workers, but it has none"),
+    ):
+        join(str(cluster.scheduler_address))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_something_else_at_the_address_is_a_sentence(monkeypatch):
+    monkeypatch.setattr("handpipe.core.scheduler.TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SessionError, match="could not connect"):
+        join(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_as_many_workers_as_cores_that_this_process_may_use(monkeypatch):

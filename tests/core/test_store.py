@@ -252,7 +252,7 @@ def test_clean_removes_only_what_a_killed_writer_left(store):
 WRITES_ONE_UNIT = """
 import os, signal, sys
 import numpy as np
-from handpipe.core.store import Store
+from handpipe.core.storage.store import Store
 store, changes = Store(sys.argv[1]), 0
 def count(event, args):
     global changes

@@ -14,6 +14,7 @@ import numpy as np
 from ....core.atomic import appearing
 from ....core.engine import Progress
 from ....core.errors import SessionError
+from ....core.storage.lock import claimed
 from ....core.storage.store import Store
 from ....hand.keypoints import Keypoints
 from ...imported_session import ImportedSession, write_imported
@@ -90,18 +91,23 @@ def film_session(
         if truth.exists() and truth.fingerprint(session.main) == fingerprint:
             progress.advance(sum(map(len, images.values())))
             return False, []
-        raise SessionError(
-            f"{root}: expected nothing there yet, or the same import, but something else is. Choose another folder, or "
-            "remove it with what was computed in it."
-        )
+        _check_free(root)
     assert session.cameras is not None
     instants = sorted({instant for view in images.values() for instant in view})
     first, frames = instants[0], instants[-1] - instants[0] + 1
-    with appearing(root) as place:
+    with claimed(root), appearing(root, lambda: _check_free(root)) as place:
         shown = {name: {i - first: path for i, path in view.items()} for name, view in images.items()}
         write_imported(place, _cut(session, slice(first, first + frames)), fingerprint, names, TRUTH)
         without = film(place, ImageRig(session.cameras, shown, session.fps), progress)
     return True, [f"warning: {root}: left out, since they have no image: {', '.join(without)}"] if without else []
+
+
+def _check_free(root: Path) -> None:
+    if root.exists():
+        raise SessionError(
+            f"{root}: expected nothing there yet, or the same import, but something else is. Choose another folder, or "
+            "remove it with what was computed in it."
+        )
 
 
 def _cut(session: ImportedSession, part: slice) -> ImportedSession:

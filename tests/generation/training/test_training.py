@@ -20,7 +20,8 @@ from stored_motions import clip as clip_of
 from stored_motions import fitted, write_mano
 
 from handpipe.cli import main
-from handpipe.core.errors import ConfigError, GenerationError
+from handpipe.core.errors import ConfigError, GenerationError, StoreError
+from handpipe.core.storage.lock import claimed
 from handpipe.core.storage.schema import MANO, group_spec
 from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
@@ -458,3 +459,67 @@ def test_motion_is_never_generated_over_a_session(whole, tmp_path):
 def test_more_frames_than_fit_are_refused(whole, tmp_path):
     with pytest.raises(ConfigError, match="at most 1000000 frames in all samples together"):
         generate(whole, tmp_path / "out.zarr", Request(count=10**9), SamplingSettings(), None, Silent())
+
+
+class Meanwhile(Silent):
+    """Does something else in the middle of the work."""
+
+    def __init__(self, act) -> None:
+        super().__init__()
+        self.act = act
+
+    def advance(self, amount: int) -> None:
+        super().advance(amount)
+        if self.done == 1:
+            self.act()
+
+
+def test_two_generate_into_one_place_do_not_lose_motion(whole, tmp_path):
+    out = tmp_path / "two.zarr"
+    few = SamplingSettings(steps=2, device="cpu")
+
+    def one(seed: int, progress: Any, *, force: bool = False) -> None:
+        generate(whole, out, Request(seed=seed, frames=8), few, None, progress, force=force)
+
+    def second() -> None:
+        with pytest.raises(StoreError, match=r"two\.zarr: expected nobody else to write there"):
+            one(4, Silent(), force=True)
+
+    one(3, Meanwhile(second))
+    seed = Store(str(out)).fingerprint("mano")["settings"]["seed"]  # pyright: ignore[reportOptionalSubscript]
+    assert seed == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["two.zarr"]
+    with pytest.raises(GenerationError, match="found other motion"):
+        one(4, Silent())
+
+
+def test_motion_that_appears_while_other_is_drawn_is_kept(whole, tmp_path):
+    """As on a file system without locks: then the check before it is published decides."""
+    out, other = tmp_path / "two.zarr", tmp_path / "other.zarr"
+    few = SamplingSettings(steps=2, device="cpu")
+    generate(whole, other, Request(seed=4, frames=8), few, None, Silent())
+    late = Meanwhile(lambda: shutil.copytree(other, out))
+    with pytest.raises(GenerationError, match="found other motion"):
+        generate(whole, out, Request(seed=3, frames=8), few, None, late)
+    assert Store(str(out)).fingerprint("mano") == Store(str(other)).fingerprint("mano")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.zarr", "two.zarr"]
+
+
+def test_two_trainings_into_one_folder_do_not_mix(tmp_path):
+    folder = tmp_path / "m"
+
+    def second() -> None:
+        with pytest.raises(StoreError, match="m: expected nobody else to write there"):
+            train(["procedural:1"], brief(steps=1, batch=2, seed=1), None, folder, Silent())
+
+    train(["procedural:1"], brief(steps=2, batch=2), None, folder, Meanwhile(second))
+    assert checkpoints.load(folder).config["settings"]["seed"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_an_export_into_a_place_that_another_is_writing_is_refused(tmp_path, capsys):
+    root = fitted(tmp_path / "s", clip_of(6))
+    with claimed(tmp_path / "out"):
+        assert main(["export", "mano", str(root), "--out", str(tmp_path / "out")]) == 2
+    assert "out: expected nobody else to write there" in capsys.readouterr().err
+    assert main(["export", "mano", str(root), "--out", str(tmp_path / "out")]) == 0
