@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import tyro
 from tyro.conf import Positional, arg
 
-from ..core.storage.store import Store
 from ..exchange.cameras.formats import WRITTEN
 from ..exchange.export_format import ExportFormat, export_formats
-from ..pipeline import Config, session_folder
 from ..screen import Screen
+from ..settings import Config
 from . import AsJson, Command, ConfigFile, Debug, Group, HandModelFolder
 
 
@@ -42,6 +41,7 @@ class ExportSequences(Command):
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.exporting import export
+        from ..pipeline import session_folder
 
         # A URL is no path.
         names = [str(session_folder(config, name)) if name in config.sessions else name for name in self.sessions]
@@ -93,7 +93,9 @@ class ExportCameras(Command):
     debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..core.storage.store import Store
         from ..exchange.cameras.camera_import import export_cameras
+        from ..pipeline import session_folder
 
         root = session_folder(config, self.session)
         store = Store((self.store or str(root / "session.zarr")).rstrip("/"))

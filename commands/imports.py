@@ -17,8 +17,8 @@ from ..exchange.keypoints2d.format import keypoints2d_formats
 from ..exchange.keypoints2d.reading import Reading
 from ..exchange.motion.bvh import Mirror
 from ..exchange.motion.format import motion_formats
-from ..pipeline import Config, session_folder
 from ..screen import Screen
+from ..settings import Config
 from . import AsJson, Command, ConfigFile, Debug, Group
 
 
@@ -152,6 +152,7 @@ class ImportKeypoints2d(Command):
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..core.storage.store import Store
         from ..exchange.keypoints2d.session import import_keypoints2d
+        from ..pipeline import session_folder
 
         root = session_folder(config, self.session)
         store = Store((self.store or str(root / "session.zarr")).rstrip("/"))

@@ -20,13 +20,12 @@ from numpy import ndarray
 from ..core.errors import ExportError
 from ..core.hands import HANDS, NUM_JOINTS, NUM_POSE
 from ..hand.keypoints import Keypoints
-from ..hand.loading import hand_models
-from ..hand.model import HandModel
 from ..hand.presence import hand_is_there
 
 if TYPE_CHECKING:
     from ..core.cameras import Cameras
     from ..core.storage.store import Store
+    from ..hand.model import HandModel
 
 EVERYTHING = slice(None)
 
@@ -123,6 +122,8 @@ class Recording:
         Raises:
             ExportError: the model in use is not the one that the motion was fitted with.
         """
+        from ..hand.loading import hand_models
+
         models = hand_models(self.hand_model)
         in_use = tuple(model.model_id for model in models)
         if in_use != self.hand_model_id:

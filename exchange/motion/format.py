@@ -52,8 +52,9 @@ def reader_of(path: Path) -> KeypointReader:
             for suffix in each.suffixes
             if suffix not in readers and each.read_back
         ]
+        found = "a folder" if path.is_dir() else f"'{path.suffix}'"
         raise SessionError(
-            f"{path}: expected a file that ends in {', '.join(sorted(readers))}, but found '{path.suffix}'. Convert "
-            f"the file. Other files: {', '.join(others)}."
+            f"{path}: expected a file that ends in {', '.join(sorted(readers))}, but found {found}. Convert the file. "
+            f"Other files: {', '.join(others)}."
         )
     return readers[path.suffix.lower()]

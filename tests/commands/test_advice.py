@@ -18,6 +18,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_.-]*[a-z0-9]")
 FOREIGN = {
     "exchange/cameras/colmap.py": {"--input_path", "--output_path", "--output_type"},  # colmap
     "exchange/keypoints2d/hands.py": {"--keypoint_scale"},  # OpenPose
+    "exchange/keypoints2d/formats/openpose.py": {"--write_json", "--hand"},
 }
 """Flags of other tools that messages name."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ....core.hands import HANDS, NUM_MANO_JOINTS
 from ...recording import Recording
-from ..skeleton import SkeletonMotion, posed
+from ...skeleton import SkeletonMotion, posed
 from ..upright import upright
 from .keypoints import WORLD
 from .writer import Limb, bvh_text

@@ -18,8 +18,8 @@ from ....core.hands import HANDS
 from ....hand.keypoints import Keypoints, where_seen
 from ....hand.model import HandModel
 from ...recording import HandsMotion, Recording
+from ...skeleton import SkeletonMotion, posed
 from ..joint_names import points_by_name
-from ..skeleton import SkeletonMotion, posed
 from ..upright import upright
 from .reader import NodeMotion, node_motion
 from .writer import SkinnedHand, animated_glb

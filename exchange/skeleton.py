@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from ...core.hands import JOINTS, MANO_JOINT, NUM_MANO_JOINTS, PARENT, TIPS
-from ...hand.model import MANO_PARENTS, HandModel, forward_kinematics, local_rotations
-from ...hand.presence import has_numbers
-from ..recording import HandsMotion
+from ..core.hands import JOINTS, MANO_JOINT, NUM_MANO_JOINTS, PARENT, TIPS
+from ..hand.model import MANO_PARENTS, HandModel, forward_kinematics, local_rotations
+from ..hand.presence import has_numbers
+from .recording import HandsMotion
 
 NAMES = tuple(
     [JOINTS[int(np.flatnonzero(joint == MANO_JOINT)[0])] for joint in range(NUM_MANO_JOINTS)]
