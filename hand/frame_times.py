@@ -19,6 +19,9 @@ OFF_STEPS = 0.25
 SPARSE_OFF_STEPS = 0.05
 """The same where more than half of the frames are missing."""
 
+MANY_KEYS = 10
+"""With fewer keys, even ones may be what is left of a still motion."""
+
 SAME_RATE = 0.01
 """Relative difference below which two rates mean the same, such as 30 and 29.97."""
 
@@ -125,6 +128,39 @@ def even_rate(times: ndarray) -> float:
     return _common_rate(1 / _slope(index, times), index, times, _rounding(times))
 
 
+def even_times(keys: ndarray, declared_fps: float | None) -> ndarray:
+    """(frame,) evenly spaced times over the span of the keys of an animation.
+
+    Args:
+        keys: (key,) increasing seconds at which anything has a value; tools drop those that interpolation gives.
+        declared_fps: what the file says. It counts if all keys are at whole frames; else the shortest step does that
+            is common between keys.
+
+    Raises:
+        SessionError: so many frames that a time must be wrong.
+    """
+    if len(keys) < 2:
+        return keys
+    span = keys[-1] - keys[0]
+    frames = 0.0
+    if declared_fps is not None:
+        place = (keys - keys[0]) * declared_fps
+        whole = np.round(place)
+        every = np.gcd.reduce(whole.astype(int))
+        # Every second frame of a rate that is declared twice too high.
+        too_high = every > 1 and len(keys) == whole[-1] // every + 1 > MANY_KEYS
+        if whole[-1] > 0 and not too_high and (np.abs(place - whole) < SPARSE_OFF_STEPS).all():
+            frames = whole[-1] + 1
+    if not frames:
+        index = _timed(keys, 0.0)
+        step = _slope(index, keys)
+        even = _even(index, keys, step, 0.0)
+        frames = index[-1] + 1 if even else np.round(span / _shortest_step(np.diff(keys), 0.0)) + 1
+    if frames > MAX_FRAMES:
+        raise SessionError(f"expected at most {MAX_FRAMES} frames, but found keys for {frames:.0f}.")
+    return keys[0] + span * np.arange(int(frames)) / max(int(frames) - 1, 1)
+
+
 def _column(where: str, name: str, values: ndarray | None) -> ndarray | None:
     """Finite values that never decrease, or None for a column without a value."""
     if values is None or np.isnan(values).all():
@@ -169,10 +205,7 @@ def _rounding(times: ndarray) -> float:
 def _timed(times: ndarray, rounding: float) -> ndarray:
     """(row,) frames by the times alone: the shortest step that is common is one frame."""
     steps = np.diff(times)
-    shortest = np.quantile(steps, 0.05, method="lower")
-    # Rounded steps of 1/60 s are 0.01 and 0.02 s; a gap is longer than one and a half steps.
-    single = steps[steps < max(1.5 * shortest, shortest + 1.5 * rounding)]
-    step = float(np.mean(single))
+    step = _shortest_step(steps, rounding)
     if not step > 0:
         return np.arange(len(times))
     index = np.concatenate([[0.0], np.cumsum(np.maximum(np.round(steps / step), 1))])
@@ -180,6 +213,13 @@ def _timed(times: ndarray, rounding: float) -> ndarray:
         step = _slope(index, times)
         index = np.concatenate([[0.0], np.cumsum(np.maximum(np.round(steps / step), 1))])
     return index.astype(int)
+
+
+def _shortest_step(steps: ndarray, rounding: float) -> float:
+    """Mean of those steps that are one frame."""
+    shortest = np.quantile(steps, 0.05, method="lower")
+    # Rounded steps of 1/60 s are 0.01 and 0.02 s; a gap is longer than one and a half steps.
+    return float(np.mean(steps[steps < max(1.5 * shortest, shortest + 1.5 * rounding)]))
 
 
 def _slope(index: ndarray, times: ndarray) -> float:
