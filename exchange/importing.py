@@ -18,6 +18,7 @@ from ..core.errors import ConfigError
 from ..core.hands import HANDS
 from ..hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
 from ..hand.loading import model_file
+from ..hand.plausibility import plausible_keypoints
 from .imported_session import ImportedSession, must_be_folder, write_imported
 from .motion.bvh import Mirror
 from .motion.bvh.keypoints import read_bvh
@@ -74,11 +75,12 @@ def import_bvh(
     _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m, thin_to=thin_to)
     keypoints, messages = read_bvh(files, sigma_m, fps, unit_m, mirror, thin_to)
     where = ", ".join(dict.fromkeys(str(path) for path in files))
+    keypoints = plausible_keypoints(where, keypoints)
     check_hands(keypoints, where, swap="give the files in the other order", mirror="use --mirror yes")
     check_sigma(keypoints.sigma_m, where)
     check_fps(keypoints.fps, where)
     settings = {"fps": fps, "thin_to": thin_to, "unit_m": unit_m, "mirror": mirror, "sigma_m": sigma_m}
-    return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), messages)
+    return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), [*messages, *keypoints.messages])
 
 
 def import_keypoints(
@@ -99,7 +101,7 @@ def import_keypoints(
         mirror: negate x.
     """
     _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
-    keypoints = reader_of(file)(file, sigma_m, fps, unit_m)
+    keypoints = plausible_keypoints(str(file), reader_of(file)(file, sigma_m, fps, unit_m))
     if swap_hands:
         keypoints = swapped(keypoints)
     if mirror:

@@ -19,6 +19,7 @@ from ....core.cameras import Cameras
 from ....core.errors import SessionError
 from ....core.files import LARGE
 from ....core.hands import HANDS, NUM_BETAS
+from ....hand.plausibility import zero_frames
 from ....hand.presence import hand_is_there
 from ...recording import safe_name
 from . import writer as hub
@@ -120,7 +121,8 @@ def _sequence(folder: Path, row: Mapping[str, Any], views: Sequence[Mapping[str,
             raise SessionError(
                 f"{where}: {row['sequence']}: expected betas of a hand, but found {betas}. Export again."
             )
-        mano["valid"] = hand_is_there(mano)
+        mano["zeros"] = zero_frames(mano)
+        mano["valid"] = hand_is_there(mano) & ~mano["zeros"]
     keypoints = {"points": arrays["keypoints"], "sigma": arrays["sigma"]} if row["has_keypoints"] else None
     return HubSequence(row["sequence"], fps, mano, models, keypoints, _cameras(folder, views))
 
