@@ -15,8 +15,8 @@ from tyro.conf import Positional, arg
 from ..exchange.export_format import export_formats
 from ..exchange.keypoints2d.format import keypoints2d_formats
 from ..exchange.keypoints2d.reading import Reading
-from ..exchange.motion.bvh import Mirror
 from ..exchange.motion.format import motion_formats
+from ..hand.keypoints import Mirror
 from ..screen import Screen
 from ..settings import Config
 from . import AsJson, Command, ConfigFile, Debug, Group

@@ -16,11 +16,10 @@ from numpy import ndarray
 from ..core.atomic import appearing
 from ..core.errors import ConfigError
 from ..core.hands import HANDS
-from ..hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, mirrored, swapped
+from ..hand.keypoints import Keypoints, Mirror, check_fps, check_hands, check_sigma, mirrored, swapped
 from ..hand.loading import model_file
 from ..hand.plausibility import plausible_keypoints
 from .imported_session import ImportedSession, must_be_folder, write_imported
-from .motion.bvh import Mirror
 from .motion.bvh.keypoints import read_bvh
 from .motion.format import reader_of
 from .motion.mano.models import read_mano_hands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy import ndarray
@@ -37,6 +38,9 @@ ODD_FRAMES = 0.05
 """Tolerated share of hands with an implausible size, because triangulation has errors."""
 
 MIRROR_X = np.array([-1.0, 1.0, 1.0])
+
+Mirror = Literal["auto", "yes", "no"]
+"""Whether to negate x; `auto` does so where both hands have the other hand's shape."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy import ndarray
+
 from ...core.errors import SessionError
 from ...hand.keypoints import Keypoints
 from ..export_format import FileFormat
@@ -58,3 +61,11 @@ def reader_of(path: Path) -> KeypointReader:
             f"Other files: {', '.join(others)}."
         )
     return readers[path.suffix.lower()]
+
+
+def stored_rate(path: Path, fps: ndarray | None) -> float:
+    """The frames per second that an npz states. Raises SessionError."""
+    if fps is None or fps.size != 1 or fps.dtype.kind not in "fiu" or not 0 < float(fps.item()) < np.inf:
+        found = "no such array" if fps is None else f"{fps!r}"
+        raise SessionError(f"{path}: expected frames per second in `fps`, but found {found}. Say it with --fps.")
+    return float(fps.item())

@@ -15,7 +15,7 @@ from ...core.files import read_npz
 from ...core.hands import HANDS, JOINTS, NUM_JOINTS
 from ...hand.keypoints import Keypoints, where_seen
 from ..recording import Recording
-from .format import ONLY_JOINTS, MotionFormat
+from .format import ONLY_JOINTS, MotionFormat, stored_rate
 
 
 def read_keypoints(path: Path, sigma_m: float, fps: float | None, unit_m: float | None = None) -> Keypoints:
@@ -44,7 +44,7 @@ def read_keypoints(path: Path, sigma_m: float, fps: float | None, unit_m: float 
             f"{path}: expected a joint for each of {len(names)} different names out of {', '.join(JOINTS)}, but "
             f"found {found}. Name the joints that are there in the array `joints`."
         )
-    rate = _rate(path, arrays.get("fps")) if fps is None else fps
+    rate = stored_rate(path, arrays.get("fps")) if fps is None else fps
     default = np.array(sigma_m / unit_m)
     sigma = _sigma(path, arrays.get("sigma", default), points)
     columns = [JOINTS.index(name) for name in names]
@@ -53,13 +53,6 @@ def read_keypoints(path: Path, sigma_m: float, fps: float | None, unit_m: float 
     all_points[:, :, columns] = points * unit_m
     all_sigma[:, :, columns] = sigma * unit_m
     return where_seen(all_points, all_sigma, rate)
-
-
-def _rate(path: Path, fps: ndarray | None) -> float:
-    if fps is None or fps.size != 1 or fps.dtype.kind not in "fiu" or not 0 < float(fps.item()) < np.inf:
-        found = "no such array" if fps is None else f"{fps!r}"
-        raise SessionError(f"{path}: expected frames per second in `fps`, but found {found}. Say it with --fps.")
-    return float(fps.item())
 
 
 def _arrays(path: Path) -> dict[str, ndarray]:

@@ -194,7 +194,7 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path, capsys):
     group = zarr.open_group(text / "session.zarr" / "mano", use_consolidated=False)
     del group["valid"]
     group.create_array("valid", data=np.full(arrays["valid"].shape, np.nan))
-    assert "mano/valid: expected yes or no" in wrong(capsys, "export", "csv", text, "--out", tmp_path / "out")
+    assert "mano/valid: expected booleans" in wrong(capsys, "export", "csv", text, "--out", tmp_path / "out")
     slow = fitted(tmp_path / "slow", arrays, fps=1e-300)
     assert "frames per second" in wrong(capsys, "export", "gltf", slow, "--out", tmp_path / "out")
 

@@ -23,13 +23,11 @@ from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
 from .arrays import mano_in
 from .images import ImagePaths, film_session, find_images
-from .reader import DatasetSequence, find_files, pooled, read_sequences
+from .reader import MANO_KIND, DatasetSequence, find_files, pooled, read_sequences
 from .writer import NOTES
 
 CODE = 2
 """Raised when the same files would give other numbers."""
-
-MANO_KIND = "MANO_NeuralAnnot"
 
 APART_M = 0.02
 """Median distance of MANO's joints from the dataset's: another model's or another
@@ -69,19 +67,19 @@ def import_interhand26m(
     check_sigma(np.array(sigma_m), "--sigma-m")
     check_fps(fps, "--fps")
     files = find_files(folder)
-    with_mano = MANO_KIND in files.paths
+    with_mano = MANO_KIND in files
     sequences, messages = read_sequences(files, only, unit_m, with_mano)
-    _check(sequences, files.paths["joint_3d"], unit_m)
+    _check(sequences, files["joint_3d"], unit_m)
     models = hand_models(hand_model) if with_mano else None
-    if models is not None and not _fits(sequences, models, files.paths[MANO_KIND], hand_model, messages, fps):
+    if models is not None and not _fits(sequences, models, files[MANO_KIND], hand_model, messages, fps):
         models = None
     ids = None if models is None else [model.model_id for model in models]
     fingerprint = {
         "settings": {"fps": fps, "unit_m": unit_m, "sigma_m": sigma_m, "hand_model": ids},
-        "inputs": {kind: content_hash(path) for kind, path in files.paths.items()},
+        "inputs": {kind: content_hash(path) for kind, path in files.items()},
         "code": CODE,
     }
-    names = {kind: path.name for kind, path in files.paths.items()}
+    names = {kind: path.name for kind, path in files.items()}
     shown: Sequence[ImagePaths | None] = [None] * len(sequences)
     if images is not None:
         shown, missing = find_images(sequences, images)

@@ -35,14 +35,6 @@ MAX_DIGITS = 9
 """Of whole numbers: captures, frames, pixels."""
 
 
-@dataclass(frozen=True)
-class Files:
-    """The annotation files of one split."""
-
-    paths: Mapping[str, Path]
-    """By kind; MANO_NeuralAnnot may be missing."""
-
-
 @dataclass(frozen=True, eq=False)
 class HandMano:
     """NeuralAnnot's MANO of one hand: in some of the sequence's instants."""
@@ -79,8 +71,8 @@ class DatasetSequence:
         return f"Capture{self.capture}/{self.name}"
 
 
-def find_files(folder: Path) -> Files:
-    """The annotation files in a folder, in its `annotations`, or in a split's folder in there.
+def find_files(folder: Path) -> Mapping[str, Path]:
+    """The annotation files of one split by kind: in a folder, in its `annotations`, or in a split's folder in there.
 
     Raises:
         SessionError: one of the three is missing or there is more than one of it.
@@ -104,11 +96,11 @@ def find_files(folder: Path) -> Files:
             )
         if found:
             paths[kind] = found[0]
-    return Files(paths)
+    return paths
 
 
 def read_sequences(
-    files: Files, only: Sequence[str], unit_m: float, with_mano: bool
+    files: Mapping[str, Path], only: Sequence[str], unit_m: float, with_mano: bool
 ) -> tuple[list[DatasetSequence], list[str]]:
     """Every sequence of the files, by capture and name, and warnings about those that were left out.
 
@@ -121,15 +113,15 @@ def read_sequences(
     Raises:
         SessionError: a file is not what it should be.
     """
-    tables = {kind: _object(path, "the file", read_json(path)) for kind, path in files.paths.items() if kind in KINDS}
-    images = _Images(files.paths["data"], tables.pop("data"))
-    mano = _object(files.paths[MANO_KIND], "the file", read_json(files.paths[MANO_KIND])) if with_mano else {}
+    tables = {kind: _object(path, "the file", read_json(path)) for kind, path in files.items() if kind in KINDS}
+    images = _Images(files["data"], tables.pop("data"))
+    mano = _object(files[MANO_KIND], "the file", read_json(files[MANO_KIND])) if with_mano else {}
     found, warnings = [], []
     for capture, frames in tables["joint_3d"].items():
-        path = files.paths["joint_3d"]
+        path = files["joint_3d"]
         if not _digits(capture):
             wrong(path, "a capture", 'a number as in "3"', capture)
-        cameras = _object(files.paths["camera"], capture, tables["camera"].get(capture))
+        cameras = _object(files["camera"], capture, tables["camera"].get(capture))
         for name, records in sorted(_by_sequence(path, capture, frames, images).items()):
             where = f"Capture{capture}/{name}"
             if only and not any(fnmatchcase(where, pattern) for pattern in only):
@@ -146,7 +138,7 @@ def read_sequences(
     if not found and not warnings:
         asked = f" that {' or '.join(only)} means" if only else ""
         raise SessionError(
-            f"{files.paths['joint_3d']}: expected sequences{asked}, but found none. Correct --only, or the path."
+            f"{files['joint_3d']}: expected sequences{asked}, but found none. Correct --only, or the path."
         )
     return found, warnings
 
@@ -206,7 +198,7 @@ def _grid(frames: Sequence[int]) -> tuple[int, int, int] | None:
 class _Reading:
     """One sequence on its way in."""
 
-    files: Files
+    files: Mapping[str, Path]
     capture: int
     name: str
     records: Mapping[int, Mapping[str, Any]]
@@ -228,13 +220,13 @@ class _Reading:
         return DatasetSequence(self.capture, subject, self.name, first, step, points, rig, imaged, by_hand)
 
     def _joints(self, frame: int, record: Mapping[str, Any]) -> ndarray:
-        path, place = self.files.paths["joint_3d"], f"{self.capture}.{frame}"
+        path, place = self.files["joint_3d"], f"{self.capture}.{frame}"
         world = numbers(path, f"{place}.world_coord", record.get("world_coord"), (NUM_BOTH, 3))
         valid = numbers(path, f"{place}.joint_valid", record.get("joint_valid"), (NUM_BOTH,)) > 0
         return joints_in(world, valid, self.unit_m)
 
     def _cameras(self, images: _Images, table: Mapping[str, Any]) -> Cameras:
-        path = self.files.paths["camera"]
+        path = self.files["camera"]
         kinds = {
             kind: _object(path, f"{self.capture}.{kind}", table.get(kind))
             for kind in ("campos", "camrot", "focal", "princpt")
@@ -265,7 +257,7 @@ class _Reading:
 
     def _mano(self, table: Mapping[str, Any]) -> dict[str, HandMano]:
         first, step, count = self.grid
-        path, found = self.files.paths[MANO_KIND], {}
+        path, found = self.files[MANO_KIND], {}
         for hand in HANDS:
             parts = {
                 name: np.full((count, size), np.nan)

@@ -5,12 +5,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from ...recording import Recording
 from ..format import MotionFormat
-
-Mirror = Literal["auto", "yes", "no"]
 
 
 def _write(recording: Recording, out: Path) -> list[str]:

@@ -14,9 +14,8 @@ from numpy import ndarray
 from ....core.errors import SessionError
 from ....core.files import read_text
 from ....core.hands import HANDS, JOINTS, NUM_JOINTS
-from ....hand.keypoints import MIRROR_X, Keypoints, guess_unit, other_hand, where_seen
+from ....hand.keypoints import MIRROR_X, Keypoints, Mirror, guess_unit, other_hand, where_seen
 from ..joint_names import joint_named
-from . import Mirror
 from .parser import Bvh, parse_bvh
 
 MIN_JOINTS = 6

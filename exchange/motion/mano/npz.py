@@ -23,6 +23,7 @@ from ....hand.model import HandModel
 from ....hand.plausibility import FROM_PCA, check_mano, zero_frames
 from ....hand.presence import hand_is_there, has_numbers
 from ...recording import HandsMotion, Recording
+from ..format import stored_rate
 
 WIDTHS = {"global_orient": 3, "hand_pose": NUM_POSE, "transl": 3}
 
@@ -102,7 +103,7 @@ def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> 
         values[zeros] = np.nan
     motion = HandsMotion(betas=betas, joints=joints, valid=valid, **parts)
     finite = has_numbers(vars(motion))
-    rate = _rate(path, arrays.get("fps"), fps)
+    rate = stored_rate(path, arrays.get("fps")) if fps is None else fps
     messages = check_mano(str(path), {**vars(motion), "valid": finite, "zeros": zeros}, rate)
     for hand in there:
         index, model = HANDS.index(hand), models[HANDS.index(hand)]
@@ -143,15 +144,6 @@ def _flags(path: Path, arrays: Mapping[str, ndarray], name: str, frames: int) ->
             f"{path}: {name}: expected {frames} booleans, but found {array.dtype} of shape {array.shape}. {_REMEDY}."
         )
     return array
-
-
-def _rate(path: Path, stored: ndarray | None, fps: float | None) -> float:
-    if fps is not None:
-        return fps
-    if stored is None or stored.size != 1 or stored.dtype.kind not in "fiu" or not 0 < float(stored.item()) < np.inf:
-        found = "no such array" if stored is None else f"{stored!r}"
-        raise SessionError(f"{path}: expected frames per second in `fps`, but found {found}. Say it with --fps.")
-    return float(stored.item())
 
 
 def _check_model(path: Path, arrays: Mapping[str, ndarray], models: tuple[HandModel, HandModel]) -> None:
