@@ -30,7 +30,7 @@ from .core.errors import ConfigError, HandpipeError
 if TYPE_CHECKING:
     from .commands import Command, Group
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE, FAILED, WRONG, NOT_USABLE = 0, 1, 2, 3
 
 HELP, HELP_ALL = ("-h", "--help"), "--help-all"
 
@@ -66,11 +66,10 @@ COMMANDS: Mapping[str, Entry] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point. Returns the exit status: 0 done, 2 wrong usage or input; a failure of ours raises."""
+    """Entry point. Returns the exit status: 0 done, 2 wrong usage or input, 3 done but not usable."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        _dispatch(argv)
-        return DONE
+        return _dispatch(argv)
     except HandpipeError as error:
         if "--debug" in argv:
             raise
@@ -100,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
-def _dispatch(argv: Sequence[str]) -> None:
+def _dispatch(argv: Sequence[str]) -> int:
     name, command_class, rest = _find(argv)
 
     from .core.config import build
@@ -118,6 +117,7 @@ def _dispatch(argv: Sequence[str]) -> None:
     figures = command.execute_layers(build(Config, layers), layers, Screen())
     if command.json:
         print(json.dumps(figures, indent=1))
+    return NOT_USABLE if figures.get("quality", {}).get("verdict") == "not usable" else DONE
 
 
 def _find(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:

@@ -19,15 +19,18 @@ from .capture.session import content_hashes, read_session
 from .capture.video import read_frames
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
+from .core.quality import as_attributes, from_attributes
 from .core.recording import Session, regular
 from .core.storage.schema import detections_group, imported
 from .core.storage.store import Store
 from .exchange.keypoints2d import session as import2d
 from .fitting import stage as fitting_stage
+from .fitting.checks import fit_checks
 from .rendering import synthesize as synthesize_stage
 from .settings import STAGES, Config, Stage, session_folder
 from .triangulation import second_look
 from .triangulation import stage as triangulation_stage
+from .triangulation.quality.stage import quality_plan
 from .triangulation.time_sync_stage import aligned_plan, clock_plan
 
 NEEDS: Mapping[Stage, tuple[Stage, ...]] = {
@@ -101,6 +104,7 @@ def run(job: Job, progress: Progress) -> Done:
         for stage in STAGES:
             if stage in wanted:
                 computed += work.run(stage, force=stage in job.force)
+        work.conclude()
         for each in {rig, store}:
             each.consolidate()
     return Done(work.session, store, rig, tuple(computed))
@@ -226,7 +230,21 @@ class _Work:
             make = partial(second_look.plan, self.session, self.store, self.rig, view_frames, detect, look)
             done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force)
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
-        return done + ["keypoints"] * self.engine.execute(self.store, make, force=force)
+        done += ["keypoints"] * self.engine.execute(self.store, make, force=force)
+        make = partial(quality_plan, self.store, self.rig, str(self.session.root))
+        return done + ["quality"] * self.engine.execute(self.store, make, force=force)
+
+    def conclude(self) -> None:
+        """The verdict on all stages so far, in the group `quality`."""
+        if not self.store.complete("quality"):
+            return
+        attributes = self.store.attrs("quality")
+        checks = from_attributes({"checks": attributes["keypoint_checks"]})
+        if self.store.complete("mano"):
+            checks += fit_checks(self.store.read("mano", "valid"), self.store.read("mano", "residual"))
+        concluded = as_attributes(checks)
+        if any(attributes.get(name) != value for name, value in concluded.items()):
+            self.store.set_attrs("quality", **concluded)
 
     def _fit(self, force: bool) -> list[str]:
         done = []

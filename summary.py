@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy import ndarray
 
 from .core.geometry import align_rigid, transform
 from .core.hands import HANDS
+from .core.quality import from_attributes, verdict
 from .core.storage.schema import read_cameras
 from .core.storage.store import Store
 from .pipeline import Done
@@ -42,6 +44,8 @@ def summarize(done: Done) -> dict[str, Any]:
         figures |= _keypoints(done.store)
     if done.store.complete("mano"):
         figures |= _mano(done.store)
+    if done.store.complete("quality"):
+        figures["quality"] = _quality(done.store)
     truth = Store(str(session.root / "truth.zarr"))
     if truth.exists() and done.rig.complete("cameras"):
         figures["truth"] = _against_truth(done, truth)
@@ -86,6 +90,13 @@ def _keypoints(store: Store) -> dict[str, Any]:
         "frames_with_hand": {hand: float(seen[:, i].mean()) for i, hand in enumerate(HANDS)},
         "reprojection_px": store.attrs("keypoints")["reprojection_px"],
     }
+
+
+def _quality(store: Store) -> dict[str, Any]:
+    """The verdict, and the checks that are not good."""
+    attributes = store.attrs("quality")
+    checks = from_attributes(attributes)
+    return {"verdict": verdict(checks), "checks": [asdict(check) for check in checks if check.severity != "ok"]}
 
 
 def _mano(store: Store) -> dict[str, Any]:
@@ -171,6 +182,8 @@ def rows(figures: Mapping[str, Any]) -> dict[str, str]:
             values = figures["truth"][name]
             parts = [f"{key} {value:.2f}" for key, value in values.items() if value is not None]
             out[label] = ", ".join(parts) + " mm" if parts else "none"
+    if "quality" in figures:
+        out["verdict"] = figures["quality"]["verdict"]
     out["store"] = figures["store"]
     return out
 

@@ -24,9 +24,6 @@ from ..settings import Config
 AsJson = Annotated[bool, arg(help="Print the summary as JSON on standard output.")]
 Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
 ConfigFile = Annotated[Path | None, arg(help="A YAML file with settings; they override handpipe's pipeline.yaml.")]
-HandModelFolder = Annotated[
-    str | None, arg(help="Folder with MANO_LEFT.npz and MANO_RIGHT.npz. None: the procedural hand model.")
-]
 """What most commands take, each with its help."""
 
 
@@ -83,6 +80,22 @@ class Configured(Reporting):
     """A command with settings."""
 
     config: ConfigFile = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnResults(Configured):
+    """A command that hands results on: not those that cannot be used, unless it is told to."""
+
+    accept: bool = False
+    """Use results whose verdict is "not usable"."""
+
+    def check_usable(self, names: Sequence[str]) -> None:
+        """Raises GenerationError for sessions and stores whose verdict is "not usable", without `--accept`."""
+        from ..hand.stored_motion import require_usable
+
+        if not self.accept:
+            for name in names:
+                require_usable(name)
 
 
 @dataclass(frozen=True)

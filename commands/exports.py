@@ -6,21 +6,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import tyro
 from tyro.conf import Positional, arg
 
 from ..exchange.cameras.formats import WRITTEN
 from ..exchange.export_format import ExportFormat, export_formats
 from ..screen import Screen
 from ..settings import Config
-from . import AsJson, Command, ConfigFile, Debug, Group, HandModelFolder
+from . import Configured, Group, OnResults
 
 
 @dataclass(frozen=True)
-class ExportSequences(Command):
+class ExportSequences(OnResults):
     """What every format of motion and datasets takes."""
+
+    common = ("hand_model",)
+    sections = ("hand_model",)
 
     into: ClassVar[ExportFormat]
     images = True
@@ -28,16 +30,8 @@ class ExportSequences(Command):
     """Session folders, Zarr stores with a `mano` group, or names of sessions in pipeline.yaml."""
     out: Annotated[Path, arg(metavar="OUT")]
     """A new folder, for one file or folder per sequence; for one sequence also a file name with the format's suffix."""
-    hand_model: HandModelFolder = None
-    config: ConfigFile = None
     force: bool = False
     """Replace an earlier export."""
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.exporting import export
@@ -45,7 +39,8 @@ class ExportSequences(Command):
 
         # A URL is no path.
         names = [str(session_folder(config, name)) if name in config.sessions else name for name in self.sessions]
-        figures = export(self.into, names, self.out, self.hand_model, screen, force=self.force, images=self.images)
+        self.check_usable(names)
+        figures = export(self.into, names, self.out, config.hand_model, screen, force=self.force, images=self.images)
         for sentence in figures["lost"]:
             screen.say(f"not in {self.into.name}: {sentence}")
         screen.say(f"{figures['out']}: sequences: {len(figures['sequences'])}")
@@ -75,7 +70,7 @@ else:
 
 
 @dataclass(frozen=True)
-class ExportCameras(Command):
+class ExportCameras(Configured):
     """A session's cameras, for OpenCV, COLMAP and other tools."""
 
     session: Positional[str]
@@ -84,13 +79,10 @@ class ExportCameras(Command):
     """The file to write; for COLMAP the folder. OpenCV's is XML if the name ends in .xml, else YAML."""
     format: CameraFormatName = "aniposelib"
     """The format to write; docs/cameras.md lists their conventions."""
-    config: ConfigFile = None
     store: str | None = None
     """Where the results are: a folder or an fsspec URL; by default session.zarr in the session's folder."""
     force: bool = False
     """Replace what is there."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..core.storage.store import Store

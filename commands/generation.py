@@ -13,11 +13,11 @@ from tyro.conf import Positional, arg
 
 from ..screen import Screen
 from ..settings import STAGES, Config, session_folder
-from . import Configured
+from . import Configured, OnResults
 
 
 @dataclass(frozen=True)
-class TrainDiffusion(Configured):
+class TrainDiffusion(OnResults):
     """Train a diffusion model of two-hand motion on fitted sessions."""
 
     common = (
@@ -40,6 +40,7 @@ class TrainDiffusion(Configured):
         for name in self.sources:
             _run_if_named(name, config, screen)
         names = _motion(self.sources, config)
+        self.check_usable(names)
         figures = train(names, config.training, config.hand_model, self.out, screen, force=self.force)
         screen.say(f"next: `handpipe generate {self.out} OUT.zarr`")
         return figures
@@ -135,7 +136,7 @@ class Evaluate(Configured):
 
 
 @dataclass(frozen=True)
-class Augment(Configured):
+class Augment(OnResults):
     """Render motion as training data: images from several cameras with 2D and 3D labels, masks and depth."""
 
     common = (
@@ -167,6 +168,7 @@ class Augment(Configured):
             request = Request(options.sequences, options.seed, options.motion_frames)
             generate(Path(name).expanduser(), motion, request, config.sampling, model, screen, force=self.force)
             name = str(motion)
+        self.check_usable([name])
         with Engine(config.engine, screen) as engine:
             figures = augment(motion_store(name), self.out, options, model, engine, force=self.force)
         screen.say(f"{self.out}: {figures['images']} images, labels in labels.zarr")

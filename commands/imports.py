@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-import tyro
 from tyro.conf import Positional, arg
 
 from ..exchange.export_format import export_formats
@@ -19,11 +18,11 @@ from ..exchange.motion.format import motion_formats
 from ..hand.keypoints import Mirror
 from ..screen import Screen
 from ..settings import Config
-from . import AsJson, Command, ConfigFile, Debug, Group
+from . import Command, Configured, Group, Reporting
 
 
 @dataclass(frozen=True)
-class ImportMano(Command):
+class ImportMano(Reporting):
     """Official MANO hand models (.pkl) to npz. Needs no chumpy; runs no code from the pickle."""
 
     one: Annotated[Positional[Path], arg(metavar="MANO_RIGHT.pkl")]
@@ -32,8 +31,6 @@ class ImportMano(Command):
     """The other hand's; the order does not matter."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Where MANO_LEFT.npz and MANO_RIGHT.npz go; by default ~/.local/share/handpipe/mano."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.importing import data_folder, import_mano
@@ -44,8 +41,11 @@ class ImportMano(Command):
 
 
 @dataclass(frozen=True)
-class ImportMotion(Command):
+class ImportMotion(Configured):
     """To a session that is already fitted."""
+
+    common = ("hand_model",)
+    sections = ("hand_model",)
 
     file: Annotated[Positional[Path], arg(metavar="FILE.npz")]
     """docs/importing.md lists the arrays."""
@@ -53,25 +53,16 @@ class ImportMotion(Command):
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, in place of what the file says."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, the motion's hand model; None is the procedural hand."""
-    config: ConfigFile = None
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.motion.mano.motion_import import import_mano_motion
 
-        figures, messages = import_mano_motion(self.file, self.out, self.fps, self.hand_model)
+        figures, messages = import_mano_motion(self.file, self.out, self.fps, config.hand_model)
         return _told(figures, messages, screen)
 
 
 @dataclass(frozen=True)
-class ImportBvh(Command):
+class ImportBvh(Reporting):
     """To a session of keypoints, for `handpipe fit`."""
 
     left: Annotated[Positional[Path], arg(metavar="LEFT")]
@@ -90,8 +81,6 @@ class ImportBvh(Command):
     """Negate x. `auto`: only if both hands look like the other hand, as in left-handed coordinates (Unity)."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.importing import import_bvh
@@ -102,7 +91,7 @@ class ImportBvh(Command):
 
 
 @dataclass(frozen=True)
-class ImportKeypoints(Command):
+class ImportKeypoints(Reporting):
     """To a session of keypoints, for `handpipe fit`."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -119,8 +108,6 @@ class ImportKeypoints(Command):
     """Negate x, for left-handed coordinates."""
     sigma_m: float = 0.001
     """Standard error of the joints where the file has none, metres."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.importing import import_keypoints
@@ -132,7 +119,7 @@ class ImportKeypoints(Command):
 
 
 @dataclass(frozen=True)
-class ImportKeypoints2d(Command):
+class ImportKeypoints2d(Configured):
     """To the detections of a session, for `handpipe run`."""
 
     session: Annotated[Positional[str], arg(metavar="SESSION")]
@@ -142,11 +129,8 @@ class ImportKeypoints2d(Command):
     reading: Annotated[Reading, arg(name="")]
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, where there are no clips."""
-    config: ConfigFile = None
     store: str | None = None
     """Where the results are written: a folder or an fsspec URL; by default session.zarr in the session's folder."""
-    json: AsJson = False
-    debug: Debug = False
 
     def config_sources(self) -> tuple[Path | None, str | None]:
         return self.config, self.session
@@ -164,8 +148,11 @@ class ImportKeypoints2d(Command):
 
 
 @dataclass(frozen=True)
-class ImportInterHand26M(Command):
+class ImportInterHand26M(Configured):
     """To a session for each sequence."""
+
+    common = ("hand_model",)
+    sections = ("hand_model",)
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
     """With *_data.json, *_camera.json, *_joint_3d.json and, if there is one, *_MANO_NeuralAnnot.json."""
@@ -181,15 +168,6 @@ class ImportInterHand26M(Command):
     """Standard error of the joints, metres."""
     images: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Folder with the images (Capture*): makes clips for `handpipe run`, and the labels its ground truth."""
-    hand_model: str | None = None
-    """Folder with MANO_LEFT.npz and MANO_RIGHT.npz, the hands of NeuralAnnot; None is the procedural hand."""
-    config: ConfigFile = None
-    json: AsJson = False
-    debug: Debug = False
-
-    @classmethod
-    def default(cls, config: Config) -> Self:
-        return cls(tyro.MISSING, tyro.MISSING, hand_model=config.hand_model)
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.datasets.interhand26m.importer import import_interhand26m
@@ -201,7 +179,7 @@ class ImportInterHand26M(Command):
             self.fps,
             self.unit_m,
             self.sigma_m,
-            self.hand_model,
+            config.hand_model,
             screen,
             self.images,
         )
@@ -209,7 +187,7 @@ class ImportInterHand26M(Command):
 
 
 @dataclass(frozen=True)
-class ImportCoco(Command):
+class ImportCoco(Reporting):
     """To a session of detections, for `handpipe run`."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -217,9 +195,7 @@ class ImportCoco(Command):
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, in place of what the file says."""
-    json: AsJson = False
-    debug: Debug = False
+    """Frames per second, where the file does not say."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.datasets.coco.importer import import_coco
@@ -229,7 +205,7 @@ class ImportCoco(Command):
 
 
 @dataclass(frozen=True)
-class ImportHub(Command):
+class ImportHub(Reporting):
     """To a session for each sequence."""
 
     folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
@@ -238,8 +214,6 @@ class ImportHub(Command):
     """The sessions' folder: OUT/<sequence>."""
     only: Annotated[tuple[str, ...], arg(metavar="PATTERN")] = ()
     """Sequences to take, such as 'touch*'; by default all."""
-    json: AsJson = False
-    debug: Debug = False
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.datasets.hub.importer import import_hub

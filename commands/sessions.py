@@ -65,6 +65,9 @@ class _OnSession(Configured):
         done = run(Job(self.session, config, stages, forced, self.prune, self.store), screen)
         figures = summarize(done) | found
         screen.table(f"{self.session}", rows(figures))
+        for check in figures.get("quality", {}).get("checks", []):
+            word = "warning" if check["severity"] == "warning" else "not usable"
+            screen.say(f"{word}: {check['reason']} {check['remedy']}")
         return figures
 
 

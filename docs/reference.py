@@ -79,6 +79,11 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         "what crops showed of hands that a view had missed; attributes `looks_per_image`, `found`: share of the looks",
     ),
     "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),
+    "quality": (
+        schema.QUALITY,
+        "whether the result can be used; attributes `verdict`, and `checks` with name, severity, value, limit, view, "
+        "reason and remedy of each",
+    ),
     "shape": (schema.SHAPE, "what is constant over the session: the hands' shape and the detector's habits"),
     "mano": (schema.MANO, "the fitted hands; attribute `hand_model`: ids of the left and right model"),
     "mano (generated)": (

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from ..core.errors import GenerationError
 from ..core.hands import HANDS, NUM_BETAS, NUM_POSE
+from ..core.quality import from_attributes, verdict
 from ..core.storage.opened_arrays import METADATA
 from ..core.storage.store import Store
 from .keypoints import RATES
@@ -72,6 +73,26 @@ def motion_store(name: str, fitted: bool = True) -> Store:
             f"Run `handpipe fit {name}`."
         )
     return store
+
+
+def require_usable(name: str) -> None:
+    """Raises GenerationError if there is a store whose verdict is "not usable"; names that are none pass."""
+    path = Path(name).expanduser()
+    if "://" in name:
+        store = Store(name)
+    elif (path / "session.zarr").is_dir():
+        store = Store(str(path / "session.zarr"))
+    elif (path / METADATA).is_file():
+        store = Store(str(path))
+    else:
+        return
+    checks = from_attributes(store.attrs("quality"))
+    if verdict(checks) == "not usable":
+        why = next(check for check in checks if check.severity == "error")
+        raise GenerationError(
+            f"{name}: expected results that can be used, but their verdict is 'not usable': {why.sentence} "
+            "Or use them all the same with --accept."
+        )
 
 
 @dataclass(frozen=True, eq=False)

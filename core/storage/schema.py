@@ -104,6 +104,12 @@ KEYPOINTS: Columns = {
     "inlier": ("view frame hand joint", "bool", False, "1", "used (true) or rejected"),
 }
 
+QUALITY: Columns = {
+    "share": ("view", "float64", NAN, "1", "share of a view's candidates that agree with the hands in space"),
+    "error": ("view", "float64", NAN, "pixel", "median distance of all candidates near a hand from it"),
+    "candidates": ("view", "int64", 0, "1", "candidates that were compared"),
+}
+
 SHAPE: Columns = {
     "betas": ("hand beta", "float32", NAN, "1", "shape, one per subject and hand; NaN if the hand was never seen"),
     "offsets": (

@@ -37,6 +37,7 @@ from handpipe.core.storage.store import Store
 from handpipe.fitting.settings import FittingSettings
 from handpipe.fitting.stage import PLANS as FIT_PLANS
 from handpipe.triangulation import second_look
+from handpipe.triangulation.quality.stage import quality_plan
 from handpipe.triangulation.settings import SecondLookSettings, TimeSyncSettings
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan
 
@@ -157,6 +158,16 @@ def triangulation(work: Path) -> dict[str, ndarray]:
     )
 
 
+def quality(work: Path) -> dict[str, ndarray]:
+    """The views of the same session against its hands; one view is mirrored."""
+    rig, motion = dome(5), interaction(12, reach_m=0.15)
+    points, score, right, _ = detect(rig, motion, noise_px=2.0, seed=2)
+    points[3, ..., 0] = 639 - points[3, ..., 0]
+    store = triangulated(work, rig, points, score, right)
+    execute(store, lambda chunk: quality_plan(store, store, "session", chunk))
+    return arrays(store, "quality", "share", "error", "candidates")
+
+
 def second_looks(work: Path) -> dict[str, ndarray]:
     """Hands looked for again in three views that took nothing."""
     session, store = filmed(), opened(work)
@@ -247,6 +258,8 @@ GOLDENS = (
             "groups.votes": Tolerance(1e-4),
         },
     ),
+    # A candidate at the limit of agreement may fall to either side.
+    Golden("quality", "handpipe.triangulation.quality.stage", quality, {"*": Tolerance(0.02)}),
     Golden(
         "second_look",
         "handpipe.triangulation.second_look",
