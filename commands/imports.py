@@ -52,7 +52,7 @@ class ImportMotion(Configured):
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, where the file does not say."""
+    """Frames per second, in place of what the file says."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..exchange.motion.mano.motion_import import import_mano_motion
@@ -72,7 +72,9 @@ class ImportBvh(Reporting):
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Thin the motion to this rate, which must divide the recorded one; by default all frames are kept."""
+    """Frames per second, in place of what the files say."""
+    thin_to: Annotated[float | None, arg(metavar="FPS")] = None
+    """Keep only this many frames per second, which must divide the recorded rate; by default all."""
     unit_m: Annotated[float | None, arg(metavar="METRES")] = None
     """Metres in one unit of the files; by default guessed from the length of the bones."""
     mirror: Mirror = "auto"
@@ -84,7 +86,7 @@ class ImportBvh(Reporting):
         from ..exchange.importing import import_bvh
 
         files = (self.left, self.right)
-        figures, messages = import_bvh(files, self.out, self.fps, self.unit_m, self.mirror, self.sigma_m)
+        figures, messages = import_bvh(files, self.out, self.fps, self.unit_m, self.mirror, self.sigma_m, self.thin_to)
         return _told(figures, messages, screen)
 
 
@@ -97,7 +99,7 @@ class ImportKeypoints(Reporting):
     out: Annotated[Positional[Path], arg(metavar="OUT")]
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
-    """Frames per second, where the file does not say."""
+    """Frames per second, in place of what the file says."""
     unit_m: Annotated[float | None, arg(metavar="METRES")] = None
     """Metres in one unit of the file; by default what the file says, or 1."""
     swap_hands: bool = False

@@ -18,6 +18,7 @@ from ..core.errors import ConfigError
 from ..core.hands import HANDS
 from ..hand.keypoints import Keypoints, Mirror, check_fps, check_hands, check_sigma, mirrored, swapped
 from ..hand.loading import model_file
+from ..hand.plausibility import plausible_keypoints
 from .imported_session import ImportedSession, must_be_folder, write_imported
 from .motion.bvh.keypoints import read_bvh
 from .motion.format import reader_of
@@ -26,7 +27,7 @@ from .motion.mano.models import read_mano_hands
 Imported = tuple[dict[str, Any], list[str]]
 """Figures for a program, and lines for a person."""
 
-CODE = 1
+CODE = 2
 """Raised when the same files would give other numbers."""
 
 
@@ -61,17 +62,24 @@ def import_mano(files: Sequence[Path], folder: Path) -> Imported:
 
 
 def import_bvh(
-    files: Sequence[Path], root: Path, fps: float | None, unit_m: float | None, mirror: Mirror, sigma_m: float
+    files: Sequence[Path],
+    root: Path,
+    fps: float | None,
+    unit_m: float | None,
+    mirror: Mirror,
+    sigma_m: float,
+    thin_to: float | None = None,
 ) -> Imported:
     """Left and right BVH motion to a session; arguments as for `read_bvh`, raises SessionError."""
-    _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
-    keypoints, messages = read_bvh(files, sigma_m, fps, unit_m, mirror)
+    _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m, thin_to=thin_to)
+    keypoints, messages = read_bvh(files, sigma_m, fps, unit_m, mirror, thin_to)
     where = ", ".join(dict.fromkeys(str(path) for path in files))
+    keypoints = plausible_keypoints(where, keypoints)
     check_hands(keypoints, where, swap="give the files in the other order", mirror="use --mirror yes")
     check_sigma(keypoints.sigma_m, where)
     check_fps(keypoints.fps, where)
-    settings = {"fps": fps, "unit_m": unit_m, "mirror": mirror, "sigma_m": sigma_m}
-    return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), messages)
+    settings = {"fps": fps, "thin_to": thin_to, "unit_m": unit_m, "mirror": mirror, "sigma_m": sigma_m}
+    return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), [*messages, *keypoints.messages])
 
 
 def import_keypoints(
@@ -92,7 +100,7 @@ def import_keypoints(
         mirror: negate x.
     """
     _check_numbers(fps=fps, unit_m=unit_m, sigma_m=sigma_m)
-    keypoints = reader_of(file)(file, sigma_m, fps, unit_m)
+    keypoints = plausible_keypoints(str(file), reader_of(file)(file, sigma_m, fps, unit_m))
     if swap_hands:
         keypoints = swapped(keypoints)
     if mirror:
@@ -101,7 +109,7 @@ def import_keypoints(
     check_sigma(keypoints.sigma_m, str(file))
     check_fps(keypoints.fps, str(file))
     settings = {"fps": fps, "unit_m": unit_m, "swap_hands": swap_hands, "mirror": mirror, "sigma_m": sigma_m}
-    return _report(root, keypoints, settings, {"keypoints": file}, [])
+    return _report(root, keypoints, settings, {"keypoints": file}, list(keypoints.messages))
 
 
 def _check_numbers(**options: float | None) -> None:

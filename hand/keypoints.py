@@ -52,6 +52,8 @@ class Keypoints:
     sigma_m: ndarray
     """(frame, hand, joint) standard error, metres, NaN where missing."""
     fps: float
+    messages: tuple[str, ...] = ()
+    """What a user should know of how they were read."""
 
     @property
     def there(self) -> ndarray:
@@ -59,10 +61,10 @@ class Keypoints:
         return np.asarray(np.isfinite(self.points_m).all(axis=-1).any(axis=-1))
 
 
-def where_seen(points_m: ndarray, sigma_m: ndarray, fps: float) -> Keypoints:
+def where_seen(points_m: ndarray, sigma_m: ndarray, fps: float, messages: tuple[str, ...] = ()) -> Keypoints:
     """A point and its sigma are there together or not at all."""
     seen = np.isfinite(points_m).all(axis=-1) & np.isfinite(sigma_m)
-    return Keypoints(np.where(seen[..., None], points_m, np.nan), np.where(seen, sigma_m, np.nan), fps)
+    return Keypoints(np.where(seen[..., None], points_m, np.nan), np.where(seen, sigma_m, np.nan), fps, messages)
 
 
 def size_of(points: ndarray) -> float:

@@ -18,6 +18,7 @@ from numpy import ndarray
 from ...core.errors import SessionError
 from ...core.files import read_text
 from ...core.hands import HANDS, JOINTS, NUM_JOINTS
+from ...hand.frame_times import frame_grid
 from ...hand.keypoints import Keypoints, where_seen
 from ..recording import Recording
 from .format import FITTED_FROM, ONLY_JOINTS, MotionFormat
@@ -54,7 +55,9 @@ def point_columns(points_m: ndarray) -> list[tuple[str, ndarray]]:
     ]
 
 
-def parse_csv(text: str, where: str = "CSV", unit_m: float | None = None) -> tuple[ndarray, ndarray | None]:
+def parse_csv(
+    text: str, where: str = "CSV", unit_m: float | None = None
+) -> tuple[ndarray, ndarray | None, ndarray | None]:
     """The points of a table with columns like left_index_mcp_x_mm; other columns are passed over.
 
     Args:
@@ -63,7 +66,8 @@ def parse_csv(text: str, where: str = "CSV", unit_m: float | None = None) -> tup
         unit_m: metres in one unit, in place of what the columns say.
 
     Returns:
-        (frame, hand, joint, 3) metres, NaN where a field or a column is missing, and `time_s` (frame,) or None.
+        (row, hand, joint, 3) metres, NaN where a field or a column is missing; `time_s` (row,) and `frame` (row,), or
+        None without such a column.
 
     Raises:
         SessionError: no such columns, rows of other lengths, or fields that are not numbers.
@@ -73,7 +77,8 @@ def parse_csv(text: str, where: str = "CSV", unit_m: float | None = None) -> tup
     found = {column: match for column, name in enumerate(header) if (match := _POINT.fullmatch(name))}
     if len({header[column] for column in found}) < len(found):
         raise SessionError(f"{where}: expected every column once, but some are there twice. Remove one of each.")
-    wanted = [*found, *(header.index(name) for name in ["time_s"] if name in header)]
+    extra = [name for name in ("time_s", "frame") if name in header]
+    wanted = [*found, *map(header.index, extra)]
     table = _table(reader, header, wanted, where) if found else np.empty((0, 0))
     if not len(table):
         what = "no rows" if found else f"columns {', '.join(header[:4])}" if header else "nothing"
@@ -82,7 +87,8 @@ def parse_csv(text: str, where: str = "CSV", unit_m: float | None = None) -> tup
     for values, match in zip(table.T, found.values(), strict=False):
         hand, joint, axis, unit = match.groups()
         points[:, HANDS.index(hand), JOINTS.index(joint), "xyz".index(axis)] = (unit_m or UNITS_M[unit]) * values
-    return points, table[:, -1] if "time_s" in header else None
+    rows_of = dict(zip(extra, table.T[len(found) :], strict=True))
+    return points, rows_of.get("time_s"), rows_of.get("frame")
 
 
 def _next(reader: Iterator[list[str]], where: str) -> list[str] | None:
@@ -135,33 +141,19 @@ def _read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -
         unit_m: metres in one unit, whatever the columns' names say it is.
 
     Raises:
-        SessionError: not such a table, or without times where no `fps` is given.
+        SessionError: not such a table, times that are not even, or none where no `fps` is given.
     """
-    points, times = parse_csv(read_text(path, "a CSV file"), str(path), unit_m)
-    return where_seen(points, np.full(points.shape[:3], sigma_m), fps or _rate(path, times))
-
-
-def _rate(path: Path, times: ndarray | None) -> float:
-    steps = np.diff(times) if times is not None else np.zeros(0)
-    if len(steps) == 0 or not (steps > 0).all():
-        raise SessionError(
-            f"{path}: expected a column time_s with two or more increasing times, but found none. Say the frames per "
-            "second with --fps."
-        )
-    if not 0.9 < np.median(steps) / np.mean(steps) < 1.1:
-        raise SessionError(
-            f"{path}: expected times evenly apart in time_s, but their steps are {np.mean(steps):.3g} s on average and "
-            f"{np.median(steps):.3g} s in the middle. Bring the rows to an even rate."
-        )
-    rate = float(1 / np.mean(steps))
-    return float(round(rate)) if abs(rate - round(rate)) < 0.01 else rate
+    points, times, numbers = parse_csv(read_text(path, "a CSV file"), str(path), unit_m)
+    grid = frame_grid(str(path), len(points), times, numbers, fps=fps)
+    points = grid.spread(points)
+    return where_seen(points, np.full(points.shape[:3], sigma_m), grid.fps, grid.messages)
 
 
 FORMAT = MotionFormat(
     name="csv",
     title="Joints in CSV, for spreadsheets and statistics",
     suffixes=(".csv",),
-    reads="columns like left_index_mcp_x_mm, and time_s",
+    reads="columns like left_index_mcp_x_mm, time_s and frame",
     writes="a row for each frame: frame, time_s, and the joints of both hands in metres",
     loses="shape, rotations; the frame rate of a single frame",
     write=_write,

@@ -18,11 +18,12 @@ def joint_named(name: str, hand: str) -> str | None:
     """Our name of a file's joint of one hand, None for a joint that is none of the 21.
 
     Understood are our own names, numbered ones (LeftHandIndex1 to 4, Thumb1 from the metacarpal's root) and ManipNet's
-    (INDEX_PIP_FE). ManipNet splits the thumb's saddle joint into two axes 28 mm apart, THUMB_CMC_FE and THUMB_CMC_AA;
-    neither is where the models have thumb_cmc (the nearer is 19 mm off), so neither is taken.
+    (INDEX_PIP_FE), each also behind a namespace (mixamorig:LeftHandIndex1). ManipNet splits the thumb's saddle joint
+    into two axes 28 mm apart, THUMB_CMC_FE and THUMB_CMC_AA; neither is where the models have thumb_cmc (the nearer is
+    19 mm off), so neither is taken.
     """
     joint, _, end = name.partition("/")
-    word = re.sub("[^a-z0-9]", "", joint.lower())
+    word = re.sub("[^a-z0-9]", "", re.sub(r"^.*[:|]|^mixamorig\d*", "", joint.lower()))
     if not word:
         return None
     word = word.replace("little", "pinky").removeprefix(hand).removeprefix("hand")

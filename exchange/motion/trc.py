@@ -18,6 +18,7 @@ from numpy import ndarray
 from ...core.errors import SessionError
 from ...core.files import read_text
 from ...core.hands import JOINTS
+from ...hand.frame_times import frame_grid
 from ...hand.keypoints import Keypoints, where_seen
 from ..recording import Recording
 from .format import FITTED_FROM, ONLY_JOINTS, MotionFormat
@@ -40,10 +41,15 @@ class Trc:
 
     names: tuple[str, ...]
     points: ndarray
-    """(frame, marker, 3) in the file's unit, NaN where missing."""
+    """(row, marker, 3) in the file's unit, NaN where missing."""
     units: str
     """As the file states it: m, cm or mm."""
     fps: float
+    """What the header says, DataRate."""
+    times: ndarray | None = None
+    """(row,) seconds, NaN where the field is empty; None for rows at that rate, without gaps."""
+    numbers: ndarray | None = None
+    """(row,) frame numbers, alike."""
 
 
 def trc_text(name: str, trc: Trc) -> str:
@@ -84,13 +90,17 @@ def parse_trc(text: str, where: str = "TRC") -> Trc:
             f"{where}: expected the names of {header['NumMarkers']} markers, but found {len(names)}. {_REMEDY}."
         )
     rows = [(number, line) for number, line in enumerate(lines[5:], start=6) if line.strip()]
-    if len(rows) != header["NumFrames"] or not rows:
+    if not rows:
+        raise SessionError(f"{where}: expected {header['NumFrames']} frames, but found 0. {_REMEDY}.")
+    table = np.array([_row(line, len(names), f"{where}: line {number}") for number, line in rows])
+    numbers, times, points = table[:, 0], table[:, 1], table[:, 2:].reshape(len(rows), len(names), 3)
+    # Frames may be left out: then the numbers span as many as the header says.
+    if header["NumFrames"] not in (len(rows), numbers[-1] - numbers[0] + 1):
         raise SessionError(
             f"{where}: expected {header['NumFrames']} frames, but found {len(rows)}. It may be truncated: export it "
             "again."
         )
-    points = np.array([_row(line, len(names), f"{where}: line {number}") for number, line in rows])
-    return Trc(names, points.reshape(len(rows), len(names), 3), header["Units"], header["DataRate"])
+    return Trc(names, points, header["Units"], header["DataRate"], times, numbers)
 
 
 def _header(lines: Sequence[str], where: str) -> dict:
@@ -115,15 +125,16 @@ def _header(lines: Sequence[str], where: str) -> dict:
 
 
 def _row(line: str, markers: int, where: str) -> list[float]:
-    fields = line.split("\t")[2:]
-    extra = fields[3 * markers :]
+    """Frame number, time, and the markers' numbers; NaN for an empty field."""
+    fields = line.split("\t")
+    used = 2 + 3 * markers
     try:
-        values = [float(field) if field.strip() else np.nan for field in fields[: 3 * markers]]
+        values = [float(field) if field.strip() else np.nan for field in fields[:used]]
     except ValueError as error:
         raise SessionError(f"{where}: expected numbers, but {error}. {_REMEDY}.") from error
-    if len(values) != 3 * markers or any(field.strip() for field in extra):
+    if len(values) != used or any(field.strip() for field in fields[used:]):
         raise SessionError(
-            f"{where}: expected {3 * markers} numbers after frame and time, but found {len(fields)}. {_REMEDY}."
+            f"{where}: expected {3 * markers} numbers after frame and time, but found {len(fields) - 2}. {_REMEDY}."
         )
     if np.isinf(values).any():
         raise SessionError(f"{where}: expected finite numbers or empty fields, but found infinity. {_REMEDY}.")
@@ -145,7 +156,7 @@ def _read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -
     """Keypoints of the markers with names like left_index_mcp or LeftHandIndex1; arguments as for `KeypointReader`.
 
     Raises:
-        SessionError: not TRC, or without the joints of a hand.
+        SessionError: not TRC, without the joints of a hand, or Time contradicts DataRate.
     """
     trc = parse_trc(read_text(path, "a TRC file"), str(path))
     points = points_by_name(trc.names, trc.points, str(path))
@@ -154,8 +165,9 @@ def _read(path: Path, sigma_m: float, fps: float | None, unit_m: float | None) -
             f"{path}: expected markers called like a hand's joints, left_index_mcp or LeftHandIndex1, but found "
             f"{', '.join(trc.names[:8])}. Rename the markers."
         )
-    points *= unit_m or UNITS_M[trc.units]
-    return where_seen(points, np.full(points.shape[:3], sigma_m), fps or trc.fps)
+    grid = frame_grid(str(path), len(points), trc.times, trc.numbers, trc.fps, fps)
+    points = grid.spread(points) * (unit_m or UNITS_M[trc.units])
+    return where_seen(points, np.full(points.shape[:3], sigma_m), grid.fps, grid.messages)
 
 
 FORMAT = MotionFormat(

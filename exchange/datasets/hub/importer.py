@@ -14,13 +14,13 @@ from ....core.engine import Progress
 from ....core.errors import SessionError
 from ....core.hands import HANDS
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, where_seen
+from ....hand.plausibility import check_mano
 from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
-from ...motion.mano.npz import TURNS_RAD
 from . import writer as hub
 from .reader import HubSequence, read_hub
 
-CODE = 1
+CODE = 2
 """Raised when the same files would give other numbers."""
 
 
@@ -41,7 +41,7 @@ def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress
         raise SessionError(
             f"{folder}: expected sequences that {' or '.join(only)} means, but found none. Correct --only."
         )
-    _check(sequences, folder)
+    messages = _check(sequences, folder)
     tables = [folder / hub.SEQUENCES, *(path for path in [folder / hub.CAMERAS] if path.exists())]
     inputs = {path.name: content_hash(path) for path in tables}
     written = []
@@ -61,7 +61,10 @@ def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress
         progress.stop()
     figures = {"sessions": [str(root / each.name) for each in sequences], "computed": written}
     up_to_date = len(sequences) - len(written)
-    return figures, [f"{root}: sequences: {len(sequences)}; {len(written)} imported, {up_to_date} up to date"]
+    return figures, [
+        *messages,
+        f"{root}: sequences: {len(sequences)}; {len(written)} imported, {up_to_date} up to date",
+    ]
 
 
 def _session(each: HubSequence) -> ImportedSession:
@@ -75,8 +78,9 @@ def _session(each: HubSequence) -> ImportedSession:
     )
 
 
-def _check(sequences: Sequence[HubSequence], folder: Path) -> None:
-    """All sequences together, since one odd motion may well look like another hand."""
+def _check(sequences: Sequence[HubSequence], folder: Path) -> list[str]:
+    """All sequences together, since one odd motion may well look like another hand. Returns what a user should know."""
+    said = []
     for what in ("joints", "keypoints"):
         parts = [points for each in sequences if (points := _points(each, what)) is not None]
         if parts and np.isfinite(np.concatenate(parts)).any():
@@ -93,13 +97,8 @@ def _check(sequences: Sequence[HubSequence], folder: Path) -> None:
         if each.keypoints is not None:
             check_sigma(each.keypoints["sigma"], f"{folder}: {each.name}")
         if each.mano is not None:
-            vectors = each.mano["hand_pose"][each.mano["valid"]].reshape(-1, 3)
-            largest = float(np.nanmax(np.linalg.norm(vectors, axis=-1), initial=0.0))
-            if not largest < TURNS_RAD:
-                raise SessionError(
-                    f"{folder}: {each.name}: hand_pose: expected radians, but a joint turns by {largest:.0f}. They "
-                    "look like degrees: convert them."
-                )
+            said += check_mano(f"{folder}: {each.name}", each.mano, each.fps)
+    return said
 
 
 def _points(each: HubSequence, what: str) -> ndarray | None:

@@ -19,6 +19,7 @@ from ....core.cameras import Cameras
 from ....core.errors import SessionError
 from ....core.files import LARGE
 from ....core.hands import HANDS, NUM_BETAS
+from ....hand.plausibility import zero_frames
 from ....hand.presence import hand_is_there
 from ...recording import safe_name
 from . import writer as hub
@@ -111,7 +112,7 @@ def _sequence(folder: Path, row: Mapping[str, Any], views: Sequence[Mapping[str,
         mano = {name: arrays[name] for name in (*hub.MANO_WIDTHS, "valid")}
         betas = [row[f"{hand}_betas"] for hand in HANDS]
         models = tuple(row[f"{hand}_hand_model"] for hand in HANDS)
-        if None in betas or None in models or any(None in each for each in betas):
+        if None in betas or None in models:
             raise SessionError(
                 f"{where}: {row['sequence']}: expected betas and hand_model of both hands. Export again."
             )
@@ -120,7 +121,8 @@ def _sequence(folder: Path, row: Mapping[str, Any], views: Sequence[Mapping[str,
             raise SessionError(
                 f"{where}: {row['sequence']}: expected betas of a hand, but found {betas}. Export again."
             )
-        mano["valid"] = hand_is_there(mano)
+        mano["zeros"] = zero_frames(mano)
+        mano["valid"] = hand_is_there(mano) & ~mano["zeros"]
     keypoints = {"points": arrays["keypoints"], "sigma": arrays["sigma"]} if row["has_keypoints"] else None
     return HubSequence(row["sequence"], fps, mano, models, keypoints, _cameras(folder, views))
 
@@ -213,28 +215,46 @@ def _table(path: Path, schema: pa.Schema, columns: Sequence[str], limit: int, op
             f"{path}: expected a table that `handpipe export hub` wrote, but there is none. Export again."
         )
     try:
-        # As a dictionary, a text of a million letters is there once, however many rows say it.
-        texts = [field.name for field in schema if pa.types.is_string(field.type)]
-        with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path) as file:
             _check_size(path, file.metadata, limit)
             found = file.schema_arrow
-            columns = [name for name in columns if name in found.names or name not in optional]
-            for name in columns:
-                kind = _plain(found.field(name).type) if name in found.names else "no such column"
-                if kind != schema.field(name).type:
-                    raise SessionError(
-                        f"{path}: {name}: expected {schema.field(name).type}, but found {kind}. Export again."
-                    )
+        columns = [name for name in columns if name in found.names or name not in optional]
+        for name in columns:
+            count = found.names.count(name)
+            kind = _plain(found.field(name).type) if count == 1 else f"{count} such columns"
+            if kind != schema.field(name).type:
+                raise SessionError(
+                    f"{path}: {name}: expected {schema.field(name).type}, but found {kind}. Export again."
+                )
+        # As a dictionary, a text of a million letters is there once, however many rows say it.
+        texts = [name for name in columns if pa.types.is_string(schema.field(name).type)]
+        with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read(columns=list(columns))
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise SessionError(
             f"{path}: expected a Parquet file, but it cannot be read ({str(error).partition(chr(10))[0]}). It may be "
             "truncated: get it again."
         ) from error
-    numbers = [name for name in columns if not pa.types.is_string(schema.field(name).type)]
-    if schema == hub.frames_schema() and any(table.column(name).null_count for name in numbers):
-        raise SessionError(f"{path}: expected NaN where a number is missing, but found null. Export again.")
+    for name in columns:
+        may_be_null = schema != hub.frames_schema() or pa.types.is_string(schema.field(name).type)
+        if _nulls(table.column(name), whole_rows=not may_be_null):
+            raise SessionError(f"{path}: {name}: expected NaN where a number is missing, but found null. Export again.")
     return table
+
+
+def _nulls(column: pa.ChunkedArray, whole_rows: bool) -> bool:
+    """Whether anything is null inside the lists of a column, at any depth; or, with `whole_rows`, a row itself."""
+    import pyarrow as pa
+
+    if whole_rows and column.null_count:
+        return True
+    array: Any = column.combine_chunks()
+    while pa.types.is_fixed_size_list(array.type):
+        array = array.flatten()
+        if array.null_count:
+            return True
+    return False
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -17,6 +17,7 @@ from ....hand.anatomy import SCALE_RANGE
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, guess_unit, size_of, where_seen
 from ....hand.loading import hand_models
 from ....hand.model import HandModel
+from ....hand.plausibility import check_mano, zero_frames
 from ....hand.presence import hand_is_there
 from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
@@ -25,7 +26,7 @@ from .images import ImagePaths, film_session, find_images
 from .reader import MANO_KIND, DatasetSequence, find_files, pooled, read_sequences
 from .writer import NOTES
 
-CODE = 1
+CODE = 2
 """Raised when the same files would give other numbers."""
 
 APART_M = 0.02
@@ -70,7 +71,7 @@ def import_interhand26m(
     sequences, messages = read_sequences(files, only, unit_m, with_mano)
     _check(sequences, files["joint_3d"], unit_m)
     models = hand_models(hand_model) if with_mano else None
-    if models is not None and not _fits(sequences, models, files[MANO_KIND], hand_model, messages):
+    if models is not None and not _fits(sequences, models, files[MANO_KIND], hand_model, messages, fps):
         models = None
     ids = None if models is None else [model.model_id for model in models]
     fingerprint = {
@@ -165,7 +166,9 @@ def _mano(each: DatasetSequence, models: tuple[HandModel, HandModel]) -> dict[st
     """The arrays of the group `mano`. A sequence has one shape: the median of its frames."""
     frames = len(each.points_m)
     shapes = {"global_orient": (3,), "hand_pose": (45,), "transl": (3,), "joints": (21, 3), "residual": ()}
-    out = {name: np.full((frames, len(HANDS), *shape), np.nan, np.float32) for name, shape in shapes.items()}
+    out: dict[str, ndarray] = {
+        name: np.full((frames, len(HANDS), *shape), np.nan, np.float32) for name, shape in shapes.items()
+    }
     out |= {"betas": np.full((len(HANDS), 10), np.nan, np.float32), "valid": np.zeros((frames, len(HANDS)), bool)}
     for hand, found in each.mano.items():
         index = HANDS.index(hand)
@@ -183,7 +186,8 @@ def _mano(each: DatasetSequence, models: tuple[HandModel, HandModel]) -> dict[st
         square = np.where(known, apart_m, 0.0) ** 2
         seen = known.any(axis=-1)
         out["residual"][seen, index] = np.sqrt(square.sum(axis=-1)[seen] / known.sum(axis=-1)[seen])
-    out["valid"] = hand_is_there(out)
+    out["zeros"] = zero_frames(out)
+    out["valid"] = hand_is_there(out) & ~out["zeros"]
     return out
 
 
@@ -193,9 +197,13 @@ def _fits(
     path: Path,
     hand_model: str | None,
     messages: list[str],
+    fps: float,
 ) -> bool:
     """Whether the hand model puts MANO's joints where the dataset's are; nothing else tells which model it is for."""
-    residual = [_mano(each, models)["residual"].ravel() for each in sequences if each.mano]
+    motions = [_mano(each, models) for each in sequences if each.mano]
+    for motion in motions:
+        messages += check_mano(str(path), motion, fps)
+    residual = [motion["residual"].ravel() for motion in motions]
     known = np.concatenate(residual) if residual else np.empty(0)
     known = known[np.isfinite(known)]
     if not len(known) or np.median(known) < APART_M:

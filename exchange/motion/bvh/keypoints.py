@@ -31,15 +31,17 @@ def read_bvh(
     fps: float | None = None,
     unit_m: float | None = None,
     mirror: Mirror = "auto",
+    thin_to: float | None = None,
 ) -> tuple[Keypoints, list[str]]:
     """Keypoints of two BVH files with the same frames, left and right.
 
     Args:
         paths: left and right; the same file twice when it has both hands, or only one: the other is missing then.
         sigma_m: standard error of every joint.
-        fps: keep only this many frames per second; None keeps all.
+        fps: frames per second in place of what the files say.
         unit_m: metres in one unit of the files; None finds it from the length of the bones.
         mirror: negate x. "auto" does where both hands have the shape of the other: left-handed coordinates.
+        thin_to: keep only this many frames per second; None keeps all.
 
     Returns:
         The keypoints, and what there is to say about them.
@@ -49,12 +51,12 @@ def read_bvh(
     """
     motions = [_parse(path) for path in paths]
     frames, times = [len(m.values) for m in motions], [m.frame_time_s for m in motions]
-    if frames[0] != frames[1] or not np.isclose(times[0], times[1], rtol=1e-3):
+    if frames[0] != frames[1] or (fps is None and not np.isclose(times[0], times[1], rtol=1e-3)):
         raise SessionError(
             f"{paths[1]}: expected {frames[0]} frames, one every {times[0]:g} s, as in {paths[0].name}, but found "
             f"{frames[1]}, one every {times[1]:g} s. Give the two files of one recording."
         )
-    step, rate = _thin(paths[0], 1 / times[0], fps)
+    step, rate = _thin(paths[0], fps or 1 / times[0], thin_to)
     found = [_bvh_points(motion, hand, step) for motion, hand in zip(motions, HANDS, strict=True)]
     one_file = paths[0].resolve() == paths[1].resolve()
     # One file for both may well hold only one of them.
@@ -94,15 +96,16 @@ def _parse(path: Path) -> Bvh:
     return replace(motion, values=values)
 
 
-def _thin(path: Path, recorded_fps: float, fps: float | None) -> tuple[int, float]:
-    """Keep every how many frames, and how many a second that makes."""
+def _thin(path: Path, recorded_fps: float, thin_to: float | None) -> tuple[int, float]:
+    """The step between the frames that are kept, and their rate."""
     # Frame times are rounded: 0.008333 s is 120 a second.
     recorded = round(recorded_fps) if abs(recorded_fps - round(recorded_fps)) < 0.01 else recorded_fps
-    step = 1 if fps is None else round(recorded / fps)
-    if fps is not None and (step < 1 or not np.isclose(recorded / step, fps, rtol=1e-3)):
+    step = 1 if thin_to is None else round(recorded / thin_to)
+    if thin_to is not None and (step < 1 or not np.isclose(recorded / step, thin_to, rtol=1e-3)):
         raise SessionError(
-            f"{path}: expected --fps to divide the recorded {recorded:g} frames per second, but got {fps:g}. "
-            f"Use {recorded / 2:g} or {recorded / 4:g}, or leave it out."
+            f"{path}: expected --thin-to to divide the recorded {recorded:g} frames per second, but got {thin_to:g}. "
+            f"Use {recorded / 2:g} or {recorded / 4:g}, or leave it out. If the file states a wrong rate, say the "
+            "right one with --fps."
         )
     return step, recorded / step
 

@@ -25,6 +25,9 @@ MAX_POSITIONS = 20_000_000
 """Joints times frames, which are held in memory at 100 bytes each: an hour of a whole body at 60 Hz."""
 
 _CHANNEL = {f"{axis}{kind}".lower(): (kind, i) for i, axis in enumerate("XYZ") for kind in ("position", "rotation")}
+_SECTION = re.compile(r"(?<!\S)(?<!ROOT\s)(?<!JOINT\s)MOTION(?!\S)")
+"""The section's name is a word of its own; a joint may be called MOTION_ROOT."""
+
 _MENTION = "Export the file again as BVH."
 
 
@@ -93,7 +96,7 @@ def parse_bvh(text: str, where: str = "BVH") -> Bvh:
     Raises:
         SessionError: it is not BVH, truncated, or has fewer or more numbers than its channels and frames ask for.
     """
-    head, found, motion = text.lstrip("\ufeff").partition("MOTION")
+    head, *found = _SECTION.split(text.lstrip("\ufeff"), maxsplit=1)
     if not head.split()[:1] == ["HIERARCHY"] or not found:
         raise SessionError(
             f"{where}: expected a BVH file with the sections HIERARCHY and MOTION, but found "
@@ -104,7 +107,7 @@ def parse_bvh(text: str, where: str = "BVH") -> Bvh:
         skeleton.expect("ROOT")
         skeleton.joint(-1, 0)
     width = sum(len(each) for each in skeleton.channels)
-    frames, frame_time_s, values = _motion(motion, width, where)
+    frames, frame_time_s, values = _motion(found[0], width, where)
     if frames * len(skeleton.names) > MAX_POSITIONS:
         raise SessionError(
             f"{where}: expected at most {MAX_POSITIONS} places of joints, but found {frames} frames of "

@@ -133,10 +133,6 @@ def _missing(motion: NodeMotion, hand: str, frames: int) -> ndarray:
 
 
 def _rate(path: Path, motion: NodeMotion) -> float:
-    """What the file says, or what its keys are apart."""
-    if motion.fps is not None:
-        return motion.fps
-    if len(motion.times_s) < 2:
+    if motion.fps is None:
         raise SessionError(f"{path}: expected two frames or more to know their rate, but found one. Say it with --fps.")
-    rate = (len(motion.times_s) - 1) / (motion.times_s[-1] - motion.times_s[0])
-    return float(round(rate) if abs(rate - round(rate)) < 0.01 else rate)
+    return motion.fps

@@ -12,6 +12,7 @@ from numpy import ndarray
 from scipy.spatial.transform import Rotation, Slerp
 
 from ....core.errors import SessionError
+from ....hand.frame_times import even_rate, even_times
 from .writer import BIN_CHUNK, JSON_CHUNK, MAGIC
 
 _DTYPE = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -20,12 +21,15 @@ _REST = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scal
 MAX_JSON_BYTES = 32 << 20
 """Of nodes, accessors and channels, which take many times their size in memory; motion is in the binary chunk."""
 
+SAME_TIME_S = 1e-4
+"""Times that are nearer to each other are one; a frame is longer."""
+
 _REMEDY = "Export it again as binary glTF (.glb) with one animation"
 
 
 @dataclass(frozen=True, eq=False)
 class NodeMotion:
-    """The nodes of a file over the keys of its animation."""
+    """The nodes of a file at even times over its animation."""
 
     names: tuple[str, ...]
     """Of each node; empty where it has none."""
@@ -35,13 +39,13 @@ class NodeMotion:
     positions_m: ndarray
     """(frame, node, 3) in the scene."""
     times_s: ndarray
-    """(frame,) increasing."""
+    """(frame,) evenly spaced."""
     fps: float | None
-    """What the animation says itself, in its extras."""
+    """Their rate; of a single frame what the animation says itself, in its extras."""
 
 
 def node_motion(data: bytes, where: str) -> NodeMotion:
-    """The nodes' places at every key of the first animation's longest sampler.
+    """The nodes' places over the first animation. Every channel has its own keys and is sampled at the same times.
 
     Raises:
         SessionError: not a GLB of version 2, damaged, with parts in other files, or without animation.
@@ -81,8 +85,10 @@ class _Document:
         except (ValueError, RecursionError) as error:
             self.fail("JSON in the first chunk", str(error))
         self.data = chunks.get(BIN_CHUNK, b"")
-        if self.json.get("extensionsRequired"):
-            self.fail("plain glTF", f"the extensions {', '.join(map(str, self.json['extensionsRequired']))}")
+        # Numbers of fewer bytes in meshes, which are not read.
+        extensions = [str(name) for name in self.json.get("extensionsRequired", []) if name != "KHR_mesh_quantization"]
+        if extensions:
+            self.fail("plain glTF", f"the extensions {', '.join(extensions)}")
         if any("uri" in buffer for buffer in self.json.get("buffers", [])):
             self.fail("everything in one file", "a buffer in another one")
 
@@ -118,11 +124,11 @@ class _Document:
             animations = [{"samplers": [], "channels": []}]
         if not animations:
             self.fail("an animation", "none")
-        samplers = animations[0]["samplers"]
+        samplers, extras_fps = animations[0]["samplers"], _number(animations[0].get("extras"))
         keys = [self.accessor(sampler["input"])[:, 0] for sampler in samplers]
-        times = max(keys, key=len, default=np.zeros(1))
         if any((np.diff(key) <= 0).any() for key in keys):
             self.fail("times that increase", "times that do not")
+        times = self._times(keys, extras_fps)
         local = [{path: np.array(node.get(path, rest), float) for path, rest in _REST.items()} for node in nodes]
         for channel in animations[0]["channels"]:
             target, sampler = channel["target"], samplers[channel["sampler"]]
@@ -135,24 +141,38 @@ class _Document:
             tuple(node["extras"] if isinstance(node.get("extras"), dict) else {} for node in nodes),
             self._positions(nodes, local, len(times)),
             times,
-            _number(animations[0].get("extras")),
+            even_rate(times) if len(times) > 1 else extras_fps,
         )
+
+    def _times(self, keys: list[ndarray], fps: float | None) -> ndarray:
+        """(frame,) even times; one where nothing moves in time."""
+        every = np.unique(np.concatenate([*keys, *([] if keys else [np.zeros(1)])]))
+        # The same time in channels that were rounded differently.
+        every = every[np.r_[True, np.diff(every) > SAME_TIME_S]]
+        try:
+            return even_times(every, fps)
+        except SessionError as error:
+            raise SessionError(f"{self.where}: {error} {_REMEDY}.") from error
 
     def _sampled(self, sampler: dict[str, Any], keys: ndarray, times: ndarray, path: str) -> ndarray:
         """(frame, width) one channel at the times; held before its first and after its last key."""
         values = self.accessor(sampler["output"])
         how = sampler.get("interpolation", "LINEAR")
+        tangents = None
         if how == "CUBICSPLINE":
-            values = values[1::3]  # in-tangent, value, out-tangent: the spline goes through the value
+            tangents, values = (values[2::3], values[0::3]), values[1::3]
         if values.shape != (len(keys), len(_REST[path])):
             self.fail(f"{len(keys)} values of {path}", f"an array of shape {values.shape}")
-        if len(keys) == len(times) and (keys == times).all():
+        if len(keys) == len(times) and (np.abs(keys - times) <= SAME_TIME_S).all():
             return values
         if how == "STEP" or len(keys) == 1:
-            return values[np.clip(np.searchsorted(keys, times, side="right") - 1, 0, None)]
+            return values[np.clip(np.searchsorted(keys, times + SAME_TIME_S, side="right") - 1, 0, None)]
+        at = np.clip(times, keys[0], keys[-1])
+        if tangents is not None:
+            return _spline(keys, values, *tangents, at)
         if path == "rotation":
-            return Slerp(keys, Rotation.from_quat(values))(np.clip(times, keys[0], keys[-1])).as_quat()
-        return np.stack([np.interp(times, keys, column) for column in values.T], axis=-1)
+            return Slerp(keys, Rotation.from_quat(values))(at).as_quat()
+        return np.stack([np.interp(at, keys, column) for column in values.T], axis=-1)
 
     def _positions(self, nodes: list[dict[str, Any]], local: list[dict[str, ndarray]], frames: int) -> ndarray:
         """(frame, node, 3)"""
@@ -189,6 +209,15 @@ class _Document:
         T = np.zeros((*np.broadcast_shapes(R.shape[:-2], parts["translation"].shape[:-1]), 4, 4))
         T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = R, parts["translation"], 1.0
         return T
+
+
+def _spline(keys: ndarray, values: ndarray, leaving: ndarray, entering: ndarray, at: ndarray) -> ndarray:
+    """(frame, width) of the cubic spline through (key, width) values with tangents after and before each key."""
+    first = np.clip(np.searchsorted(keys, at, side="right") - 1, 0, len(keys) - 2)
+    step = (keys[first + 1] - keys[first])[:, None]
+    u = (at - keys[first])[:, None] / step
+    ends = (1 + 2 * u) * (1 - u) ** 2 * values[first] + u**2 * (3 - 2 * u) * values[first + 1]
+    return ends + step * (u * (1 - u) ** 2 * leaving[first] + u**2 * (u - 1) * entering[first + 1])
 
 
 def _item(items: list[Any], number: Any) -> Any:

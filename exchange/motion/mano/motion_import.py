@@ -15,7 +15,7 @@ from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash, imported_motion
 from .npz import read
 
-CODE = 1
+CODE = 2
 """Raised when the same file would give other numbers."""
 
 
@@ -31,7 +31,7 @@ def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: st
     if fps is not None and not 0 < fps < np.inf:
         raise ConfigError(f"--fps: expected a number above zero, but got {fps:g}. Correct it.")
     models = hand_models(hand_model)
-    motion, rate = read(file, models, fps)
+    motion, rate, messages = read(file, models, fps)
     check_fps(rate, str(file))
     ids = [model.model_id for model in models]
     fingerprint = {
@@ -44,4 +44,4 @@ def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: st
     session = ImportedSession(rate, mano={**vars(motion), "residual": residual}, hand_model=(ids[0], ids[1]))
     written = write_imported(root, session, fingerprint, {"motion": file.name})
     figures, line = imported_motion(root, "mano", written, motion.valid, rate, f"handpipe train-diffusion {root}")
-    return figures, [line]
+    return figures, [*messages, line]

@@ -20,17 +20,12 @@ from ....core.files import LARGE, read_npz
 from ....core.hands import HANDS, NUM_BETAS, NUM_JOINTS, NUM_POSE
 from ....hand.anatomy import finger_flexion
 from ....hand.model import HandModel
+from ....hand.plausibility import FROM_PCA, check_mano, zero_frames
 from ....hand.presence import hand_is_there, has_numbers
 from ...recording import HandsMotion, Recording
 from ..format import stored_rate
 
 WIDTHS = {"global_orient": 3, "hand_pose": NUM_POSE, "transl": 3}
-
-TURNS_RAD = 4 * np.pi
-"""No joint of a finger turns so far; degrees do, as soon as one of them is bent."""
-
-APART_M = 3.0
-"""Two wrists are nearer than this, and no wrist moves so far in a tenth of a second."""
 
 JOINTS_TOLERANCE_M = 1e-4
 """Between the joints that a file brings and those that its numbers give."""
@@ -66,10 +61,11 @@ def write(recording: Recording, out: Path) -> list[str]:
     return lost
 
 
-def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> tuple[HandsMotion, float]:
+def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> tuple[HandsMotion, float, list[str]]:
     """The motion in a file of this format, checked. A hand that the file does not have is NaN and never valid.
 
-    Where a number of a hand is NaN, the hand is not valid, whatever `valid` says.
+    Where a number of a hand is NaN, or all are zero, the hand is not valid, whatever `valid` says. The last of what is
+    returned are messages for a user, the second is the frame rate.
 
     Args:
         path: the file. `joints`, `valid`, `hand_model` and `flat_hand_mean` may be missing.
@@ -102,31 +98,37 @@ def read(path: Path, models: tuple[HandModel, HandModel], fps: float | None) -> 
         betas[index] = _numbers(path, arrays, f"{hand}_betas", (NUM_BETAS,))
         for name, width in WIDTHS.items():
             parts[name][:, index] = _numbers(path, arrays, f"{hand}_{name}", (frames, width))
+    zeros = zero_frames(parts)
+    for values in parts.values():
+        values[zeros] = np.nan
     motion = HandsMotion(betas=betas, joints=joints, valid=valid, **parts)
     finite = has_numbers(vars(motion))
+    rate = stored_rate(path, arrays.get("fps")) if fps is None else fps
+    messages = check_mano(str(path), {**vars(motion), "valid": finite, "zeros": zeros}, rate)
     for hand in there:
-        _check_angles(path, hand, motion, finite)
         index, model = HANDS.index(hand), models[HANDS.index(hand)]
         where = finite[:, index]
         computed = model.joints(betas[index], *(parts[name][where, index] for name in WIDTHS))
         joints[where, index] = computed
         if f"{hand}_joints" in arrays:
-            joints[:, index] = _numbers(path, arrays, f"{hand}_joints", (frames, NUM_JOINTS, 3))
+            stored = _numbers(path, arrays, f"{hand}_joints", (frames, NUM_JOINTS, 3))
+            joints[:, index] = np.where(zeros[:, index, None, None], np.nan, stored)
             _check_joints(path, hand, computed, joints[where, index])
         valid[:, index] = where
         if f"{hand}_valid" in arrays:
             valid[:, index] = _flags(path, arrays, f"{hand}_valid", frames)
     motion = replace(motion, valid=hand_is_there(vars(motion)))
-    rate = stored_rate(path, arrays.get("fps")) if fps is None else fps
-    _check_places(path, motion, finite, rate)
-    return motion, rate
+    _check_bend(path, motion)
+    return motion, rate, messages
 
 
 def _numbers(path: Path, arrays: Mapping[str, ndarray], name: str, shape: tuple[int, ...]) -> ndarray:
     array = arrays.get(name)
     if array is None or array.shape != shape or array.dtype.kind != "f" or 0 in shape:
         found = "no such array" if array is None else f"{array.dtype} of shape {array.shape}"
-        raise SessionError(f"{path}: {name}: expected floats of shape {shape}, but found {found}. {_REMEDY}.")
+        pca = name.endswith("hand_pose") and array is not None and array.ndim == 2 and array.shape[1] < NUM_POSE
+        remedy = f"These look like PCA coefficients. {FROM_PCA}" if pca else f"{_REMEDY}."
+        raise SessionError(f"{path}: {name}: expected floats of shape {shape}, but found {found}. {remedy}")
     if (np.abs(array) > LARGE).any():
         raise SessionError(
             f"{path}: {name}: expected numbers of hands, and NaN where one is missing, but found infinity or numbers "
@@ -159,17 +161,6 @@ def _check_model(path: Path, arrays: Mapping[str, ndarray], models: tuple[HandMo
         )
 
 
-def _check_angles(path: Path, hand: str, motion: HandsMotion, finite: ndarray) -> None:
-    index = HANDS.index(hand)
-    pose = motion.hand_pose[finite[:, index], index].reshape(-1, 3)
-    largest = float(np.linalg.norm(pose, axis=-1).max(initial=0))
-    if largest > TURNS_RAD:
-        raise SessionError(
-            f"{path}: {hand}_hand_pose: expected radians, but a joint turns by {largest:.0f}. They look like degrees: "
-            "convert them."
-        )
-
-
 def _check_joints(path: Path, hand: str, computed: ndarray, stored: ndarray) -> None:
     off = float(np.abs(computed - stored).max(initial=0))
     if not off < JOINTS_TOLERANCE_M:
@@ -180,18 +171,9 @@ def _check_joints(path: Path, hand: str, computed: ndarray, stored: ndarray) -> 
         )
 
 
-def _check_places(path: Path, motion: HandsMotion, finite: ndarray, fps: float) -> None:
-    both = finite.all(axis=-1)
-    apart = np.linalg.norm(motion.transl[both, 0] - motion.transl[both, 1], axis=-1)
-    speed = np.linalg.norm(np.diff(motion.transl, axis=0), axis=-1) * fps / 10
-    for name, found_m in (("between the hands", apart), ("in a tenth of a second", speed[np.isfinite(speed)])):
-        if len(found_m) and np.median(found_m) > APART_M:
-            raise SessionError(
-                f"{path}: transl: expected metres, but found {np.median(found_m):.3g} m {name}. It may be in "
-                "millimetres: convert it."
-            )
+def _check_bend(path: Path, motion: HandsMotion) -> None:
     for index, (hand, sign) in enumerate(zip(HANDS, (-1, 1), strict=True)):
-        bend = sign * finger_flexion(motion.joints[finite[:, index], index])
+        bend = sign * finger_flexion(motion.joints[motion.valid[:, index], index])
         if len(bend) and np.median(bend) < BENT_BACK:
             raise SessionError(
                 f"{path}: {hand}_hand_pose: expected fingers that bend to the palm, but they bend to the back. "

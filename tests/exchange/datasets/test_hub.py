@@ -157,9 +157,45 @@ def nulls(table):
     return replaced(table, "left_residual", pa.array([None] * len(table), pa.float32()))
 
 
+def null_joint(table):
+    """One joint of a row is null; the row itself is not."""
+    rows = table.column("left_keypoints").to_pylist()
+    rows[1][3] = None
+    return replaced(table, "left_keypoints", pa.array(rows, table.column("left_keypoints").type))
+
+
+def null_number(table):
+    rows = table.column("right_transl").to_pylist()
+    rows[2][1] = None
+    return replaced(table, "right_transl", pa.array(rows, table.column("right_transl").type))
+
+
+def lists_of_any_width(table):
+    """As pandas and polars write it: without the names of sequences, lists instead of fixed widths, double."""
+    kinds = [pa.float64(), pa.list_(pa.float64()), pa.list_(pa.list_(pa.float64()))]
+    for name in table.column_names:
+        depth = str(table.schema.field(name).type).count("fixed_size_list")
+        if depth:
+            table = replaced(table, name, pa.array(table.column(name).to_pylist(), kinds[depth]))
+    return table.drop_columns(["sequence"])
+
+
+def twice(table):
+    return table.append_column("frame", table.column("frame"))
+
+
+def not_text(table):
+    return replaced(table, "sequence", pa.array([7] * len(table)))
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        (null_joint, "left_keypoints: expected NaN where a number is missing, but found null"),
+        (null_number, "right_transl: expected NaN where a number is missing, but found null"),
+        (lists_of_any_width, "left_global_orient: expected fixed_size_list<item: float>[3], but found list<"),
+        (twice, "frame: expected int32, but found 2 such columns"),
+        (lambda table: replaced(table, "frame", pa.array(["a"] * len(table))), "frame: expected int32"),
         (millimetres, "expected metres, a palm of about 0.09 m"),
         (degrees, "They look like degrees"),
         (exchanged, "exchange the columns of left and right"),
@@ -174,6 +210,37 @@ def test_a_wrong_table_of_frames_is_refused(exported, tmp_path, capsys, change, 
     _, folder = exported
     rewrite(folder / "data" / "touching.parquet", change)
     status, said = run(capsys, "import", "hub", folder, tmp_path / "back", "--only", "touching")
+    assert status == 2
+    assert sentence in said
+    assert not (tmp_path / "back").exists()
+
+
+def null_in_k(table):
+    rows = table.column("K").to_pylist()
+    rows[0][1] = None
+    return replaced(table, "K", pa.array(rows, table.column("K").type))
+
+
+def no_utf8(table):
+    names = pa.array([b"\xff\xfe"] * len(table), pa.binary())
+    return replaced(table, "view", names.view(pa.string()))
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [
+        ("cameras.parquet", null_in_k, "K: expected NaN where a number is missing, but found null"),
+        ("cameras.parquet", no_utf8, "expected a Parquet file, but it cannot be read"),
+        ("cameras.parquet", lambda table: table.drop_columns(["view"]), "view: expected string, but found 0 such"),
+        ("sequences.parquet", not_text, "sequence: expected string, but found int64"),
+        ("sequences.parquet", lambda table: table.drop_columns(["sequence"]), "sequence: expected string"),
+        ("sequences.parquet", lambda table: replaced(table, "fps", pa.array(["30"] * len(table))), "fps: expected"),
+    ],
+)
+def test_a_wrong_table_of_sequences_or_cameras_is_refused(exported, tmp_path, capsys, file, change, sentence):
+    _, folder = exported
+    rewrite(folder / file, change)
+    status, said = run(capsys, "import", "hub", folder, tmp_path / "back")
     assert status == 2
     assert sentence in said
     assert not (tmp_path / "back").exists()

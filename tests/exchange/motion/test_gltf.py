@@ -263,7 +263,7 @@ def test_an_arm_one_can_follow_in_the_head():
     beyond = 2 * np.sqrt(0.5)
     expected = [[3, 2, 0], [half - beyond, half + beyond, 1], [-2, 3, 2]]
     np.testing.assert_allclose(motion.positions_m[:, 2], expected, atol=1e-6)
-    assert motion.fps is None
+    assert motion.fps == 2
 
 
 def test_a_spline_is_read_at_its_keys():
@@ -279,6 +279,66 @@ def test_a_spline_is_read_at_its_keys():
         animations=[{"samplers": samplers, "channels": channels}], accessors=document["accessors"] + [one_key]
     )
     np.testing.assert_allclose(node_motion(changed, "arm.glb").positions_m[:, 1], [[3, 0, 1]])
+
+
+def thinned(glb: Path, out: Path, fps: float | None) -> Path:
+    """As `gltf-transform resample` does it: every channel keeps other keys, those that its neighbours do not give."""
+    document, data = chunks(glb.read_bytes())
+    animation = document["animations"][0]
+    animation["extras"] = {} if fps is None else {"fps": fps}
+    for sampler in animation["samplers"]:
+        times, values = (numbers(document, data, sampler[end]) for end in ("input", "output"))
+        keep = [0]
+        for key in range(1, len(times) - 1):
+            share = (times[key] - times[keep[-1]]) / (times[key + 1] - times[keep[-1]])
+            line = values[keep[-1]] + share * (values[key + 1] - values[keep[-1]])
+            if np.abs(line - values[key]).max() > 5e-5:
+                keep.append(key)
+        keep.append(len(times) - 1)
+        for end, kind, array in (("input", "SCALAR", times[keep]), ("output", None, values[keep])):
+            view = {"buffer": 0, "byteOffset": len(data), "byteLength": array.nbytes}
+            document["bufferViews"].append(view)
+            accessor = {**document["accessors"][sampler[end]], "count": len(array)}
+            document["accessors"].append({**accessor, "bufferView": len(document["bufferViews"]) - 1})
+            sampler[end] = len(document["accessors"]) - 1
+            data += array.tobytes()
+            assert kind is None or accessor["type"] == kind
+    document["buffers"][0]["byteLength"] = len(data)
+    out.write_bytes(packed(json.dumps(document).encode(), data))
+    return out
+
+
+@pytest.mark.parametrize("fps", [30, None, 24, 60])
+def test_a_resampled_file_is_the_same_motion(glb, tmp_path, fps):
+    """Whatever its extras say of the rate."""
+    whole = node_motion(glb.read_bytes(), "hands.glb")
+    thin = node_motion(thinned(glb, tmp_path / "thin.glb", fps).read_bytes(), "thin.glb")
+    every = 2 if fps == 60 and len(thin.times_s) > 24 else 1
+    assert len(thin.times_s) == 1 + 23 * every
+    assert thin.fps == 30 * every
+    assert np.abs(thin.positions_m[::every] - whole.positions_m).max() < 1e-3
+    np.testing.assert_allclose(thin.times_s[::every], whole.times_s, atol=1e-6)
+
+
+def test_a_spline_between_its_keys():
+    """The elbow's z is t^3 on a spline with keys at 0 and 1 s; the shoulder's keys make three frames."""
+    arrays = [np.array([0, 1], "<f4"), np.array([0, 0.5, 1], "<f4"), np.zeros((3, 4), "<f4"), np.zeros((6, 3), "<f4")]
+    arrays[2][:, 3] = 1
+    arrays[3][4, 2], arrays[3][3, 2] = 1, 3  # value and in-tangent of the second key
+    offsets = np.cumsum([0] + [array.nbytes for array in arrays])
+    kinds = ["SCALAR", "SCALAR", "VEC4", "VEC3"]
+    document, _ = chunks(arm())
+    document["accessors"] = [
+        {"bufferView": k, "componentType": 5126, "count": len(array), "type": kinds[k]}
+        for k, array in enumerate(arrays)
+    ]
+    document["bufferViews"] = [{"buffer": 0, "byteOffset": int(offset)} for offset in offsets[:4]]
+    document["animations"][0]["samplers"] = [
+        {"input": 1, "output": 2},
+        {"input": 0, "output": 3, "interpolation": "CUBICSPLINE"},
+    ]
+    data = packed(json.dumps(document).encode(), b"".join(array.tobytes() for array in arrays))
+    np.testing.assert_allclose(node_motion(data, "x.glb").positions_m[:, 1, 2], [0, 0.125, 1], atol=1e-6)
 
 
 def edited(change) -> bytes:

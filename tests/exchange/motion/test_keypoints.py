@@ -252,10 +252,39 @@ def test_unit_and_handedness_are_found(truth, tmp_path, unit_m, name, sign):
 
 def test_frames_can_be_thinned(truth, tmp_path, capsys):
     files = [write_bvh(tmp_path / f"{hand}.bvh", truth[:, i]) for i, hand in enumerate(HANDS)]
-    keypoints, _ = read_bvh(files, 0.001, fps=10)
+    keypoints, _ = read_bvh(files, 0.001, thin_to=10)
     np.testing.assert_allclose(keypoints.points_m, truth[::3], atol=1e-7)
     assert keypoints.fps == 10
-    assert "divide the recorded 30 frames" in wrong(capsys, "import", "bvh", *files, tmp_path / "out", "--fps", 25)
+    thinned = ["import", "bvh", *files, tmp_path / "out", "--thin-to", 25]
+    assert "expected --thin-to to divide the recorded 30 frames" in wrong(capsys, *thinned)
+    both, _ = read_bvh(files, 0.001, fps=50, thin_to=25)
+    np.testing.assert_allclose(both.points_m, truth[::2], atol=1e-7)
+    assert both.fps == 25
+
+
+@pytest.mark.parametrize("frame_time_s", [33.333, 1 / 24])
+def test_a_wrong_frame_time_is_put_right(truth, tmp_path, capsys, frame_time_s):
+    """In milliseconds, or of another rate; --fps says how many frames there are in a second."""
+    files = [write_bvh(tmp_path / f"{hand}.bvh", truth[:, i], frame_time_s) for i, hand in enumerate(HANDS)]
+    keypoints, _ = read_bvh(files, 0.001, fps=30)
+    np.testing.assert_allclose(keypoints.points_m, truth, atol=1e-7)
+    assert keypoints.fps == 30
+    if frame_time_s > 1:
+        assert "give the frame rate with --fps" in wrong(capsys, "import", "bvh", *files, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["MOTION_ROOT", "LOCOMOTION", "MOTION"])
+def test_a_joint_with_the_name_of_a_section(name):
+    assert parse_bvh(ARM.replace("Shoulder", name)).names[0] == name
+
+
+@pytest.mark.parametrize("prefix", ["mixamorig:", "mixamorig9:", "Armature|mixamorig:", "mixamorig", "actor:hands:"])
+def test_names_with_a_namespace(prefix):
+    assert joint_named(f"{prefix}LeftHandIndex1", "left") == "index_mcp"
+    assert joint_named(f"{prefix}RightHand", "right") == "wrist"
+    assert joint_named(f"{prefix}RightHandThumb4/end", "left") is None
+    assert joint_named(f"{prefix}LeftHandIndex1", "right") is None
+    assert joint_named(f"{prefix}LeftForeArm", "left") is None
 
 
 def test_two_files_of_different_recordings(truth, tmp_path, capsys):
@@ -295,7 +324,9 @@ def manipnet(tmp_path_factory):
 def test_real_motion_capture_becomes_mano(manipnet, tmp_path, capsys):
     """One sequence of ManipNet at 12 frames a second: bones keep their length, the fit is close, no hand is lost."""
     out = tmp_path / "cup"
-    status, figures, err = run(capsys, "import", "bvh", manipnet["left"], manipnet["right"], out, "--fps", 12, "--json")
+    status, figures, err = run(
+        capsys, "import", "bvh", manipnet["left"], manipnet["right"], out, "--thin-to", 12, "--json"
+    )
     assert status == 0
     assert figures["frames"] == 400
     assert "unit: decimetres" in err

@@ -153,7 +153,8 @@ def changed(name, change):
         (changed("right_hand_pose", lambda v: np.rad2deg(v)), "look like degrees"),
         (changed("right_hand_pose", lambda v: v[:, :12]), r"floats of shape \(24, 45\), but found .*\(24, 12\)"),
         (changed("right_transl", lambda v: v[:-1]), r"right_transl: expected floats of shape \(24, 3\)"),
-        (changed("right_transl", lambda v: v * 1000), "mm off"),
+        (changed("right_transl", lambda v: v * 1000), "It may be in millimetres: multiply it by 0.001"),
+        (changed("right_transl", lambda v: v + 0.01), "mm off"),
         (changed("right_betas", lambda v: v[:5]), r"\(10,\), but found"),
         (changed("right_betas", lambda v: v + 1), "for another hand model or the other hand"),
         (changed("right_joints", lambda v: v[:, :20]), r"\(24, 21, 3\), but found float32 of shape \(24, 20, 3\)"),
@@ -332,13 +333,14 @@ def test_the_csv_file_says_its_units(exported, arrays):
 
 def test_columns_in_any_order_and_unit():
     text = "note,right_wrist_z_mm,time_s,right_wrist_x_cm\nhello,30,0.0,1\nthere,,0.5,2\n"
-    points, times = parse_csv(text)
+    points, times, numbers = parse_csv(text)
     assert points[0, 1, 0] == pytest.approx([0.01, np.nan, 0.03], nan_ok=True)
     assert points[1, 1, 0] == pytest.approx([0.02, np.nan, np.nan], nan_ok=True)
     assert np.isfinite(points).sum() == 3
     assert times is not None
     assert times.tolist() == [0.0, 0.5]
-    in_metres, _ = parse_csv(text, unit_m=1.0)
+    assert numbers is None
+    in_metres, *_ = parse_csv(text, unit_m=1.0)
     assert in_metres[0, 1, 0, 0] == 1
 
 
@@ -470,3 +472,42 @@ def test_files_that_cannot_be_read(tmp_path, capsys, suffix):
     other = tmp_path / f"other{suffix}"
     other.write_bytes(b"\xff\xfe\x00\x01" * 10)
     assert f"other{suffix}: expected a" in refused(capsys, tmp_path, "keypoints", other)
+
+
+# ---- times ---------------------------------------------------------------------------------------------------
+
+
+def without_rows(kind: str, text: str, rows: slice) -> str:
+    """The table without some frames, as a filter for complete rows leaves it."""
+    lines = text.splitlines()
+    head = {"csv": 1, "trc": 6}[kind]
+    body = lines[head:]
+    del body[rows]
+    if kind == "trc":
+        fields = lines[2].split("\t")
+        fields[2] = fields[7] = str(len(body))
+        lines[2] = "\t".join(fields)
+    return "\n".join([*lines[:head], *body]) + "\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "trc"])
+@pytest.mark.parametrize(("fps", "expected"), [([], 30), (["--fps", "25"], 25)])
+def test_rows_that_are_left_out_are_missing_frames(exported, arrays, tmp_path, capsys, kind, fps, expected):
+    file = tmp_path / f"gap.{kind}"
+    file.write_text(without_rows(kind, (exported / f"{kind}{FILES[kind]}").read_text(), slice(11, 18)))
+    status, _, said = run(capsys, "import", "keypoints", file, tmp_path / "back", *fps)
+    assert status == 0, said
+    assert "7 of 24 frames have no row in the file" in said
+    store = Store(str(tmp_path / "back" / "session.zarr"))
+    assert store.attrs("keypoints")["fps"] == expected
+    there = np.isfinite(store.read("keypoints", "points")).all(axis=(2, 3))
+    assert (there == (arrays["valid"] & ~np.isin(np.arange(24), np.arange(11, 18))[:, None])).all()
+
+
+def test_a_rate_that_contradicts_the_times(exported, tmp_path, capsys):
+    file = tmp_path / "twice.trc"
+    file.write_text((exported / "trc.trc").read_text().replace("\n30\t30\t", "\n60\t60\t"))
+    assert "the header says 60 frames per second" in refused(capsys, tmp_path, "keypoints", file)
+    for fps in ("30", "60"):
+        assert run(capsys, "import", "keypoints", file, tmp_path / fps, "--fps", fps)[0] == 0
+        assert Store(str(tmp_path / fps / "session.zarr")).attrs("keypoints")["fps"] == float(fps)
