@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.atomic import write_whole
 from ..core.cameras import Cameras
 from ..core.cameras_file import write_cameras
+from ..core.storage.atomic import write_whole
 
 CAMERAS_TOML = "cameras.toml"
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..core.atomic import write_whole
 from ..core.cameras_file import check_metres, format_cameras, match_views, read_cameras
 from ..core.engine import Plan, Unit
 from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
 from ..core.settings import Board, described
+from ..core.storage.atomic import write_whole
 from ..core.storage.schema import BOARD, CAMERAS, camera_blocks, group_spec
 from ..core.storage.schema import read_cameras as stored_cameras
 from ..core.storage.store import Store, digest

@@ -17,8 +17,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..core.atomic import appearing
 from ..core.errors import ModelError, disk_errors
+from ..core.storage.atomic import appearing
 
 WHEEL = "mediapipe==0.10.21"
 

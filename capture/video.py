@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.atomic import appearing
 from ..core.errors import VideoError
 from ..core.files import view_name
 from ..core.recording import Clip
+from ..core.storage.atomic import appearing
 from .container import contents
 
 USUAL_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")

@@ -21,10 +21,10 @@ import tomlkit
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
-from .atomic import write_whole
 from .cameras import Cameras
 from .errors import CalibrationError, SessionError
 from .files import LARGE, read_text, same_name
+from .storage.atomic import write_whole
 from .units import REACH_M, RIG_M, wrong_rig_unit
 
 NUM_DISTORTION, NUM_FISHEYE = 5, 4

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..core.atomic import appearing
 from ..core.engine import Progress
 from ..core.errors import ExportError
+from ..core.storage.atomic import appearing
 from ..core.storage.lock import claimed
 from .export_format import ExportFormat
 from .recording import recordings

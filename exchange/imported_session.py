@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..core.atomic import appearing
 from ..core.cameras import Cameras
 from ..core.errors import SessionError
+from ..core.storage.atomic import appearing
 from ..core.storage.lock import claimed
 from ..core.storage.schema import CAMERAS, KEYPOINTS, MANO, TIMELINE, camera_blocks, group_spec, imported
 from ..core.storage.store import GroupSpec, Store

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from ..core.atomic import appearing
 from ..core.errors import ConfigError
 from ..core.hands import HANDS
+from ..core.storage.atomic import appearing
 from ..hand.keypoints import Keypoints, Mirror, check_fps, check_hands, check_sigma, mirrored, swapped
 from ..hand.loading import model_file
 from ..hand.plausibility import plausible_keypoints

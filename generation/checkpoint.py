@@ -31,8 +31,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from .. import __version__
-from ..core.atomic import sweep, write_whole
 from ..core.errors import GenerationError, disk_errors
+from ..core.storage.atomic import sweep, write_whole
 from ..core.storage.lock import locked
 from ..hand.keypoints import RATES
 

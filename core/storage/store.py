@@ -27,8 +27,8 @@ import zarr
 from numpy import ndarray
 from zarr.errors import GroupNotFoundError, ZarrUserWarning
 
-from ..atomic import move
 from ..errors import StoreError, disk_errors
+from .atomic import move
 from .attributes import Attributes, checked
 from .lock import locked
 from .opened_arrays import OpenedArrays

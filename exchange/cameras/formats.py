@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.atomic import appearing, write_whole
 from ...core.cameras import Cameras
 from ...core.cameras_file import camera_error, check_metres, read_camera_text
+from ...core.storage.atomic import appearing, write_whole
 from ..formats import formats_of
 from .format import CameraFormat, FileContents
 

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ... import __version__
-from ...core.atomic import write_whole
 from ...core.engine import Progress
 from ...core.errors import GenerationError
+from ...core.storage.atomic import write_whole
 from ...hand.keypoints import RATES
 from ...hand.loading import hand_models
 from ..model.kinematics import Kinematics

@@ -14,7 +14,7 @@ import roma
 from numpy import ndarray
 from torch import Tensor
 
-from ...core.atomic import appearing
+from ...core.storage.atomic import appearing
 from ...core.storage.schema import CONTROLS, GENERATED, group_spec
 from ...core.storage.store import Store
 from ..model.controls import Controls

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from handpipe.core import atomic
-from handpipe.core.atomic import appearing, sweep, write_whole
 from handpipe.core.errors import DiskError
+from handpipe.core.storage import atomic
+from handpipe.core.storage.atomic import appearing, sweep, write_whole
 
 
 def names(folder: Path) -> list[str]:

@@ -76,7 +76,7 @@ def places(seen, sources=SOURCES) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("seen", "file"), [(renames, "core/atomic.py"), (loads_arrays, "core/files.py")])
+@pytest.mark.parametrize(("seen", "file"), [(renames, "core/storage/atomic.py"), (loads_arrays, "core/files.py")])
 def test_one_place(seen, file):
     found = places(seen)
     assert [place.rpartition(":")[0] for place in found] == [file], f"use what {file} has: {found}"

@@ -76,7 +76,8 @@ def judge(store: Store, rig: Store, root: str) -> tuple[Check, ...]:
     cameras, frames, points, hands, found = _measured(store, rig)
     fps = float(store.attrs("keypoints")["fps"])
     there = (np.isfinite(points[..., 0]).sum(-1) > 0).any(-1) & cameras.calibrated[:, None]
-    seen, known = there.sum(0) >= 2, np.isfinite(store.read("keypoints", "points")[frames]).any((1, 2, 3))
+    seen = np.asarray(there.sum(0) >= 2)
+    known = np.asarray(np.isfinite(store.read("keypoints", "points")[frames]).any(axis=(1, 2, 3)))
     share = float(known[seen].mean()) if seen.any() else 0.0
     explained: dict[str, Explanation | None] = {}
     examined = [int(i) for i in np.argsort(np.nan_to_num(found.share, nan=2.0)) if found.suspect[i]]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ....core.atomic import appearing
 from ....core.engine import Progress
 from ....core.errors import SessionError
+from ....core.storage.atomic import appearing
 from ....core.storage.lock import claimed
 from ....core.storage.store import Store
 from ....hand.keypoints import Keypoints

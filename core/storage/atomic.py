@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import DiskError, disk_errors
+from ..errors import DiskError, disk_errors
 
 REPLACED = ".replaced"
 """Where a folder waits while another takes its name."""
