@@ -183,9 +183,16 @@ def _triangulate(R: ndarray, t: ndarray, weight: ndarray, xy: ndarray, iteration
 
 
 def _normal_solve(rows: ndarray, values: ndarray) -> ndarray:
-    """Least squares per point: rows (point, view, 2, 3), values (point, view, 2)."""
-    normal = np.einsum("pvki,pvkj->pij", rows, rows)
-    return np.linalg.solve(normal, np.einsum("pvki,pvk->pi", rows, values)[..., None])[..., 0]
+    """Least squares per point: rows (point, view, 2, 3), values (point, view, 2). NaN where views in one place have no
+    depth."""
+    normal, right = np.einsum("pvki,pvkj->pij", rows, rows), np.einsum("pvki,pvk->pi", rows, values)[..., None]
+    try:
+        return np.linalg.solve(normal, right)[..., 0]
+    except np.linalg.LinAlgError:  # One singular matrix among many.
+        points, known = np.full(right.shape[:2], np.nan), np.isfinite(normal).all((1, 2))
+        known[known] = np.linalg.matrix_rank(normal[known], hermitian=True) == 3
+        points[known] = np.linalg.solve(normal[known], right[known])[..., 0]
+        return points
 
 
 def _rms(values: ndarray) -> float:

@@ -11,9 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from paths import ROOT
-
-NOT_PRODUCT = ("tests", "benchmarks", "docs", "examples", "build", ".dev", ".venv", ".venv-test")
+from paths import ROOT, product_files
 
 MARK = "# Ring 2: reads and writes."
 """A module with this line may use machinery. A module without it is pure math on arrays, and is held to that."""
@@ -62,10 +60,6 @@ class Module:
         return self.name.split(".")[0]
 
 
-def files(root: Path) -> list[Path]:
-    return [path for path in sorted(root.rglob("*.py")) if path.relative_to(root).parts[0] not in NOT_PRODUCT]
-
-
 def dotted(path: Path, root: Path) -> str:
     parts = path.relative_to(root).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -83,7 +77,7 @@ def imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
 
 def read(root: Path) -> dict[str, Module]:
     """The product's modules by name."""
-    paths = {dotted(path, root): path for path in files(root)}
+    paths = {dotted(path, root): path for path in product_files(root)}
     found = {}
     for name, path in paths.items():
         text = path.read_text(encoding="utf-8")
@@ -174,7 +168,7 @@ def test_no_import_circle():
 
 
 def test_rooms_are_of_a_size_that_one_can_look_over():
-    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in files(ROOT)}
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in product_files()}
     total = sum(lines.values())
     for room in {path.relative_to(ROOT).parts[0] for path in lines if len(path.relative_to(ROOT).parts) > 1}:
         share = sum(n for path, n in lines.items() if path.relative_to(ROOT).parts[0] == room) / total

@@ -47,6 +47,9 @@ def another(key: Key, so_far: dict[str, Any]) -> Any:
     """A value of a setting that is valid and not its default."""
     special = {
         "board.rows": 7,
+        # Lengths that a printed board can have, the marker smaller than the square.
+        "board.square_m": 0.05,
+        "board.marker_m": 0.035,
         "sessions": {"mine": {"path": "there", "synthesize": {"views": 3}}},
         "calibration.known_distances": [{"first": "a", "second": "b", "distance_m": 1.5}],
     }

@@ -120,7 +120,7 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from handpipe.core.atomic import appearing
+from handpipe.core.storage.atomic import appearing
 out, kind, nth, changes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), 0
 def count(event, args):
     global changes

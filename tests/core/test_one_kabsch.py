@@ -6,9 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from paths import ROOT
-
-NOT_PRODUCT = ("tests", "benchmarks", "examples", "docs", ".dev", ".ci")
+from paths import ROOT, product_files
 
 ALIGNMENTS = {"svd", "align_vectors", "Rodrigues"}
 """Calls by which an alignment, or a rotation's conversion, could be written again."""
@@ -19,10 +17,8 @@ FACTOR = 2.0
 
 def product() -> Iterator[tuple[str, ast.Module]]:
     """Path from the root and parsed text of every module of the product."""
-    for path in sorted(ROOT.rglob("*.py")):
-        place = path.relative_to(ROOT)
-        if place.parts[0] not in NOT_PRODUCT:
-            yield place.as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    for path in product_files():
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def calls(tree: ast.AST, name: str) -> int:

@@ -6,15 +6,9 @@ import ast
 from collections.abc import Iterator
 
 import pytest
-from paths import ROOT
+from paths import ROOT, product_files
 
-NOT_THE_PRODUCT = {"tests", "benchmarks", "docs", "examples"}
-
-SOURCES = [
-    path
-    for path in sorted(ROOT.rglob("*.py"))
-    if path.relative_to(ROOT).parts[0] not in NOT_THE_PRODUCT and not path.relative_to(ROOT).parts[0].startswith(".")
-]
+SOURCES = product_files()
 
 POSIX_OR_WINDOWS_ONLY = {"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "msvcrt", "winreg", "_winapi"}
 

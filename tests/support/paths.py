@@ -10,3 +10,13 @@ ROOT = SUPPORT.parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 WEBCAMS = SHARED_DATA / "caliscope_charuco_4cam_hands"
 """Four webcams, a board and two hands (caliscope's test recording)."""
+
+NOT_PRODUCT = {"tests", "benchmarks", "docs", "examples", "build", "dist"}
+
+
+def product_files(root: Path = ROOT) -> list[Path]:
+    """The modules of the product: no tests, nothing hidden, no virtual environment beside them."""
+    tops = [path for path in sorted(root.iterdir()) if path.name not in NOT_PRODUCT and not path.name.startswith(".")]
+    return [
+        file for top in tops for file in (sorted(top.rglob("*.py")) if top.is_dir() else [top]) if file.suffix == ".py"
+    ]

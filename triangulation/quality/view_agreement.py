@@ -316,12 +316,13 @@ def _linear_pose(points_m: ndarray, xy: ndarray) -> ndarray | None:
     X = np.concatenate([(points_m - middle) / spread, np.ones((len(xy), 1))], axis=1)
     zero = np.zeros_like(X)
     rows = np.concatenate([np.concatenate([X, zero, -xy[:, :1] * X], 1), np.concatenate([zero, X, -xy[:, 1:] * X], 1)])
-    P = np.linalg.svd(rows, full_matrices=False)[2][-1].reshape(3, 4)
+    P = np.linalg.eigh(rows.T @ rows)[1][:, 0].reshape(3, 4)
     P = P * np.sign(np.linalg.det(P[:, :3]))
-    U, s, Vt = np.linalg.svd(P[:, :3])
-    if s[2] < 1e-3 * s[0]:
+    # The rotation nearest to P's left part M: M (M^T M)^(-1/2).
+    squares, axes = np.linalg.eigh(P[:, :3].T @ P[:, :3])
+    if squares[0] < 1e-6 * squares[2]:
         return None
     T = np.eye(4)
-    T[:3, :3] = U @ Vt
-    T[:3, 3] = P[:, 3] / s.mean() * spread - T[:3, :3] @ middle
+    T[:3, :3] = P[:, :3] @ (axes / np.sqrt(squares)) @ axes.T
+    T[:3, 3] = P[:, 3] / np.sqrt(squares).mean() * spread - T[:3, :3] @ middle
     return T
