@@ -38,8 +38,8 @@ def load_hand(path: Path, side: Literal["left", "right"]) -> HandModel:
     found = side_of(model.rest_joints)
     if found != side:
         raise ModelError(
-            f"{path}: expected a {side} hand, but its thumb is on a {found} hand's side. "
-            "Make the files again with `handpipe import mano`."
+            f"{path}: expected a {side} hand, but its thumb is on the side of a {found} hand. "
+            "Create the files again with `handpipe import mano`."
         )
     return model
 

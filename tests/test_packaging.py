@@ -7,14 +7,12 @@ import sys
 import zipfile
 
 import pytest
-from paths import ROOT
-
-FOLDERS = ("commands", "core", "capture", "calibration", "triangulation", "fitting", "generation")
+from paths import ROOT, product_files
 
 
 def modules() -> list[str]:
     """Every module of the tree, by its import name."""
-    files = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))]
+    files = product_files()
     names = [".".join(("handpipe", *path.relative_to(ROOT).with_suffix("").parts)) for path in files]
     return sorted(name.removesuffix(".__init__") for name in names)
 
@@ -31,8 +29,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_has_every_module_and_the_settings_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    expected = {f"handpipe/{path.relative_to(ROOT)}" for path in ROOT.glob("*.py")} | {"handpipe/pipeline.yaml"}
-    expected |= {f"handpipe/{p.relative_to(ROOT)}" for folder in FOLDERS for p in (ROOT / folder).rglob("*.py")}
+    expected = {f"handpipe/{path.relative_to(ROOT)}" for path in product_files()} | {"handpipe/pipeline.yaml"}
     assert set(names) == expected
 
 

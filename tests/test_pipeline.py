@@ -165,7 +165,7 @@ def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, t
     status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
     assert status == 0
     assert figures["frames"] == 2
-    identity = ["clock", "groups", "tracks", "second_look", "keypoints"]
+    identity = ["clock", "groups", "tracks", "second_look", "keypoints", "quality"]
     assert figures["computed"] == ["timeline", "detections", *identity, "shape", "mano"]
     assert contents(root / "session.zarr") == before
     whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
@@ -183,11 +183,15 @@ def test_stages_run_what_they_need(tiny, capsys):
         "tracks",
         "second_look",
         "keypoints",
+        "quality",
     ]
     assert run(capsys, "run", tiny, *RUN, "--until", "triangulate")[1]["computed"] == []
     assert run(capsys, "fit", tiny, *RUN)[1]["computed"] == ["shape", "mano"]
     assert run(capsys, "fit", tiny, *RUN, "--force")[1]["computed"] == ["shape", "mano"]
-    assert run(capsys, "triangulate", tiny, *RUN, "--second-look.no-enabled")[1]["computed"] == ["keypoints"]
+    assert run(capsys, "triangulate", tiny, *RUN, "--second-look.no-enabled")[1]["computed"] == [
+        "keypoints",
+        "quality",
+    ]
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_store(done, tiny):

@@ -104,7 +104,7 @@ def _locked_file(path: Path) -> int | None:
         try:
             ours = lock_descriptor(handle, blocking=False)
             # Its owner may have removed it between the two calls: then the lock is on a file without a name.
-            if ours and path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            if ours and _has_name(handle, path):
                 return handle
         except OSError:
             os.close(handle)
@@ -112,3 +112,11 @@ def _locked_file(path: Path) -> int | None:
         os.close(handle)
         if not ours:
             return None
+
+
+def _has_name(handle: int, path: Path) -> bool:
+    """Whether an open file is the one of that name; it may be removed at any time."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -57,13 +57,14 @@ def to_resume(folder: Path, config: Mapping[str, Any], steps: int, progress: Pro
         if there.get(name) != value:
             before, now = _difference(there.get(name), value)
             raise GenerationError(
-                f"{folder}: expected nothing, or the same training to go on with, but it holds one with other {name} "
-                f"({before}, now {now}). Choose another --out, or start anew with --force."
+                f"{folder}: expected an empty folder or the same training to resume, but found one with different "
+                f"{name} ({before}, now {now}). Choose another --out, or start over with --force."
             )
     training = checkpoints.load_training(folder)
     if training is None:
         raise GenerationError(
-            f"{folder}: expected a training to go on with, but only its result is there. Use --force."
+            f"{folder}: expected a training to resume, but found a checkpoint without training state. Choose another "
+            "--out, or start over with --force."
         )
     if unknown:
         _unknown_motion(folder, training.step, steps, progress)

@@ -21,7 +21,7 @@ from toy_stage import Quiet
 
 from handpipe.cli import main
 from handpipe.commands.exports import EXPORT, ExportCameras
-from handpipe.core.errors import ExportError
+from handpipe.core.errors import ExportError, StoreError
 from handpipe.exchange.export_format import FileFormat, export_formats
 from handpipe.exchange.exporting import REPORT, export
 from handpipe.exchange.recording import recordings, safe_name
@@ -246,16 +246,30 @@ def _to(session, out):
 
 
 def test_what_appeared_in_the_meantime_is_not_replaced(session, tmp_path):
-    """Two exports to the same place, started at the same time: the second one finds the first one's."""
+    """Something else writes a folder there while the export is at work."""
     out = tmp_path / "out"
 
     def slow(recording, path):
-        export(FORMATS["csv"], *_to(session, out))
+        out.mkdir()
+        (out / "theirs").write_text("kept")
         return []
 
     with pytest.raises(ExportError, match="expected nothing there yet"):
         export(writing(slow), *_to(session, out))
-    assert sorted(tree(out)) == [REPORT, "hands.csv"]
+    assert sorted(tree(out)) == ["theirs"]
+
+
+def test_two_exports_to_one_place_at_once_are_one_and_a_sentence(session, tmp_path):
+    out = tmp_path / "out"
+
+    def slow(recording, path):
+        with pytest.raises(StoreError, match="expected nobody else to write there"):
+            export(FORMATS["csv"], *_to(session, out))
+        path.write_text("first")
+        return []
+
+    export(writing(slow), *_to(session, out))
+    assert sorted(tree(out)) == [REPORT, "hands.x"]
 
 
 KILLED = """
@@ -279,7 +293,8 @@ def test_a_killed_export_leaves_nothing_under_the_final_name_and_the_next_one_sw
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SUPPORT), *sys.path])}
     done = subprocess.run([sys.executable, "-c", KILLED, session, out], check=False, env=environment)
     assert done.returncode == -signal.SIGKILL
-    (left,) = tmp_path.iterdir()
+    claim = tmp_path / ".out [1].claim"
+    (left,) = set(tmp_path.iterdir()) - {claim}
     assert left.name.startswith(".out [1].")
     at_work = tmp_path / re.sub(r"-\d+-", f"-{os.getppid()}-", left.name)
     at_work.mkdir()

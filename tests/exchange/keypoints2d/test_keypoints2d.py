@@ -231,7 +231,7 @@ def test_imported_hands_become_the_truth_without_any_clip(rig, joints, seen, unf
     assert run(capsys, "run", unfilmed, *flags)[1]["computed"] == []
     status, done, err = run(capsys, "triangulate", unfilmed, *flags, "--prune", "5")
     assert status == 0, err
-    assert done["computed"] == ["timeline", "detections", "clock", "groups", "tracks", "keypoints"]
+    assert done["computed"] == ["timeline", "detections", "clock", "groups", "tracks", "keypoints", "quality"]
     pruned = Store(str(unfilmed / "session-prune-5.zarr"))
     np.testing.assert_array_equal(pruned.read("detections", "points"), stored(unfilmed)[:, :5])
     status, _, err = run(capsys, "detect", unfilmed, *flags, "--force")

@@ -175,7 +175,7 @@ def test_altered_motion_of_the_same_name_and_length_is_another_training(of_a_ses
     before = everything(of_a_session / name)
     shutil.rmtree("session")
     fitted(Path("session"), clip_of(frames=40, seed=8))
-    with pytest.raises(GenerationError, match=r"other motion \(session \w{16}, now session \w{16}\).*--force"):
+    with pytest.raises(GenerationError, match=r"different motion \(session \w{16}, now session \w{16}\).*--force"):
         train(["session"], brief(steps=4), None, of_a_session / name, Silent())
     after = everything(of_a_session / name)
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -207,7 +207,7 @@ def test_everything_that_is_learnt_from_counts(tmp_path, name):
 
 def test_another_version_of_the_training_code_is_another_training(of_a_session, monkeypatch):
     monkeypatch.setattr(identity, "CODE", identity.CODE + 1)
-    with pytest.raises(GenerationError, match=r"other code \(1, now 2\)"):
+    with pytest.raises(GenerationError, match=r"different code \(1, now 2\)"):
         train(["session"], brief(steps=4), None, of_a_session / "half", Silent())
 
 
@@ -235,7 +235,7 @@ def test_a_half_done_training_of_an_earlier_handpipe_goes_on_where_the_names_say
     written_early(tmp_path)
     again = Silent()
     train(["procedural:2"], brief(steps=7), None, tmp_path, again)
-    assert again.said == [f"{tmp_path}: goes on after step 2"]
+    assert again.said == [f"{tmp_path}: resumes after step 2"]
     expected, found = everything(whole), everything(tmp_path)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 from stored_motions import PROCEDURAL_IDS, ramp, write_mano, write_samples
 
-from handpipe.core.errors import GenerationError, HandpipeError
+from handpipe.core.errors import GenerationError, HandpipeError, StoreError
 from handpipe.core.storage.store import Store
 from handpipe.generation.training.motion_sources import BlockCache, MotionSource
 from handpipe.generation.training.windows import Windows, open_sources, slerp, split
@@ -326,15 +326,15 @@ def test_hand_models_are_not_mixed(tmp_path):
 @pytest.mark.parametrize(
     ("attrs", "says"),
     [
-        ({"fps": None}, "frames per second in `fps`, but found None"),
-        ({"fps": 0}, "frames per second in `fps`, but found 0"),
-        ({"hand_model": "mano"}, "ids of two hand models in `hand_model`, but found 'mano'"),
+        ({"fps": None}, "frames per second, above 0 in the attribute `fps`, but found None"),
+        ({"fps": 0}, "frames per second, above 0 in the attribute `fps`, but found 0"),
+        ({"hand_model": "mano"}, "ids of two hand models in the attribute `hand_model`, but found 'mano'"),
     ],
 )
 def test_groups_that_are_not_ours(tmp_path, attrs, says):
     path = write_mano(tmp_path / "s.zarr", ramp(40))
     Store(path).set_attrs("mano", **attrs)
-    with pytest.raises(GenerationError, match=says):
+    with pytest.raises(StoreError, match=says):
         open_sources([path], 30.0, 8, None)
 
 
