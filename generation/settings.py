@@ -27,6 +27,8 @@ class LossWeights:
     """Error of the joint velocities."""
     bone: NotNegative = 0.1
     """Error of the bone lengths between the joint channels."""
+    expected: NotNegative = 1.0
+    """Distance of the joints of the expected motion, which is asked for in a quarter of each batch."""
     contact: NotNegative = 10.0
     """Interaction Loss: error of the contact potential between the hands."""
     shape: NotNegative = 5.0
@@ -41,6 +43,8 @@ class TrainingSettings:
     """`small` trains in minutes on two CPU cores; `base` has about 36 million parameters and needs a GPU."""
     denoiser: Literal["handdiffuse", "mdm", "intergen"] = "handdiffuse"
     """Denoising network; `mdm` and `intergen` are baselines."""
+    prior: bool | None = None
+    """Let the network correct the Gaussian-process prior. None: yes for `handdiffuse`, no for the baselines."""
     representation: Literal["global", "local"] = "global"
     """Motion representation: `global` (positions in a common frame) or `local` (each hand relative to its wrist)."""
     window: Annotated[int, Field(ge=MIN_WINDOW, le=512)] = 60
