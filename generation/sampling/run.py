@@ -101,7 +101,7 @@ def load_model(
     network = make_denoiser(name, size, representation.channels, len(sizes), prior)
     try:
         network.load_state_dict(checkpoint.weights)
-        liveliness = Liveliness(tensors["levels"], tensors["transition"])
+        liveliness = Liveliness(tensors["levels"].double(), tensors["transition"].double())
         statistics = Statistics(tensors["mean"], tensors["std"], tensors["correlation"], sizes, liveliness)
         R_home, betas = tensors["R_home"], tensors["betas"]
         _check_statistics(tensors, representation.channels, len(sizes))
