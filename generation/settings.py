@@ -27,8 +27,6 @@ class LossWeights:
     """Error of the joint velocities."""
     bone: NotNegative = 0.1
     """Error of the bone lengths between the joint channels."""
-    expected: NotNegative = 1.0
-    """Distance of the joints of the expected motion, which is asked for in a quarter of each batch."""
     contact: NotNegative = 10.0
     """Interaction Loss: error of the contact potential between the hands."""
     shape: NotNegative = 5.0
@@ -87,7 +85,7 @@ class SamplingSettings:
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Scale of the initial noise. 1: normal sampling; smaller values give more typical motion."""
     expected: bool = False
-    """Return the expected motion, predicted in one step, instead of a random sample."""
+    """Return the expected motion, which is the mean of the Gaussian-process prior, instead of a random sample."""
     context: Annotated[int, Field(ge=1, le=64)] = 10
     """Overlap of consecutive windows in long motion, frames."""
     clearance: NotNegative = 1.0

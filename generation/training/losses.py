@@ -6,11 +6,9 @@
 | joints | joints by forward kinematics | every joint 1 cm off |
 | velocity | their change from frame to frame | every joint 5 mm per frame off |
 | bone | bone lengths between the joint channels with the true hand's | every bone 5 mm off |
-| expected | the same distances, not squared, where the expected motion is asked for | every joint 1 cm off |
 | contact, shape | the hands with each other | see interaction.py |
 
-All but `expected` are squared errors. All are averaged over everything but the batch, times the sample's weight,
-averaged over the batch.
+All are squared errors, averaged over everything but the batch, times the sample's weight, averaged over the batch.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from ..model.interaction import interaction_loss
 from ..model.motion import Motion
 from ..model.precision import as_float32
 
-TERMS: tuple[str, ...] = ("x0", "joints", "velocity", "bone", "expected", "contact", "shape")
+TERMS: tuple[str, ...] = ("x0", "joints", "velocity", "bone", "contact", "shape")
 
 JOINT_UNIT_M = 0.01
 VELOCITY_UNIT_M = 0.005
@@ -35,8 +33,6 @@ BONE_UNIT_M = 0.005
 _LENGTH_FLOOR_M = 1e-4
 """Lengths are taken as sqrt(d^2 + this^2): joints that coincide must not have an infinite gradient. In the shortest
 bone it is a quarter of a micrometre, in prediction and truth alike."""
-_TOUCHING = 1e-4
-"""Distances in `JOINT_UNIT_M` are taken as sqrt(d^2 + this^2): the gradient is finite where joints coincide."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +89,6 @@ def losses(
         if "bone" in asked:
             error = (_bone_lengths(channel_joints) - _bone_lengths(true_joints)) / BONE_UNIT_M
             per_sample["bone"] = _mean(error.square())
-        if "expected" in asked:
-            square = _squared_distance(joints, true_joints, JOINT_UNIT_M)
-            per_sample["expected"] = _mean((square + _TOUCHING**2).sqrt() - _TOUCHING)
         if asked & {"contact", "shape"}:
             terms = interaction_loss(joints, true_joints)
             per_sample |= {name: _mean(terms[name]) for name in terms if name in asked}

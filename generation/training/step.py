@@ -19,12 +19,6 @@ X0_STD_FLOOR = 0.3
 """Least standard deviation by which the x0 term is divided where the denoiser has a prior: below it errors no longer
 matter, and the prior is not exact."""
 
-EXPECTED_SHARE = 0.25
-"""Share of a batch in which the expected motion is asked for, as `generate --expected` does: without any noise."""
-
-EXPECTED_KINDS = {"start": 0.6, "keyframes": 0.2, "ends": 0.1, "path_dense": 0.1}
-"""Controls there: motion of which nothing is given has an expectation that is no motion."""
-
 WARM_UP_STEPS = 50
 GRADIENT_NORM = 1.0
 WEIGHT_DECAY = 0.01
@@ -73,9 +67,8 @@ def canonical_windows(batch: Batch) -> Motion:
 def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], seed: int) -> dict[str, Tensor]:
     """The terms of one step's loss: draw controls, time and noise, denoise, compare.
 
-    In a share of the batch, x_t is the prior's mean without noise at the last timestep, and the network learns the
-    expected motion. There, it knows of the liveliness what the controls say; elsewhere it knows that of the motion.
-    The terms that look at hands and not at numbers count by how much of the motion can be seen through the noise,
+    The network knows how lively the whole motion is: when motion is generated, that is drawn first. The terms that look
+    at hands and not at numbers count by how much of the motion can be seen through the noise,
     alpha^2: at the start of sampling x0 is a mean of many motions, which need not be a motion.
 
     Args:
@@ -89,30 +82,22 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
     cpu = torch.Generator().manual_seed(seed)
     generator = cpu if device.type == "cpu" else torch.Generator(device).manual_seed(seed)
     count, frames = motion.wrist_m.shape[:2]
-    some = int(EXPECTED_SHARE * count) if weights.get("expected", 0) else 0
-    draws = [draw_controls(kinds, n, frames, cpu) for kinds, n in ((EXPECTED_KINDS, some), (None, count - some)) if n]
-    has = [torch.cat(parts).to(device) for parts in zip(*draws, strict=True)]
-    expected = torch.arange(count, device=device) < some
+    has = [part.to(device) for part in draw_controls(None, count, frames, cpu)]
     R, t_m = canonical_frame(Controls(motion, *has), R_home, fallback=True)
     motion = motion.moved(R, t_m)
     joints_m = model.kinematics.joints(motion)
     packed = model.pack(motion, joints_m)
-    controls = Controls(motion, *has)
-    conditioning = model.conditioning(controls, frames, packed, _levels(model, controls, packed, expected))
+    conditioning = model.conditioning(Controls(motion, *has), frames, packed, _level(model, motion, packed))
 
     t = torch.randint(0, model.schedule.steps, (count,), generator=generator, device=device)
     noise = torch.randn(packed.shape, generator=generator, device=device)
-    x_t = model.schedule.add_noise(packed, noise, t)
-    t = torch.where(expected, model.schedule.steps - 1, t)
-    alpha = model.schedule.alpha(t)
-    base = torch.zeros_like(packed) if conditioning.conditional is None else conditioning.conditional.base
-    x_t = torch.where(expected[:, None, None, None], alpha[:, None, None, None] * base, x_t)
-    x0, std = model.predict(x_t, t, conditioning)
+    x0, std = model.predict(model.schedule.add_noise(packed, noise, t), t, conditioning)
 
     truth = Prediction(packed, motion, joints_m, joints_m)
     x0_weight = group_weights(model).to(packed)
     if std is not None:
         x0_weight = conditioning.mask.logical_not() * x0_weight / std.clamp_min(X0_STD_FLOOR).square()
+    alpha = model.schedule.alpha(t)
     certainty = alpha.square() if std is None else certainty_of(model, std)
 
     def asked(*names: str) -> dict[str, float]:
@@ -126,20 +111,15 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
         predicted = Prediction(x0, seen, model.kinematics.joints(seen), channel_joints)
         terms |= losses(predicted, truth, asked("joints", "velocity"), sample_weight=certainty)
         terms |= losses(predicted, truth, asked("bone", "contact", "shape"), sample_weight=alpha.square())
-        if some:
-            terms |= losses(predicted, truth, asked("expected"), sample_weight=expected.to(packed.dtype))
     return terms
 
 
-def _levels(model: MotionModel, controls: Controls, packed: Tensor, expected: Tensor) -> Tensor | None:
-    """(batch, hand) levels of liveliness: of the whole motion, or of what is observed where `expected` (batch,)."""
+def _level(model: MotionModel, motion: Motion, packed: Tensor) -> Tensor | None:
+    """(batch, hand) level of the liveliness of motions, of which everything is known."""
     if not model.uses_prior:
         return None
     prior = model.prior(packed.shape[1])
-    before = prior.liveliness.after(None, 0)
-    everything = Controls.all(controls.motion)
-    seen, whole = (prior.nearest(model.belief(c, before, packed)) for c in (controls, everything))
-    return torch.where(expected[:, None], seen, whole)
+    return prior.nearest(model.belief(Controls.all(motion), prior.liveliness.after(None, 0), packed))
 
 
 def group_weights(model: MotionModel) -> Tensor:

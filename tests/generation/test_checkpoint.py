@@ -236,7 +236,7 @@ def test_no_checkpoint_there(tmp_path):
         ),
         (" " * ((1 << 24) + 1), "expected no more than 16777216 bytes"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_config_that_is_none(saved, text, says):
     (saved / "config.json").write_text(text)

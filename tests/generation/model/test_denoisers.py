@@ -220,7 +220,7 @@ def test_the_untrained_network_is_the_prior(name):
 @pytest.mark.parametrize("t", [0, 500, 999])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_correction_is_in_units_of_what_the_prior_does_not_know(name, t):
-    """At every timestep: the expected motion, asked for at the last one, is the network's too."""
+    """At every timestep alike."""
     x_t, _, given, (mean, std) = scene()
     denoiser: Any = make(name, awake=False, prior=True)
     with torch.no_grad():

@@ -204,6 +204,13 @@ def test_another_version_of_the_training_code_is_another_training(of_a_session, 
         train(["session"], brief(steps=4), None, of_a_session / "half", Silent())
 
 
+def test_the_large_preset_in_bfloat16_does_a_step_on_the_cpu(tmp_path):
+    settings = brief(steps=1, batch=2, window=8, preset="base", precision="bfloat16")
+    figures = train(["procedural:1"], settings, None, tmp_path, Silent())
+    assert all(np.isfinite(value) for value in figures["loss"].values())
+    assert load_model(tmp_path, None, torch.device("cpu"), "bfloat16").model.bfloat16
+
+
 @pytest.mark.parametrize("rate", [1e3, 1e12])
 def test_a_training_that_diverges_says_so_and_stops(tmp_path, rate):
     """Whether or not there is still a number."""
