@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from .calibration import stage as calibration_stage
+from .calibration.cameras_toml import publish, supplied_cameras
 from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
 from .capture.detector import find_detector
@@ -187,7 +188,7 @@ class _Work:
         config, session, done = self.config, self.session, []
         clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.board_clips.values()}
         hashes = content_hashes(self.rig, clips)
-        supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
+        supplied = supplied_cameras(session, self.rig, hashes)
         if supplied is None:
             plan = partial(calibration_stage.board_plan, session, view_frames, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
@@ -199,7 +200,7 @@ class _Work:
         reads = () if supplied is None else (supplied,)
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force, reads=reads)
         if supplied is None:
-            calibration_stage.publish(session, self.rig, hashes)
+            publish(session, self.rig, hashes)
             self.engine.watch([session.root / "cameras.toml"])
         attrs = self.rig.attrs("cameras")
         for view in attrs["without_calibration"]:

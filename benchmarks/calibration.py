@@ -39,7 +39,7 @@ from handpipe.calibration.board import corner_positions, detect_board
 from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.joint import Solver, adjust_rig
 from handpipe.calibration.quality import board_distance_errors
-from handpipe.calibration.time_alignment import at_common_instants
+from handpipe.calibration.timing.alignment import at_common_instants
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import limit_threads
 from handpipe.core.geometry import align_rigid, transform

@@ -13,6 +13,7 @@ from numpy import ndarray
 from . import bundle
 from .board import MIN_CORNERS
 from .initial import place_board, slow_sightings, spread_frames
+from .timing.delays import Delays, board_velocity, estimate_delays
 
 PIXEL_NOISE_PX = 0.5
 """How well a corner is found, until the residuals say better; weighs the priors on the lens against the sightings."""
@@ -45,6 +46,8 @@ class Problem:
     """(view, frame, 2, 4, 4) candidate poses."""
     prior: bundle.LensPrior
     fisheye: bool = False
+    instant_s: ndarray | None = None
+    """(frame,) when each frame was taken, for the delays."""
 
     def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.RigEstimate:
         """The cameras, and a first pose of the board in these frames."""
@@ -105,6 +108,8 @@ class Solution:
     """How well each camera is known."""
     reject_px: float
     """Longer residuals are wrong corners."""
+    delays: Delays
+    """How late the views are by what is left of the residuals; NaN where the instants are not known."""
 
     @property
     def contradicted(self) -> ndarray:
@@ -189,6 +194,17 @@ def _rig_sigma(fit: _Fit, frames: ndarray) -> bundle.RigSigma:
     return bundle.rig_sigma(fit.scene, sightings, fit.problem.corners_m, prior, fit.free, prior.noise_px)
 
 
+def _delays(fit: _Fit, T_world_board: ndarray, frames: ndarray) -> Delays:
+    """From the frames of the adjustment; the poses (frame, 4, 4) of all frames tell how the board moved."""
+    problem = fit.problem
+    if problem.instant_s is None:
+        unknown = np.full(len(fit.scene.lens), np.nan)
+        return Delays(unknown, unknown)
+    velocity = board_velocity(T_world_board, problem.corners_m, problem.instant_s)[frames]
+    seen_px = np.where(fit.good[..., None], problem.corners_px[:, frames], np.nan)
+    return estimate_delays(fit.scene, seen_px, problem.corners_m, velocity, problem.prior, fit.free, HUBER_STEPS_PX[-1])
+
+
 def _judge(problem: Problem, fit: _Fit, frames: ndarray) -> Judged:
     """Held-out frames: the cameras stay, the board's poses are fitted."""
     scene = replace(fit.scene, T_world_board=_adjust_boards(problem, fit.scene, frames, fit.reject_px))
@@ -269,7 +285,8 @@ def adjust_rig(
     scene = replace(fit.scene, T_world_board=poses)
     residual_px = problem.residual_px(scene, np.arange(len(adjusted)))
     length_px = np.linalg.norm(residual_px, axis=-1)
-    return Solution(scene, length_px, residual_px, adjusted, judged, _rig_sigma(fit, frames), fit.reject_px)
+    delays, sigma = _delays(fit, poses, frames), _rig_sigma(fit, frames)
+    return Solution(scene, length_px, residual_px, adjusted, judged, sigma, fit.reject_px, delays)
 
 
 def _judging_frames(corners_px: ndarray, max_frames: int) -> ndarray:

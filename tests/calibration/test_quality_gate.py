@@ -15,7 +15,7 @@ from handpipe.calibration.checks import joining_pair, moved_camera, same_pose, w
 from handpipe.calibration.quality import leave_one_out
 from handpipe.calibration.quality_gate import Judge, contradictions, outside
 from handpipe.calibration.settings import CalibrationSettings, KnownDistance
-from handpipe.calibration.time_alignment import at_common_instants
+from handpipe.calibration.timing.alignment import at_common_instants
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError
 
