@@ -45,13 +45,13 @@ def outside(held_out: HeldOut, names: Sequence[str], options: CalibrationSetting
     return complaints
 
 
-def contradictions(by_others: ByOthers, names: Sequence[str]) -> list[str]:
-    """One sentence per view that does not see the board where the other views put it."""
+def contradictions(by_others: ByOthers, names: Sequence[str], limit_m: float) -> list[str]:
+    """One sentence per view that does not see the board where the other views put it, beyond a limit in metres."""
     return [
         f"{names[view]} sees the board {by_others.px[view]:.1f} px ({1e3 * by_others.distance_m[view]:.1f} mm) from "
         f"where the other views put it, the median view {by_others.typical_px:.1f} px. It may not be simultaneous with "
         "them, have been moved, or have a lens that the model does not fit"
-        for view in np.nonzero(by_others.far_off())[0].tolist()
+        for view in np.nonzero(by_others.weak(limit_m))[0].tolist()
     ]
 
 

@@ -149,7 +149,8 @@ class SolveCameras:
         cameras = match_views(rig, self.views, self.sizes_px)
         reasons = result.left_out | {view: f"{result.left_out[view]}; {hint}" for view, hint in hints.items()}
         self.judge.check(cameras, reasons)
-        warnings = self.judge.pass_or_stop(result.held_out, seen_by) + contradictions(result.by_others, seen_by)
+        warnings = self.judge.pass_or_stop(result.held_out, seen_by)
+        warnings += contradictions(result.by_others, seen_by, 1e-3 * options.max_distance_mm)
         warnings += late_cameras(in_time, seen_by)
         late = delays.significant(LEAST_FRAMES * in_time.step_s, SURE)
         # What a sentence says, or one number for the rig, fits no array along `view`.
