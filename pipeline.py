@@ -16,6 +16,7 @@ from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
 from .capture.detector import find_detector
 from .capture.frames import view_frames
+from .capture.ignored import FOLDERS
 from .capture.session import content_hashes, read_session
 from .capture.video import read_frames
 from .core.engine import Engine, Progress
@@ -116,7 +117,7 @@ def run(job: Job, progress: Progress) -> Done:
 
 def _inputs(root: Path) -> list[Path]:
     """The files that say what a session is, there or not; none that appears later in a folder of clips."""
-    clips = [path for kind in ("videos", "calibration") if (root / kind).is_dir() for path in (root / kind).iterdir()]
+    clips = [path for kind in FOLDERS if (root / kind).is_dir() for path in (root / kind).iterdir()]
     return [*clips, root / "cameras.toml", root / "session.yaml", root / "timestamps.csv"]
 
 
@@ -192,6 +193,7 @@ class _Work:
         if supplied is None:
             plan = partial(calibration_stage.board_plan, session, view_frames, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
+            done += self._lenses(force)
         else:
             self.progress.say(f"cameras: taken from {supplied}")
         plan = calibration_stage.cameras_plan(
@@ -208,6 +210,16 @@ class _Work:
         for warning in attrs.get("warnings", []):
             self.progress.say(f"warning: calibration: {warning}")
         return done
+
+    def _lenses(self, force: bool) -> list[str]:
+        """The board in the clips of `intrinsics/`, where there are any."""
+        session = self.session
+        if not session.lens_clips:
+            return []
+        clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.lens_clips.values()}
+        hashes, group = content_hashes(self.rig, clips), calibration_stage.LENSES_GROUP
+        plan = partial(calibration_stage.board_plan, session, view_frames, self.config.board, hashes, name=group)
+        return [group] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
 
     def _detect(self, force: bool) -> list[str]:
         timeline = detect_stage.timeline_plan(self.session)

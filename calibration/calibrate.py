@@ -20,6 +20,7 @@ from .bundle import RigEstimate, RigSigma
 from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, Solver, adjust_rig, lens_prior, outer_corners
+from .own_clips import own_frames
 from .quality import ByOthers, board_distance_errors, leave_one_out
 from .timing.alignment import at_common_instants
 from .timing.delays import Delays
@@ -99,6 +100,7 @@ def calibrate(
     *,
     time_s: ndarray | None = None,
     instant_s: ndarray | None = None,
+    own_px: ndarray | None = None,
     max_frames: int = 300,
     min_frames: int = 5,
     min_shared: int = 3,
@@ -114,6 +116,7 @@ def calibrate(
         sizes_px: (view, 2) width and height of the images.
         time_s: (view, frame) when each image was taken, where that is known; corners are brought to common instants.
         instant_s: (frame,) when each frame was taken; without it no delays are estimated.
+        own_px: (view, own frame, corner, 2) of the board that each camera filmed by itself; they tell about its lens.
         max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
@@ -133,6 +136,13 @@ def calibrate(
     usable = is_usable(board, corners_px)
     corners_px = np.where(usable[..., None, None], corners_px, np.nan)
     left_out = _too_few(usable, names, min_frames, where)
+    shared, shared_usable = corners_px.shape[1], usable
+    if own_px is not None:
+        corners_px = np.concatenate([corners_px, own_frames(own_px)], axis=1)
+        usable = is_usable(board, corners_px)
+    own = corners_px.shape[1] - shared
+    if instant_s is not None:
+        instant_s = np.append(instant_s, np.full(own, np.nan))
 
     kept = np.array([name not in left_out for name in names])
     lens = _first_lenses(corners_m, corners_px, usable, sizes_px, kept, fisheye)
@@ -142,11 +152,11 @@ def calibrate(
     T_cam_world, group = place_cameras(T_cam_board, outer_corners(corners_m), min_shared)
     placed = np.isfinite(T_cam_world[:, 0, 0])
     if placed.any():
-        left_out |= _apart(names, usable, np.where(kept, group, -1), placed, min_shared)
+        left_out |= _apart(names, shared_usable, np.where(kept, group, -1), placed, min_shared)
 
     while placed.sum() >= 2:
         prior = lens_prior(lens[placed], sizes_px[placed], fisheye)
-        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye, instant_s)
+        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye, instant_s, own)
         solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames, solver)
         index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
         if step is not None:
@@ -165,7 +175,8 @@ def calibrate(
                 )
                 placed[view] = False
         else:
-            return _record(board, tuple(names), sizes_px, corners_px, placed, T_cam_board[:, :, 0], solution, left_out)
+            alone = T_cam_board[:, :shared, 0]
+            return _record(board, tuple(names), sizes_px, corners_px[:, :shared], placed, alone, solution, left_out)
     why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:3])
     raise CalibrationError(
         f"{where}: expected at least two views with {min_shared} consistent frames of the board in common, but found "

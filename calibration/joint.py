@@ -48,6 +48,8 @@ class Problem:
     fisheye: bool = False
     instant_s: ndarray | None = None
     """(frame,) when each frame was taken, for the delays."""
+    own: int = 0
+    """The last frames, each seen by one view alone: they tell about its lens and take part in every adjustment."""
 
     def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.RigEstimate:
         """The cameras, and a first pose of the board in these frames."""
@@ -92,7 +94,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Solution:
-    """The rig after the adjustment; `view` runs over the problem's views, `frame` over all its frames."""
+    """The rig after the adjustment; `view` runs over the problem's views, `frame` over its frames but for `own`."""
 
     scene: bundle.RigEstimate
     """The first camera is the world; board poses are NaN where no board was seen."""
@@ -263,9 +265,12 @@ def adjust_rig(
 
     `solver` is another bundle adjustment in place of ours.
     """
-    judge = _judging_frames(problem.corners_px, max_frames)
-    shown_px = np.where(judge[:, None, None], np.nan, problem.corners_px)
-    chosen = _choose_frames(shown_px, sizes_px, max_frames - int(judge.sum()))
+    shared = problem.corners_px.shape[1] - problem.own
+    own = np.isfinite(problem.corners_px[:, shared:, :, 0]).any((0, 2))
+    judge = _judging_frames(problem.corners_px[:, :shared], max_frames)
+    shown_px = np.where(judge[:, None, None], np.nan, problem.corners_px[:, :shared])
+    chosen = np.append(_choose_frames(shown_px, sizes_px, max_frames - int(judge.sum())), own)
+    judge = np.append(judge, np.zeros_like(own))
     first = T_cam_world @ np.linalg.inv(T_cam_world[0])
     first[0] = np.eye(4)  # to the last bit
     frames = np.nonzero(chosen)[0]
@@ -282,11 +287,11 @@ def adjust_rig(
     for start in range(0, len(others), max_frames):
         block = others[start : start + max_frames]
         poses[block] = _adjust_boards(problem, fit.scene, block, fit.reject_px)
-    scene = replace(fit.scene, T_world_board=poses)
-    residual_px = problem.residual_px(scene, np.arange(len(adjusted)))
+    scene = replace(fit.scene, T_world_board=poses[:shared])
+    residual_px = problem.residual_px(scene, np.arange(shared))
     length_px = np.linalg.norm(residual_px, axis=-1)
     delays, sigma = _delays(fit, poses, frames), _rig_sigma(fit, frames)
-    return Solution(scene, length_px, residual_px, adjusted, judged, sigma, fit.reject_px, delays)
+    return Solution(scene, length_px, residual_px, adjusted[:shared], judged, sigma, fit.reject_px, delays)
 
 
 def _judging_frames(corners_px: ndarray, max_frames: int) -> ndarray:

@@ -28,6 +28,7 @@ from .board import detect_board, is_usable, num_corners
 from .boards.diagnose import IMAGES, diagnose
 from .calibrate import Calibration, calibrate
 from .checks import weak_views
+from .own_clips import MIN_OWN_FRAMES, choose_own
 from .quality import board_distance_errors
 from .quality_gate import Judge, contradictions, late_cameras, over_views, uncalibrated
 from .settings import CalibrationSettings
@@ -35,7 +36,7 @@ from .timing.alignment import at_instants
 from .timing.late_views import LEAST_FRAMES, SURE, calibrate_in_time, instants
 from .world import rig_in_world
 
-BOARD_GROUP, CAMERAS_GROUP = "board", "cameras"
+BOARD_GROUP, LENSES_GROUP, CAMERAS_GROUP = "board", "intrinsics", "cameras"
 NOTES = "_calibration"
 """Group whose attributes carry what the solver has to say to the `cameras` group's own."""
 BOARD_CODE, CAMERAS_CODE = 2, 3
@@ -66,22 +67,32 @@ class FindBoard:
             yield unit, {"corners": np.stack(corners)[None].astype(np.float32)}
 
 
-def board_plan(session: Session, views_of: ViewsOf, board: Board, hashes: Mapping[str, str], chunk_frames: int) -> Plan:
-    """Look for the board in every frame of every board clip.
+def board_plan(
+    session: Session,
+    views_of: ViewsOf,
+    board: Board,
+    hashes: Mapping[str, str],
+    chunk_frames: int,
+    name: str = BOARD_GROUP,
+) -> Plan:
+    """Look for the board in every frame of every board clip, or of every clip of `intrinsics/`.
 
     Args:
         session: the clips.
         views_of: reads them.
         board: what to look for.
-        hashes: SHA-256 of each board clip.
+        hashes: SHA-256 of each clip.
         chunk_frames: frames per unit.
+        name: of the group: `board` or `intrinsics`, which says the clips.
     """
-    timeline = session.board_timeline
+    shared = name == BOARD_GROUP
+    clips = session.board_clips if shared else session.lens_clips
+    timeline = session.board_timeline if shared else session.lens_timeline
     frames = timeline.frames
     chunk = min(chunk_frames, frames)
-    tasks = [FindBoard(view, board) for view in views_of(list(session.board_clips.values()), timeline, chunk)]
+    tasks = [FindBoard(view, board) for view in views_of(list(clips.values()), timeline, chunk)]
     group = group_spec(
-        BOARD_GROUP,
+        name,
         BOARD,
         sizes={"view": len(tasks), "board_frame": frames, "corner": num_corners(board)},
         unit={"view": 1, "board_frame": chunk},
@@ -91,7 +102,7 @@ def board_plan(session: Session, views_of: ViewsOf, board: Board, hashes: Mappin
             "code": BOARD_CODE,
         },
         attrs={"board": described(board)},
-        coords={"view": (("view",), np.array(list(session.board_clips), object))},
+        coords={"view": (("view",), np.array(list(clips), object))},
     )
     weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
     return Plan(group, tasks, weight, "images")
@@ -112,6 +123,8 @@ class SolveCameras:
     read: ReadFrames
     options: CalibrationSettings
     judge: Judge
+    own_clips: bool = False
+    """Whether there are clips of `intrinsics/`."""
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
@@ -127,6 +140,7 @@ class SolveCameras:
                 "Correct `board`, or the clips."
             )
         options = self.options
+        own_px, unused = self._own_clips(seen_by, sizes)
 
         def solve(corners_px: ndarray, time_s: ndarray | None, instant_s: ndarray) -> Calibration:
             return calibrate(
@@ -136,6 +150,7 @@ class SolveCameras:
                 sizes,
                 time_s=time_s,
                 instant_s=instant_s,
+                own_px=own_px,
                 max_frames=options.max_frames,
                 min_frames=options.min_frames,
                 fisheye=options.lens == "fisheye",
@@ -151,7 +166,7 @@ class SolveCameras:
         self.judge.check(cameras, reasons)
         warnings = self.judge.pass_or_stop(result.held_out, seen_by)
         warnings += contradictions(result.by_others, seen_by, 1e-3 * options.max_distance_mm)
-        warnings += late_cameras(in_time, seen_by)
+        warnings += [*late_cameras(in_time, seen_by), *unused]
         late = delays.significant(LEAST_FRAMES * in_time.step_s, SURE)
         # What a sentence says, or one number for the rig, fits no array along `view`.
         self.store.set_attrs(
@@ -177,6 +192,20 @@ class SolveCameras:
         spread = partial(over_views, seen_by=seen_by, views=self.views)
         blocks = {name: spread(values) for name, values in quality.items()}
         yield todo[0], camera_blocks(cameras, spread(result.rms_px), blocks)
+
+    def _own_clips(self, seen_by: Sequence[str], sizes_px: ndarray) -> tuple[ndarray | None, list[str]]:
+        """What to take of the clips of `intrinsics/`, and a sentence for each that is not used."""
+        if not self.own_clips:
+            return None, []
+        if self.options.solver == "aniposelib":
+            return None, ["the clips in intrinsics are not used by `calibration.solver: aniposelib`"]
+        corners = self.store.read(LENSES_GROUP, "corners").astype(float)
+        own_px, poor = choose_own(self.board, corners, self.store.labels(LENSES_GROUP, "view"), seen_by, sizes_px)
+        return own_px, [
+            f"the lens of {view} is estimated without its clip in intrinsics, which shows the board in {count} frames; "
+            f"at least {MIN_OWN_FRAMES} are needed. Film the whole board closer to this camera, all over its image"
+            for view, count in poor.items()
+        ]
 
     def _hints(self, sightings: ndarray) -> dict[str, str]:
         """Why views hardly saw the board, as far as their clips tell; the first of many."""
@@ -240,8 +269,8 @@ def cameras_plan(
         folder = next(iter(session.board_clips.values())).path.parent
         advice = "Show the board to them, supply their calibration in cameras.toml"
         judge = Judge(str(folder), dead_views, advice, options, board.square_m)
-        time_s = session.board_timeline.time_s
-        task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, read, options, judge)
+        time_s, own = session.board_timeline.time_s, bool(session.lens_clips)
+        task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, read, options, judge, own)
         chosen = {**asdict(options), "known_distances": known}
         if chosen["solver"] == "handpipe":
             del chosen["solver"]  # So that stores from before this setting are not computed again.
@@ -251,6 +280,8 @@ def cameras_plan(
             code = {"aniposelib": f"{version}, adapter {aniposelib_solver.CODE}"}
             solver = {"solver": f"aniposelib {version}"}
         inputs: dict[str, Any] = {BOARD_GROUP: store.digest_of(BOARD_GROUP)}
+        if session.lens_clips:
+            inputs[LENSES_GROUP] = store.digest_of(LENSES_GROUP)
         inputs["times"] = hashlib.sha256(time_s.tobytes()).hexdigest()
     else:
         judge = Judge(str(supplied), dead_views, "Add these views to the file under their names", options)

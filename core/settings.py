@@ -89,8 +89,8 @@ class Board:
         Field(gt=0),
         AfterValidator(length_check("square_m", "a square", SQUARE_M, TYPICAL_SQUARE_M)),
     ] = 0.04
-    """Side length of a square, metres. In YAML also with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid or aprilgrid: from
-    the left edge of a marker to that of the next, a marker and a gap; Kalibr's tagSize x (1 + tagSpacing)."""
+    """Side length of a square, metres. In YAML also with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid or aprilgrid:
+    from the left edge of a marker to that of the next, a marker and a gap; Kalibr's tagSize x (1 + tagSpacing)."""
     marker_m: Annotated[
         float,
         BeforeValidator(metres),

@@ -49,9 +49,9 @@ def diagnose(board: Board, images: Sequence[ndarray]) -> str | None:
         other = replace(board, inverted=not board.inverted)
         return f"the board is found with inverted: {_yaml(other.inverted)}" if _sightings(other, grays) else None
     described = replace(board, type="grid", dictionary="DICT_APRILTAG_36h11") if board.type == "aprilgrid" else board
-    right = _other_board(described, grays) or (
-        described if described != board and _sightings(described, grays) else None
-    )
+    right = _other_board(described, grays)
+    if right is None and described != board and _sightings(described, grays):
+        right = described
     if right is None:
         return None
     settings = _differences(board, right)
@@ -83,10 +83,12 @@ def _april_grid(board: Board, grays: Sequence[ndarray]) -> Board | None:
         rows = (last - first) // columns + 1
         if columns == described[0] and rows < described[1]:
             rows = described[1]  # A tag that was never seen says nothing.
+        # The message tells no sizes; those of a chessboard need not do for tags.
+        sizes = {"marker_m": 0.77 * board.square_m} if board.type == "chessboard" else {}
         right = replace(
             board,
             **{"type": "aprilgrid", "columns": columns, "rows": max(rows, 2), "first_marker": first},
-            **{"inverted": inverted, "dictionary": board.dictionary, "legacy": board.legacy},
+            **{"inverted": inverted, **sizes},
         )
         return right if right != board else None
     return None
