@@ -87,6 +87,8 @@ def _refined(gray: ndarray, quad: ndarray, shrink_px: int, spacing: float) -> nd
         return None
     middle = quad.mean(0)
     start = (middle + (quad - middle) * side_px / (side_px - 2 * shrink_px)).astype(np.float32)
+    if (start < 0).any() or (start > np.array(gray.shape[::-1]) - 1).any():
+        return None  # a corner outside of the image
     # Within the border of the tag, the square and the white between.
     reach = int(np.clip(min(BORDER_BITS / TAG_BITS, spacing) * side_px * 0.5, 2, 8))
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 40, 0.005)
