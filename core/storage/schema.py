@@ -49,6 +49,8 @@ CAMERAS: Columns = {
     "rotation_sigma": ("view", "float64", NAN, "radian", "standard error of its direction"),
     "by_others": ("view", "float64", NAN, "pixel", "median error of its corners as triangulated by the other views"),
     "by_others_m": ("view", "float64", NAN, "metre", "the same at the depth of the corners"),
+    "delay": ("view", "float64", NAN, "second", "how late its images of the board are, by the rig's median"),
+    "delay_sigma": ("view", "float64", NAN, "second", "standard error of the delay"),
 }
 
 DETECTIONS: Columns = {
@@ -171,7 +173,7 @@ AUGMENTED: Columns = {
 AUGMENTED_CAMERAS: Columns = {
     array: (f"sequence {axes}", dtype, fill, units, meaning)
     for array, (axes, dtype, fill, units, meaning) in CAMERAS.items()
-    if array not in ("rms", "by_others", "by_others_m")
+    if array not in ("rms", "by_others", "by_others_m", "delay", "delay_sigma")
 }
 
 AUGMENTED_MANO: Columns = {
@@ -247,8 +249,8 @@ def camera_blocks(
 ) -> dict[str, ndarray]:
     """The `cameras` group's arrays; `quality` holds those that only a calibration from a board knows."""
     unknown = np.full(len(cameras), np.nan)
-    names = ("held_out", "held_out_m", "center_sigma", "rotation_sigma", "by_others", "by_others_m")
-    known = {name: unknown for name in names} | dict(quality or {})
+    computed = ("K", "distortion", "fisheye", "T_cam_world", "size", "rms")
+    known = {name: unknown for name in CAMERAS if name not in computed} | dict(quality or {})
     return {
         **known,
         "K": cameras.K,
