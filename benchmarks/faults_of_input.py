@@ -23,9 +23,8 @@ from rich.table import Table
 
 from handpipe.core.cameras import Cameras
 from handpipe.rendering.rig import dome_rig
-from handpipe.triangulation.grouping import group_hands
-from handpipe.triangulation.quality.rig_hypotheses import explain_nothing
-from handpipe.triangulation.quality.view_agreement import agreement, both_of_a_pair, explain
+from handpipe.triangulation.quality.references import grouped
+from handpipe.triangulation.quality.views import judge_views
 
 FRAMES, LATE = 48, 5
 KINDS = ("none", "exchanged", "mirrored", "size", "delay", "moved", "focal length")
@@ -60,16 +59,9 @@ def planted(kind: str, cameras: Cameras, points: ndarray, view: int, other: int)
 
 def named(cameras: Cameras, points: ndarray, score: ndarray, right: ndarray, fps: float) -> dict[str, str]:
     """What is said of each view: its explanation, or "?" for one that disagrees without any."""
-    groups = group_hands(cameras, points, score, right)
-    hands = groups.points_m[:, :2]
-    if not np.isfinite(hands).any():
-        whole = explain_nothing(cameras, points, score, right)
-        return {} if whole is None else {name: whole.kind for name in whole.other.split(" and ")}
-    found = agreement(cameras, hands, points)
-    views = np.flatnonzero(found.suspect).tolist()
-    explained = both_of_a_pair({cameras.names[v]: explain(cameras, hands, points, found, v, fps) for v in views})
-    said = {name: each.kind for name, each in explained.items() if each is not None}
-    return {cameras.names[v]: "?" for v in views if found.hopeless[v]} | said
+    judged = judge_views(cameras, grouped(cameras, points, score, right), fps)
+    said = {name: each.kind for name, each in judged.explained.items() if each is not None}
+    return {name: "?" for name, bad in zip(cameras.names, judged.agreement.hopeless, strict=True) if bad} | said
 
 
 def draw(kind: str, views: int, seed: int) -> tuple[bool, bool, int]:

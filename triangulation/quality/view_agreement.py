@@ -10,7 +10,7 @@ moved. An explanation counts only if the view agrees with it as the other views 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy import ndarray
@@ -20,7 +20,7 @@ from ..candidates import MIN_JOINTS, TOLERANCE_M
 
 SUSPECT = 0.8
 """A view that agrees in less than this part of what the rig's better views reach is examined."""
-HOPELESS = 0.4
+HOPELESS = 0.2
 """A view below this part disagrees, whether or not an explanation is found."""
 FARTHER, NOISE_M = 2.0, 0.004
 """A view whose median distance is this many times the rig's is examined; below `NOISE_M` it is a detector's noise."""
@@ -39,6 +39,7 @@ SCALES = (0.2, 5.0)
 TURNED_BACK = 0.02
 """Scale and shift (relative to the image) within which an image counts as neither scaled nor shifted."""
 MAX_DELAY_S = 1.0
+_REWEIGHTED = 5
 SAMPLE_FRAMES = 96
 """Frames on which explanations are tested."""
 
@@ -70,6 +71,10 @@ class Agreement:
         usual_m = max(float(np.median(known)), NOISE_M) if len(known) else np.inf
         return few | (np.nan_to_num(self.error_m) > FARTHER * usual_m)
 
+    def where(self, chosen: ndarray, other: Agreement) -> Agreement:
+        """Of the (view,) chosen views from this one, of the others from another."""
+        return Agreement(*(np.where(chosen, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+
     @property
     def hopeless(self) -> ndarray:
         """(view,) bool, the views that disagree."""
@@ -87,7 +92,7 @@ class Explanation:
     error_m: float = float("inf")
     """Median distance that its candidates would have."""
     other: str = ""
-    """The view whose calibration fits, for `exchanged`."""
+    """The view whose calibration fits, for `exchanged`; the name of the unit, for `unit`."""
     value: float = float("nan")
     """Scale, focal length over the calibrated one, seconds of delay, or metres moved."""
 
@@ -97,19 +102,26 @@ def agreement(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> Agreeme
 
     Args:
         cameras: the rig.
-        hands_m: (frame, hand, 21, 3) in the world, NaN where unknown.
+        hands_m: (view, frame, hand, 21, 3) in the world, NaN where unknown: what each view is held against.
         points_px: (view, frame, candidate, 21, 2) all candidates, NaN where there is none.
     """
-    off_m, off_px, size_px = _distances(cameras, hands_m, points_px)
-    known = np.isfinite(off_m)
-    count = known.sum((1, 2))
-    agrees = (np.nan_to_num(off_m, nan=np.inf) < TOLERANCE_M).sum((1, 2))
-    share = np.where(count >= MIN_CANDIDATES, agrees / np.maximum(count, 1), np.nan)
-    near = known & (off_px < size_px)
-    error_px, error_m = (
-        np.array([np.median(off[v][near[v]]) if near[v].any() else np.nan for v in range(len(cameras))])
-        for off in (off_px, off_m)
-    )
+    views = [
+        _distances(cameras.subset([v]), hands_m[v], points_px[v : v + 1]) if cameras.calibrated[v] else None
+        for v in range(len(cameras))
+    ]
+    count, share = np.zeros(len(cameras), int), np.full(len(cameras), np.nan)
+    error_px, error_m = np.full(len(cameras), np.nan), np.full(len(cameras), np.nan)
+    for v, distances in enumerate(views):
+        if distances is None:
+            continue
+        off_m, off_px, size_px = distances
+        known = np.isfinite(off_m)
+        near = known & (off_px < size_px)
+        count[v] = known.sum()
+        if count[v] >= MIN_CANDIDATES:
+            share[v] = (off_m[known] < TOLERANCE_M).mean()
+        if near.any():
+            error_px[v], error_m[v] = np.median(off_px[near]), np.median(off_m[near])
     return Agreement(share, error_px, error_m, count)
 
 
@@ -148,7 +160,7 @@ def explain(
 
     Args:
         cameras: the rig.
-        hands_m: (frame, hand, 21, 3); this view hardly contributed to them, because its detections were rejected.
+        hands_m: (frame, hand, 21, 3), made without this view.
         points_px: (view, frame, candidate, 21, 2).
         found: the agreement of all views.
         view: which one to explain.
@@ -195,7 +207,7 @@ def explain(
 def _judged(
     kind: str, camera: Cameras, hands_m: ndarray, points_px: ndarray, other: str = "", value: float = np.nan
 ) -> Explanation:
-    found = agreement(camera, hands_m, points_px[None])
+    found = agreement(camera, hands_m[None], points_px[None])
     share, error_m = float(np.nan_to_num(found.share[0])), float(np.nan_to_num(found.error_m[0], nan=np.inf))
     return Explanation(kind, share, error_m, other, value)
 
@@ -277,11 +289,25 @@ def _image_map(camera: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[f
                 votes, members = inside.sum(), inside
     if votes < MIN_CANDIDATES:
         return 1.0, np.zeros(2)
-    a, b = seen[members].reshape(-1, 2), expected[members].reshape(-1, 2)
-    middle_a, middle_b = a.mean(0), b.mean(0)
-    scale = float(((a - middle_a) * (b - middle_b)).sum() / ((a - middle_a) ** 2).sum())
-    if not SCALES[0] < scale < SCALES[1]:
-        return 1.0, np.zeros(2)
+    weight = members.astype(float)
+    scale, shift = _similarity(seen, expected, weight)
+    for _ in range(_REWEIGHTED):
+        off = np.sqrt(((scale * seen + shift - expected) ** 2).sum(-1).mean(-1))
+        # A candidate beside the other hand is as far away as that hand: those that are nearer decide.
+        near = max(float(np.median(off[weight > 0.5 * weight.max()])), 1e-6)
+        weight = (1 + (off / near) ** 2) ** -2.0
+        scale, shift = _similarity(seen, expected, weight)
+    return (scale, shift) if SCALES[0] < scale < SCALES[1] else (1.0, np.zeros(2))
+
+
+def _similarity(a: ndarray, b: ndarray, weight: ndarray) -> tuple[float, ndarray]:
+    """Scale and shift from (pair, 21, 2) points to others by weighted least squares."""
+    total = weight.sum()
+    middle_a, middle_b = (np.einsum("n,njc->c", weight, each) / (total * each.shape[1]) for each in (a, b))
+    scale = float(
+        np.einsum("n,njc,njc->", weight, a - middle_a, b - middle_b)
+        / max(np.einsum("n,njc,njc->", weight, a - middle_a, a - middle_a), 1e-9)
+    )
     return scale, middle_b - scale * middle_a
 
 
