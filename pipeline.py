@@ -4,23 +4,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from .calibration import stage as calibration_stage
 from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
+from .capture.damage import UntilDamage
 from .capture.detector import find_detector
-from .capture.frames import view_frames
-from .capture.session import content_hashes, read_session
-from .capture.video import read_frames
+from .capture.session import content_hashes, judge, read_session
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
 from .core.quality import as_attributes, from_attributes
-from .core.recording import Session, regular
+from .core.recording import Clip, Session, regular
 from .core.storage.schema import detections_group, imported
 from .core.storage.store import Store
 from .exchange.keypoints2d import session as import2d
@@ -119,6 +118,11 @@ def _inputs(root: Path) -> list[Path]:
     return [*clips, root / "cameras.toml", root / "session.yaml", root / "timestamps.csv"]
 
 
+def _by_name(clips: Iterable[Clip]) -> dict[str, Path]:
+    """The files of clips, by their names in the session."""
+    return {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in clips}
+
+
 def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
     named = job.config.sessions.get(job.session)
     if named is not None and named.synthesize is not None:
@@ -173,6 +177,8 @@ class _Work:
     rig: Store
     engine: Engine
     progress: Progress
+    said: set[str] = field(default_factory=set)
+    """Warnings about clips: one clip may be of the board and of the hands."""
 
     def run(self, stage: Stage, force: bool) -> list[str]:
         steps: Mapping[Stage, Callable[[bool], list[str]]] = {
@@ -185,16 +191,18 @@ class _Work:
 
     def _calibrate(self, force: bool) -> list[str]:
         config, session, done = self.config, self.session, []
-        clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.board_clips.values()}
+        clips = _by_name(session.board_clips.values())
         hashes = content_hashes(self.rig, clips)
+        reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
         supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
         if supplied is None:
-            plan = partial(calibration_stage.board_plan, session, view_frames, config.board, hashes)
+            plan = partial(calibration_stage.board_plan, session, reader.views, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
+            self._warn_once(reader.missing(list(session.board_clips.values()), session.board_timeline)[0].values())
         else:
             self.progress.say(f"cameras: taken from {supplied}")
         plan = calibration_stage.cameras_plan(
-            session, read_frames, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
+            session, reader, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
         )
         reads = () if supplied is None else (supplied,)
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force, reads=reads)
@@ -217,12 +225,23 @@ class _Work:
                 done += ["detections"] * self.engine.execute(self.store, plan)
             return done
         options = self.config.detection
-        files = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in self.session.clips}
+        files = _by_name(self.session.clips)
         model = find_detector(options.detector).model(options)
         hashes = content_hashes(self.store, files if model is None else {**files, "model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
-        plan = partial(detect_stage.plan, self.session, options, hashes)
-        return done + ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
+        reader = UntilDamage(self.store, {path: hashes[name] for name, path in files.items()})
+        plan = partial(detect_stage.plan, self.session, options, hashes, views_of=reader.views)
+        done += ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
+        damaged, unusable = reader.missing(self.session.clips, self.session.timeline)
+        judge(self.session.root, unusable, len(self.session.views), self.config.capture)
+        self._warn_once(damaged.values())
+        return done
+
+    def _warn_once(self, sentences: Iterable[str]) -> None:
+        for sentence in sentences:
+            if sentence not in self.said:
+                self.progress.say(f"warning: {sentence}")
+                self.said.add(sentence)
 
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
@@ -238,9 +257,11 @@ class _Work:
             look = self.config.second_look
             low = replace(self.config.detection, min_detection=look.min_detection, min_presence=look.min_presence)
             detect = CropDetector(low, look.crop_scale, look.crop_px)
-            make = partial(second_look.plan, self.session, self.store, self.rig, view_frames, detect, look)
-            reads = [clip.path for clip in self.session.clips]
-            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=reads)
+            files = _by_name(self.session.clips)
+            hashes = content_hashes(self.store, files)
+            views = UntilDamage(self.store, {path: hashes[name] for name, path in files.items()}).views
+            make = partial(second_look.plan, self.session, self.store, self.rig, views, detect, look)
+            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=files.values())
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         done += ["keypoints"] * self.engine.execute(self.store, make, force=force)
         make = partial(quality_plan, self.store, self.rig, str(self.session.root))

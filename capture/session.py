@@ -60,7 +60,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
     expected = paths | {view: videos / f"{view}.mp4" for view in board_paths.keys() - paths.keys()}
     clips, problems = _probe_all(expected)
     problems |= _odd_ones(clips, options, fps, timestamps=_is_there(root / TIMESTAMPS))
-    _judge(root, problems, len(expected), options)
+    judge(root, problems, len(expected), options)
     views = [view for view in paths if view not in problems]
     if not views:
         raise VideoError(next(iter(problems.values())))
@@ -76,7 +76,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
     board_problems |= _odd_ones(
         board_clips, replace(options, mixed_sizes=True), fps, timestamps=_is_there(board_folder / TIMESTAMPS)
     )
-    _judge(board_folder, board_problems, len(views), options)
+    judge(board_folder, board_problems, len(views), options)
     usable = {view: clip for view, clip in board_clips.items() if view not in board_problems}
     return Session(
         root=root,
@@ -238,8 +238,8 @@ def _unlike(clip: Clip, what: str, usual: Any, others: str) -> str:
     return f"{clip.path}: expected {show(usual)} like {others}, but found {show(found)}. {advice}"
 
 
-def _judge(root: Path, problems: Mapping[str, str], views: int, options: CaptureSettings) -> None:
-    """Leave out a few unusable views with a warning; raise SessionError if there are more."""
+def judge(root: Path, problems: Mapping[str, str], views: int, options: CaptureSettings) -> None:
+    """Leave out a few unusable views with a warning; raise VideoError if there are more."""
     if len(problems) > int(options.dead_views * views):
         text = "; ".join(problems.values()) if len(problems) < 4 else "; ".join(list(problems.values())[:3]) + "; ..."
         if len(problems) > 1:

@@ -108,7 +108,8 @@ class Session:
 Seen = TypeVar("Seen")
 
 ReadFrames = Callable[[Clip, Sequence[int]], Iterator[ndarray]]
-"""(clip, frames in ascending order) to their images, (height, width, 3) uint8 BGR each."""
+"""(clip, frames in ascending order) to their images, (height, width, 3) uint8 BGR each; ends early where the clip
+cannot be decoded any more."""
 
 ViewsOf = Callable[[Sequence[Clip], Timeline, int], "list[ViewFrames]"]
 """(clips, timeline, frames per chunk) to the frames of every view."""
@@ -137,17 +138,18 @@ class ViewFrames:
     def look(self, todo: Sequence[Unit], see: Callable[[ndarray], Seen]) -> Iterator[tuple[Unit, list[Seen | None]]]:
         """Decode the clip once and yield the result of `see` for each instant's image; None if there is no image.
 
+        A clip that cannot be decoded to its end has no images from there on.
         An image that is used for two instants (a duplicated frame) is processed once.
         """
         wanted = np.unique(np.concatenate([self.chunk(unit) for unit in todo]))
         wanted = wanted[wanted >= 0].tolist()
-        images = zip(wanted, self.read(self.clip, wanted), strict=True)
+        images = self.read(self.clip, wanted)
         at, seen = -1, None
         for unit in todo:
             found: list[Seen | None] = []
             for frame in self.chunk(unit).tolist():
                 if frame > at:
-                    at, image = next(images)
-                    seen = see(image)
+                    at, image = frame, next(images, None)
+                    seen = None if image is None else see(image)
                 found.append(seen if frame >= 0 else None)
             yield unit, found

@@ -89,7 +89,7 @@ class Board:
         Field(gt=0),
         AfterValidator(length_check("square_m", "a square", SQUARE_M, TYPICAL_SQUARE_M)),
     ] = 0.04
-    """Side length of a square, metres. In YAML also with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid: from the left
+    """Side length of a square, metres, or with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid: from the left
     edge of a marker to that of the next, a marker and a gap."""
     marker_m: Annotated[
         float,
@@ -97,7 +97,7 @@ class Board:
         Field(gt=0),
         AfterValidator(length_check("marker_m", "a marker", SQUARE_M, TYPICAL_SQUARE_M)),
     ] = 0.03
-    """Side length of a marker, metres, or with a unit in YAML; smaller than a square. Ignored for chessboards."""
+    """Side length of a marker, metres, or with a unit; smaller than a square. Ignored for chessboards."""
     dictionary: Dictionary = "DICT_4X4_50"
     """Marker dictionary, by its OpenCV name. Ignored for chessboards."""
     inverted: bool = False
