@@ -9,7 +9,8 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.quality import Check
-from .view_agreement import Agreement, Explanation
+from .explanations import Explanation
+from .view_agreement import Agreement
 
 FEW_FRAMES, NO_FRAMES = 0.5, 0.05
 """Share of the frames in which two views see hands and a hand is found in space: fewer is a warning, or an error."""

@@ -13,8 +13,9 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.cameras import Cameras
+from .explanations import SIZES, Explanation
 from .references import Reference, grouped
-from .view_agreement import SIZES, Explanation, agreement
+from .view_agreement import agreement
 
 FRAMES = 8
 """Frames on which a hypothesis is tested: those with the most candidates."""

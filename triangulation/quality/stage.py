@@ -17,9 +17,10 @@ from ...core.quality import Check, as_attributes
 from ...core.storage.schema import QUALITY, detections_group, group_spec, read_cameras
 from ...core.storage.store import Store
 from .checks import Evidence, checks_of, fast_steps, frames_together
+from .explanations import Explanation
 from .references import Candidates
 from .rig_hypotheses import UNITS_M
-from .view_agreement import Agreement, Explanation
+from .view_agreement import Agreement
 from .views import JudgedViews, judge_views
 
 GROUP = "quality"

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...core.cameras import Cameras
+from .explanations import Explanation, both_of_a_pair, explain
 from .references import Candidates, Reference, grouped
 from .rig_hypotheses import explain_rig
-from .view_agreement import Agreement, Explanation, agreement, both_of_a_pair, explain
+from .view_agreement import Agreement, agreement
 
 SMALL_RIG = 6
 """In a rig of few views, one bad view spoils what the others are held against, so each is put aside on trial."""

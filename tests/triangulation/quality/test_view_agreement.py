@@ -9,8 +9,9 @@ import pytest
 from hand_scenes import FPS, detect, dome, interaction
 
 from handpipe.core.cameras import Cameras
+from handpipe.triangulation.quality.explanations import both_of_a_pair, explain
 from handpipe.triangulation.quality.references import grouped
-from handpipe.triangulation.quality.view_agreement import agreement, both_of_a_pair, explain
+from handpipe.triangulation.quality.view_agreement import agreement
 from handpipe.triangulation.quality.views import judge_views
 
 FRAMES, BAD = 48, 2
