@@ -58,7 +58,8 @@ def run(recording: Recording) -> dict[str, Any]:
         root.mkdir()
         write_cameras(root / "cameras.toml", recording.cameras)
         arrays = {"points": recording.points_px, "score": recording.score, "right": recording.right}
-        np.savez(Path(folder) / "found.npz", views=np.array(recording.cameras.names), **arrays)
+        arrays["views"] = np.array(recording.cameras.names)
+        np.savez(Path(folder) / "found.npz", **arrays)  # pyright: ignore[reportArgumentType]
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
             imported = [str(root), str(Path(folder) / "found.npz"), "--fps", f"{recording.fps:g}"]
