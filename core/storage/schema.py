@@ -109,9 +109,18 @@ KEYPOINTS: Columns = {
 }
 
 QUALITY: Columns = {
-    "share": ("view", "float64", NAN, "1", "share of a view's candidates that agree with the hands in space"),
+    "share": ("view", "float64", NAN, "1", "share of a view's candidates that agree with the hands of the other views"),
     "error": ("view", "float64", NAN, "pixel", "median distance of all candidates near a hand from it"),
+    "error_m": ("view", "float64", NAN, "metre", "the same at the hand's depth"),
     "candidates": ("view", "int64", 0, "1", "candidates that were compared"),
+    "examined": ("view", "bool", False, "1", "whether the view agrees so little that explanations were tested"),
+    "explanation": ("view", "int8", 0, "1", "why it does not agree, an index into the attribute `explanations`"),
+    "explained_share": ("view", "float64", NAN, "1", "share of its candidates that agree if the explanation holds"),
+    "explained_value": ("view", "float64", NAN, "1", "scale, ratio of focal lengths, delay in s, or metres moved"),
+    "explained_by": ("view", "int16", -1, "1", "the view it is exchanged with, -1 none"),
+    "rig_explanation": ("session", "int8", 0, "1", "why the views of the rig do not agree, like `explanation`"),
+    "rig_explained_share": ("session", "float64", NAN, "1", "share of the candidates that agree if that holds"),
+    "rig_explained_value": ("session", "float64", NAN, "1", "scale, or metres of the unit of the calibration"),
 }
 
 SHAPE: Columns = {
