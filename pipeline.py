@@ -4,23 +4,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from .calibration import stage as calibration_stage
+from .calibration.cameras_toml import publish, supplied_cameras
 from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
+from .capture.damage import UntilDamage
 from .capture.detector import find_detector
-from .capture.frames import view_frames
-from .capture.session import content_hashes, read_session
-from .capture.video import read_frames
+from .capture.ignored import FOLDERS
+from .capture.session import content_hashes, judge, read_session
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
 from .core.quality import as_attributes, from_attributes
-from .core.recording import Session, regular
+from .core.recording import Clip, Session, regular
 from .core.storage.schema import detections_group, imported
 from .core.storage.store import Store
 from .exchange.keypoints2d import session as import2d
@@ -115,8 +116,13 @@ def run(job: Job, progress: Progress) -> Done:
 
 def _inputs(root: Path) -> list[Path]:
     """The files that say what a session is, there or not; none that appears later in a folder of clips."""
-    clips = [path for kind in ("videos", "calibration") if (root / kind).is_dir() for path in (root / kind).iterdir()]
+    clips = [path for kind in FOLDERS if (root / kind).is_dir() for path in (root / kind).iterdir()]
     return [*clips, root / "cameras.toml", root / "session.yaml", root / "timestamps.csv"]
+
+
+def _by_name(clips: Iterable[Clip]) -> dict[str, Path]:
+    """The files of clips, by their names in the session."""
+    return {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in clips}
 
 
 def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
@@ -173,6 +179,8 @@ class _Work:
     rig: Store
     engine: Engine
     progress: Progress
+    said: set[str] = field(default_factory=set)
+    """Warnings about clips: one clip may be of the board and of the hands."""
 
     def run(self, stage: Stage, force: bool) -> list[str]:
         steps: Mapping[Stage, Callable[[bool], list[str]]] = {
@@ -185,27 +193,43 @@ class _Work:
 
     def _calibrate(self, force: bool) -> list[str]:
         config, session, done = self.config, self.session, []
-        clips = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in session.board_clips.values()}
+        clips = _by_name(session.board_clips.values())
         hashes = content_hashes(self.rig, clips)
-        supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
+        reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
+        supplied = supplied_cameras(session, self.rig, hashes)
         if supplied is None:
-            plan = partial(calibration_stage.board_plan, session, view_frames, config.board, hashes)
+            plan = partial(calibration_stage.board_plan, session, reader.views, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
+            self._warn_once(reader.missing(list(session.board_clips.values()), session.board_timeline)[0].values())
+            done += self._lenses(force)
         else:
             self.progress.say(f"cameras: taken from {supplied}")
         plan = calibration_stage.cameras_plan(
-            session, read_frames, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
+            session, reader, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
         )
         reads = () if supplied is None else (supplied,)
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force, reads=reads)
         if supplied is None:
-            calibration_stage.publish(session, self.rig, hashes)
+            publish(session, self.rig, hashes)
             self.engine.watch([session.root / "cameras.toml"])
         attrs = self.rig.attrs("cameras")
         for view in attrs["without_calibration"]:
             self.progress.say(f"warning: left out: {view}: {attrs.get('reasons', {}).get(view, 'no calibration')}")
         for warning in attrs.get("warnings", []):
             self.progress.say(f"warning: calibration: {warning}")
+        return done
+
+    def _lenses(self, force: bool) -> list[str]:
+        """The board in the clips of `intrinsics/`, where there are any."""
+        session = self.session
+        if not session.lens_clips:
+            return []
+        clips = _by_name(session.lens_clips.values())
+        hashes, group = content_hashes(self.rig, clips), calibration_stage.LENSES_GROUP
+        reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
+        plan = partial(calibration_stage.board_plan, session, reader.views, self.config.board, hashes, name=group)
+        done = [group] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
+        self._warn_once(reader.missing(list(session.lens_clips.values()), session.lens_timeline)[0].values())
         return done
 
     def _detect(self, force: bool) -> list[str]:
@@ -217,12 +241,23 @@ class _Work:
                 done += ["detections"] * self.engine.execute(self.store, plan)
             return done
         options = self.config.detection
-        files = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in self.session.clips}
+        files = _by_name(self.session.clips)
         model = find_detector(options.detector).model(options)
         hashes = content_hashes(self.store, files if model is None else {**files, "model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
-        plan = partial(detect_stage.plan, self.session, options, hashes)
-        return done + ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
+        reader = UntilDamage(self.store, {path: hashes[name] for name, path in files.items()})
+        plan = partial(detect_stage.plan, self.session, options, hashes, views_of=reader.views)
+        done += ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
+        damaged, unusable = reader.missing(self.session.clips, self.session.timeline)
+        judge(self.session.root, unusable, len(self.session.views), self.config.capture)
+        self._warn_once(damaged.values())
+        return done
+
+    def _warn_once(self, sentences: Iterable[str]) -> None:
+        for sentence in sentences:
+            if sentence not in self.said:
+                self.progress.say(f"warning: {sentence}")
+                self.said.add(sentence)
 
     def _triangulate(self, force: bool) -> list[str]:
         options = self.config.triangulation
@@ -238,9 +273,11 @@ class _Work:
             look = self.config.second_look
             low = replace(self.config.detection, min_detection=look.min_detection, min_presence=look.min_presence)
             detect = CropDetector(low, look.crop_scale, look.crop_px)
-            make = partial(second_look.plan, self.session, self.store, self.rig, view_frames, detect, look)
-            reads = [clip.path for clip in self.session.clips]
-            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=reads)
+            files = _by_name(self.session.clips)
+            hashes = content_hashes(self.store, files)
+            views = UntilDamage(self.store, {path: hashes[name] for name, path in files.items()}).views
+            make = partial(second_look.plan, self.session, self.store, self.rig, views, detect, look)
+            done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=files.values())
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         done += ["keypoints"] * self.engine.execute(self.store, make, force=force)
         make = partial(quality_plan, self.store, self.rig, str(self.session.root))

@@ -15,7 +15,7 @@ from numpy import ndarray
 from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
-from ..core.recording import Session, ViewFrames
+from ..core.recording import Session, ViewFrames, ViewsOf
 from ..core.storage.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.storage.store import Store
 from .detector import Candidates, find_detector, make_detector
@@ -98,7 +98,13 @@ class DetectView:
         return {"points": points, "score": score, "right": right}
 
 
-def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str], chunk_frames: int) -> Plan:
+def plan(
+    session: Session,
+    options: DetectionSettings,
+    hashes: Mapping[str, str],
+    chunk_frames: int,
+    views_of: ViewsOf = view_frames,
+) -> Plan:
     """The plan of the `detections` group for a session.
 
     Args:
@@ -106,6 +112,7 @@ def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str]
         options: the detector's settings.
         hashes: SHA-256 of each view's clip, and of the detector's model as `model`.
         chunk_frames: frames per unit.
+        views_of: reads the clips.
 
     Raises:
         ConfigError, ModelError: as `find_detector` raises them.
@@ -113,7 +120,7 @@ def plan(session: Session, options: DetectionSettings, hashes: Mapping[str, str]
     version = find_detector(options.detector).version
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
-    tasks = [DetectView(view, options, version) for view in view_frames(session.clips, session.timeline, chunk)]
+    tasks = [DetectView(view, options, version) for view in views_of(session.clips, session.timeline, chunk)]
     group = group_spec(
         GROUP,
         DETECTIONS,

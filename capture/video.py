@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from ..core.errors import VideoError
 from ..core.files import view_name
 from ..core.recording import Clip
 from ..core.storage.atomic import appearing
-from .container import contents
+from .container import ROUNDING_S, contents
 
 USUAL_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
@@ -34,6 +35,19 @@ MAX_FRAMES = 1 << 40
 
 MAX_RATE_ERROR = 0.1
 """Declared rates that differ more from the presentation times are wrong; short clips and rounded times differ less."""
+
+MAX_STEP = 1.75
+"""Largest time from one frame of a clip with a regular rate to the next, in steps of its declared rate. Times deviate
+by a quarter of a step and rates by a tenth; a frame that is passed over is two steps."""
+
+
+class DamagedClip(VideoError):
+    """A clip cannot be decoded from a frame on."""
+
+    def __init__(self, text: str, frame: int = 0) -> None:
+        super().__init__(text)
+        self.frame = frame
+        """The first that cannot be decoded."""
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -133,23 +147,27 @@ def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
         (height, width, 3) uint8, blue green red, one for each wanted index.
 
     Raises:
-        VideoError: the clip ends, or changes its size, before the last wanted frame.
+        DamagedClip: the clip ends, or changes its size, before the last wanted frame.
     """
     capture = _open(clip.path)
     try:
-        position = -1
+        position, time_s = -1, math.inf
         for index in wanted:
             assert index > position, "wanted frames ascend"
             ok = True
             while ok and position < index:
-                ok = capture.grab()
+                ok, before_s = capture.grab(), time_s
                 position += 1
+                time_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                # Some decoders pass over a damaged frame without a word: the next would be taken for it.
+                ok = ok and (bool(clip.uneven_s) or time_s - before_s < MAX_STEP / clip.fps + 2 * ROUNDING_S)
             image = capture.retrieve()[1] if ok else None
             if image is None or image.shape[:2] != clip.size_px[::-1]:
-                raise VideoError(
+                raise DamagedClip(
                     f"{clip.path}: expected {clip.frames} frames of {clip.size_px[0]}x{clip.size_px[1]}, but frame "
-                    f"{index} cannot be decoded. The clip is damaged: copy it again, or remove it to continue without "
-                    "this view."
+                    f"{position} cannot be decoded. The clip is damaged: copy it again, or remove it to continue "
+                    "without this view.",
+                    position,
                 )
             yield image
     finally:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from ..core.flags import UNIT
 from ..exchange.export_format import export_formats
 from ..exchange.keypoints2d.format import keypoints2d_formats
 from ..exchange.keypoints2d.reading import Reading
@@ -75,8 +76,8 @@ class ImportBvh(Reporting):
     """Frames per second, in place of what the files say."""
     thin_to: Annotated[float | None, arg(metavar="FPS")] = None
     """Keep only this many frames per second, which must divide the recorded rate; by default all."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of the files; by default guessed from the length of the bones."""
+    unit_m: Annotated[float | None, UNIT, arg(metavar="UNIT")] = None
+    """Unit of the files: `cm`, or its length in metres; by default guessed from the length of the bones."""
     mirror: Mirror = "auto"
     """Negate x. `auto`: only if both hands look like the other hand, as in left-handed coordinates (Unity)."""
     sigma_m: float = 0.001
@@ -100,8 +101,8 @@ class ImportKeypoints(Reporting):
     """The session's folder; made if it is not there."""
     fps: Annotated[float | None, arg(metavar="FPS")] = None
     """Frames per second, in place of what the file says."""
-    unit_m: Annotated[float | None, arg(metavar="METRES")] = None
-    """Metres in one unit of the file; by default what the file says, or 1."""
+    unit_m: Annotated[float | None, UNIT, arg(metavar="UNIT")] = None
+    """Unit of the file: `cm`, or its length in metres; by default what the file says, or 1."""
     swap_hands: bool = False
     """Exchange the left and the right hand."""
     mirror: bool = False
@@ -162,8 +163,8 @@ class ImportInterHand26M(Configured):
     """Sequences to take, such as 'Capture3/*touch*'; by default all."""
     fps: Annotated[float, arg(metavar="FPS")] = 30.0
     """Frames per second of the release: 30 or 5."""
-    unit_m: float = 0.001
-    """Metres in one unit of the joints and of the cameras' positions."""
+    unit_m: Annotated[float, UNIT, arg(metavar="UNIT")] = 0.001
+    """Unit of the joints and of the cameras' positions: `mm`, or its length in metres."""
     sigma_m: float = 0.001
     """Standard error of the joints, metres."""
     images: Annotated[Path | None, arg(metavar="FOLDER")] = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ..core.errors import ConfigError
+from ..core.flags import UNIT
 from ..exchange.cameras.formats import FORMATS
 from ..screen import Screen
 from ..settings import STAGES, Config, Stage, session_folder
@@ -89,7 +90,7 @@ FROM_HELP = (
     f"The format is recognised by the content: {', '.join(FORMATS)} (docs/cameras.md)."
 )
 _UNITS = ", ".join(f"{format.unit_m:g} for {name}" for name, format in FORMATS.items() if format.unit_m != 1)
-UNIT_HELP = f"Length unit of that file in metres. Default: {_UNITS}; 1 for the others."
+UNIT_HELP = f"Unit of that file: `cm`, or its length in metres. Default: {_UNITS}; 1 for the others."
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Calibrate(_OnSession):
     common = ("board.type", "board.columns", "board.rows", "board.square_m", "calibration.lens", "engine.workers")
 
     source: Annotated[str | None, arg(name="from", metavar="FILE", help=FROM_HELP)] = None
-    unit_m: Annotated[float | None, arg(metavar="METRES", help=UNIT_HELP)] = None
+    unit_m: Annotated[float | None, UNIT, arg(metavar="UNIT", help=UNIT_HELP)] = None
     refine_from_hands: bool = False
     """Refine the camera poses from the hands. The result is kept only if held-out frames and the board confirm it."""
 

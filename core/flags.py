@@ -8,17 +8,21 @@ becomes a layer of settings like those from YAML, so that one rule checks both.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
 from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from tyro.conf import Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from .config import COMMAND_LINE, Key, Layer, field_docs, keys, parse_yaml, renamed
 from .errors import ConfigError
+from .units import length, metres, unit_length
 
 Column = tuple[Any, Any]
 """A field of a form: its annotation and its default."""
@@ -26,6 +30,26 @@ Column = tuple[Any, Any]
 POSITIONAL = get_args(Positional[int])[1]
 
 METAVARS: Mapping[type, str] = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+
+
+def _length_flag(read: Callable[[str], float]) -> PrimitiveConstructorSpec[Any]:
+    def from_words(words: list[str]) -> float:
+        try:
+            return read(words[0])
+        except PydanticCustomError as error:
+            raise ValueError(f"{error.message()}, but found '{words[0]}'.") from error
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="LENGTH",
+        instance_from_str=from_words,
+        is_instance=lambda value: value is None or isinstance(value, float | int),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+LENGTH, UNIT = _length_flag(length), _length_flag(unit_length)
+"""Annotations of flags that take 0.04 or `4 cm`, and 0.01 or `cm`."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +87,15 @@ class SettingsFlags:
                 if is_dataclass(hint) and any(key[: len(path)] == path for key in chosen):
                     columns[name] = build(hint, default, path)
                 elif path in chosen:
-                    columns[name] = self._leaf(chosen[path], default)
+                    columns[name] = self._leaf(chosen[path], default, _is_length(hint))
             made = form(columns, cls)
             return made, made()
 
         made, instance = build(self.cls, values, ())
         return Annotated[made, arg(name="")], instance
 
-    def _leaf(self, key: Key, default: Any) -> Column:
-        hint = key.type
+    def _leaf(self, key: Key, default: Any, is_length: bool) -> Column:
+        hint = Annotated[key.type, LENGTH] if is_length else key.type
         if not _is_plain(hint):
             hint, default = Annotated[str, arg(metavar="YAML")], str(default) if default else ""
         *aliases, _ = self.names(key)
@@ -158,6 +182,12 @@ def described(hint: Any, text: str | None, default: Any, aliases: Sequence[str] 
 
 def _stripped(hint: Any) -> Any:
     return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _is_length(hint: Any) -> bool:
+    """Whether a setting may have a unit in YAML."""
+    checks = hint.__metadata__ if get_origin(hint) is Annotated else ()
+    return any(isinstance(check, BeforeValidator) and check.func is metres for check in checks)
 
 
 def _is_plain(hint: Any) -> bool:

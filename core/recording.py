@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,10 +95,20 @@ class Session:
     """Files that look like a part of the session and are not used, a sentence for each."""
     warnings: tuple[str, ...] = ()
     """What is used and may be wrong, a sentence for each."""
+    lens_clips: Mapping[str, Clip] = field(default_factory=dict)
+    """Clips of `intrinsics/` in which one camera films the board by itself, by view."""
 
     @property
     def views(self) -> tuple[str, ...]:
         return tuple(clip.view for clip in self.clips)
+
+    @property
+    def lens_timeline(self) -> Timeline:
+        """One row per entry of `lens_clips`; nothing in it is simultaneous, and clips may differ in length."""
+        frames = np.array([clip.frames for clip in self.lens_clips.values()])
+        index = np.arange(frames.max(initial=0))
+        source = np.where(index < frames[:, None], index, -1)
+        return Timeline(source, np.where(source >= 0, source / self.fps, np.nan))
 
     def first(self, frames: int | None) -> Session:
         """The session reduced to its first frames; the board clips are not shortened."""
@@ -108,7 +118,8 @@ class Session:
 Seen = TypeVar("Seen")
 
 ReadFrames = Callable[[Clip, Sequence[int]], Iterator[ndarray]]
-"""(clip, frames in ascending order) to their images, (height, width, 3) uint8 BGR each."""
+"""(clip, frames in ascending order) to their images, (height, width, 3) uint8 BGR each; ends early where the clip
+cannot be decoded any more."""
 
 ViewsOf = Callable[[Sequence[Clip], Timeline, int], "list[ViewFrames]"]
 """(clips, timeline, frames per chunk) to the frames of every view."""
@@ -137,17 +148,18 @@ class ViewFrames:
     def look(self, todo: Sequence[Unit], see: Callable[[ndarray], Seen]) -> Iterator[tuple[Unit, list[Seen | None]]]:
         """Decode the clip once and yield the result of `see` for each instant's image; None if there is no image.
 
+        A clip that cannot be decoded to its end has no images from there on.
         An image that is used for two instants (a duplicated frame) is processed once.
         """
         wanted = np.unique(np.concatenate([self.chunk(unit) for unit in todo]))
         wanted = wanted[wanted >= 0].tolist()
-        images = zip(wanted, self.read(self.clip, wanted), strict=True)
+        images = self.read(self.clip, wanted)
         at, seen = -1, None
         for unit in todo:
             found: list[Seen | None] = []
             for frame in self.chunk(unit).tolist():
                 if frame > at:
-                    at, image = next(images)
-                    seen = see(image)
+                    at, image = frame, next(images, None)
+                    seen = None if image is None else see(image)
                 found.append(seen if frame >= 0 else None)
             yield unit, found

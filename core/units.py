@@ -67,6 +67,29 @@ def metres(value: Any) -> Any:
     return float(f"{float(match[1].replace(',', '.')) * UNITS_M[unit]:.12g}")
 
 
+def length(text: str) -> float:
+    """Metres from a word of a command line: a number of metres, or a length with a unit.
+
+    Raises:
+        PydanticCustomError: it is neither.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return metres(text)
+
+
+def unit_length(text: str) -> float:
+    """Metres in one unit: `cm`, or a length as `length` takes it.
+
+    Raises:
+        PydanticCustomError: it is neither.
+    """
+    name = text.strip().lower()
+    unit = SPELLINGS.get(name) or SPELLINGS.get(name.removesuffix("s"))
+    return length(text) if unit is None else UNITS_M[unit]
+
+
 def length_check(
     key: str, what: str, limits_m: tuple[float, float], typical_m: tuple[float, float, float]
 ) -> Callable[[float], float]:

@@ -33,6 +33,8 @@ class FrameGrid:
     index: ndarray
     """(row,) int, increasing from 0."""
     fps: float
+    start_s: float = 0.0
+    """What the file has as the time of the first row."""
 
     @property
     def frames(self) -> int:
@@ -43,7 +45,10 @@ class FrameGrid:
     def messages(self) -> tuple[str, ...]:
         """What a user should know of missing frames."""
         missing = self.frames - len(self.index)
-        return (f"{missing} of {self.frames} frames have no row in the file: no hand in them",) if missing else ()
+        said = [f"{missing} of {self.frames} frames have no row in the file: no hand in them"] if missing else []
+        if abs(self.start_s) * self.fps > 0.5:
+            said.append(f"the first row is at {self.start_s:.10g} s: it becomes frame 0")
+        return tuple(said)
 
     def spread(self, rows: ndarray) -> ndarray:
         """(row, ...) values to (frame, ...), NaN in frames without a row."""
@@ -86,12 +91,12 @@ def frame_grid(
                 f"{where}: expected two or more times, to know the frame rate, but found {0 if times is None else 1}. "
                 "Say the frames per second with --fps."
             )
-        return _limited(where, index, rate)
+        return _limited(where, index, times, rate)
     rounding = _rounding(times)
     if declared_fps is not None:
         index_there = _at_declared(index, times, declared_fps, rounding)
         if index_there is not None:
-            return _limited(where, index_there, fps or declared_fps)
+            return _limited(where, index_there, times, fps or declared_fps)
     counts_rows = index is None or index[-1] == rows - 1
     if index is None or (counts_rows and not _even(index, times, _slope(index, times), rounding, jitter=0.0)):
         index = _timed(times, rounding)
@@ -107,7 +112,7 @@ def frame_grid(
             f"second and the times are those of {rate:.4g}. Say which is right: --fps {declared_fps:g} or "
             f"--fps {rate:.4g}."
         )
-    return _limited(where, index, fps or rate)
+    return _limited(where, index, times, fps or rate)
 
 
 def _at_declared(index: ndarray | None, times: ndarray, fps: float, rounding: float) -> ndarray | None:
@@ -267,11 +272,11 @@ def _uneven(where: str, times: ndarray, index: ndarray, skips: bool) -> str:
     )
 
 
-def _limited(where: str, index: ndarray, fps: float) -> FrameGrid:
+def _limited(where: str, index: ndarray, times: ndarray | None, fps: float) -> FrameGrid:
     frames = int(index[-1]) + 1
     if frames > MAX_FRAMES:
         raise SessionError(
             f"{where}: expected at most {MAX_FRAMES} frames, but from the first row to the last there are {frames}. "
             "Check the times, or cut the file into parts."
         )
-    return FrameGrid(index, fps)
+    return FrameGrid(index, fps, 0.0 if times is None else float(times[0]))

@@ -31,7 +31,7 @@ FAR_M = 10_000.0
 UNSURE_M = 0.1
 """Largest plausible standard error: the length of a hand."""
 
-RATES = (0.5, 10_000.0)
+RATES = (0.5, 2000.0)
 """Plausible frame rates of recordings, frames per second."""
 
 ODD_FRAMES = 0.05

@@ -132,6 +132,7 @@ RULES: Mapping[str, tuple[Holds, str]] = {
     # What files were, when they were last read or written.
     "sha256": (_table_of(_stamp_and_hash), "size, time and SHA-256 of each file"),
     "cameras_toml": (_texts, "SHA-256 of files"),
+    "first_missing": (lambda value: _whole(value) and value >= 0, "a number of a frame"),
     # Generated and rendered.
     "keyframes": (_list_of(_whole), "numbers of frames"),
     "checkpoint": (_text, "text"),

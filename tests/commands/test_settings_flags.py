@@ -176,3 +176,20 @@ def test_flags_of_another_type(capsys):
             main(["run", "x", *flags])
         assert ended.value.code == 2
     assert "plastic" in capsys.readouterr().err
+
+
+def test_lengths_have_a_unit_as_in_yaml():
+    cls = dict(CONFIGURED)["calibrate"]
+    line = [*required(cls), "--board.square-m"]
+    layers = [parse("handpipe calibrate", cls, [*line, text], BASE)[1] for text in ("5 cm", "0.05")]
+    assert layers[0] == layers[1] == ("command line", {"board": {"square_m": 0.05}})
+
+
+@pytest.mark.parametrize("flag", ["--board.square-m", "--unit-m"])
+def test_a_length_in_no_unit(flag, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["calibrate", "x", flag, "4 ft"])
+    assert ended.value.code == 2
+    assert "a length with a unit such as 50 mm, 4 cm or 1.5 in, but found '4 ft'" in " ".join(
+        capsys.readouterr().err.replace("│", " ").split()
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from calibration_scenes import arc_rig
+from pydantic_core import PydanticCustomError
 
 from handpipe.calibration.settings import CalibrationSettings
 from handpipe.core.cameras import Cameras
@@ -14,7 +15,7 @@ from handpipe.core.cameras_file import check_metres
 from handpipe.core.config import build
 from handpipe.core.errors import CalibrationError, ConfigError
 from handpipe.core.settings import Board, described
-from handpipe.core.units import reach, unit_of_ratio, widest, wrong_rig_unit
+from handpipe.core.units import reach, unit_length, unit_of_ratio, widest, wrong_rig_unit
 
 
 def board(**values: object) -> Board:
@@ -125,3 +126,14 @@ def test_random_cameras_are_not_of_a_wrong_unit():
 
 def test_a_ratio_is_a_unit():
     assert [unit_of_ratio(ratio) for ratio in (0.00101, 0.0251, 0.5, 1.0)] == ["mm", "inches", None, None]
+
+
+@pytest.mark.parametrize(("text", "metres_each"), [("cm", 0.01), ("inches", 0.0254), ("1 cm", 0.01), ("0.01", 0.01)])
+def test_a_unit_on_the_command_line(text: str, metres_each: float):
+    assert unit_length(text) == metres_each
+
+
+@pytest.mark.parametrize("text", ["parsec", "", "4 ft"])
+def test_what_is_no_unit(text: str):
+    with pytest.raises(PydanticCustomError, match="a length with a unit such as 50 mm"):
+        unit_length(text)

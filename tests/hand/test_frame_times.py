@@ -21,7 +21,7 @@ def test_gaps_are_found_by_rounded_times_alone(fps, digits, kept):
     grid = frame_grid("t.csv", len(kept), np.round(kept / fps, digits), None)
     assert grid.index.tolist() == (kept - kept[0]).tolist()
     assert grid.fps == pytest.approx(fps, rel=1e-3 if digits == 3 else 1e-5)
-    assert len(grid.messages) == (len(kept) < grid.frames)
+    assert len(grid.messages) == (len(kept) < grid.frames) + int(kept[0] > 0)
 
 
 @given(
@@ -42,6 +42,15 @@ def test_any_rows_of_a_numbered_table(fps, digits, kept, start_s):
 def test_two_decimals(fps):
     assert frame_grid("t", 90, np.round(np.arange(90) / fps, 2), None).fps == fps
     assert frame_grid("t", 83, np.round(KEPT / fps, 2), None).index.tolist() == KEPT.tolist()
+
+
+def test_rows_that_are_missing_at_the_start_are_said():
+    numbers = np.arange(7.0, 90)
+    assert frame_grid("t", 83, numbers / 30, numbers).messages == (
+        "the first row is at 0.2333333333 s: it becomes frame 0",
+    )
+    assert frame_grid("t", 83, None, numbers, fps=30.0).messages == ()
+    assert frame_grid("t", 83, (numbers - 7) / 30, numbers).messages == ()
 
 
 def test_even_times_give_a_common_rate_exactly():

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from ....capture.damage import decoded_rows
 from ....capture.video import probe, read_frames
 from ....core.cameras import Cameras
 from ....core.engine import Progress
@@ -96,7 +97,7 @@ def labelled(recording: Recording) -> Labelled:
                     f"{recording.source}: expected clips with {recording.frames} frames, as they were when the hands "
                     f"were fitted, but now there are {rows.shape[1]}. Run `handpipe run` again."
                 )
-            source = np.stack([rows[views.index(name)] for name in cameras.names])
+            source = decoded_rows(recording.store, clips, np.stack([rows[views.index(name)] for name in cameras.names]))
     return Labelled(recording, joints_of(recording), cameras, source, clips)
 
 

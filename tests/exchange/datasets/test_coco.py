@@ -205,7 +205,7 @@ def edit(folder: Path, change) -> None:
         (lambda data: data["images"][0].update(file_name=""), "expected one of the session's views"),
         (lambda data: data["images"][0].update(file_name="c0/" + "9" * 5000), "expected the frame's number"),
         (lambda data: data["images"][0].update(width="480"), "expected width and height as whole numbers"),
-        (lambda data: data["info"].update(fps=1e300), "expected 0.5 to 10000 frames per second"),
+        (lambda data: data["info"].update(fps=1e300), "expected 0.5 to 2000 frames per second"),
     ],
 )
 def test_what_is_wrong_is_said(exported, tmp_path, capsys, change, sentence):

@@ -443,7 +443,7 @@ def as_others_have_them(text: str) -> str:
         ("csv", as_others_have_them, "expected the left hand's"),
         ("trc", doubled, "left_index_mcp and LeftHandIndex1 are both the left index_mcp"),
         ("csv", lambda text: text.replace("left_index_tip_x", "left_index_mcp_x"), "expected every column once"),
-        ("csv", in_milliseconds, "expected 0.5 to 10000 frames per second"),
+        ("csv", in_milliseconds, "expected 0.5 to 2000 frames per second"),
         ("csv", cubic_times, "expected times evenly apart"),
         ("csv", lambda text: text.replace("time_s", "t"), "Say the frames per second with --fps"),
     ],
