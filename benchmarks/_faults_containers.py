@@ -33,7 +33,7 @@ def _counted(root: Path) -> Seen:
 
 @container("an edit list hides frames")
 def _(folder: Path, rng: Generator) -> Seen:
-    root, _rig = session(folder / "s", rng, encoder={"g": "10"})
+    root, rig = session(folder / "s", rng, encoder={"g": "10"})
     whole, cut = folder / "whole.mp4", float(rng.integers(11, 16)) / FPS
     clips(root)[0].rename(whole)
     target_path = clips(root)[0].with_name("cut.mp4")
@@ -47,7 +47,7 @@ def _(folder: Path, rng: Generator) -> Seen:
                 target.mux(packet)
     names = [path for path in clips(root) if path != target_path] + [whole]
     for path in names:
-        shutil.copy(target_path, root / "videos" / (path.name if path != whole else f"{_rig.names[0]}.mp4"))
+        shutil.copy(target_path, root / "videos" / (path.name if path != whole else f"{rig.names[0]}.mp4"))
     target_path.unlink()
     return _counted(root)
 
@@ -217,7 +217,7 @@ def _(folder: Path, rng: Generator) -> Seen:
 
 @ignored("a name in another case")
 def _(folder: Path, rng: Generator) -> Seen:
-    root, rig = session(folder / "s", rng)
+    root, _ = session(folder / "s", rng)
     path = one_clip(root, rng)
     path.rename(path.with_stem(path.stem.upper()))
     return told(checked(root), path.stem, path.stem.upper())

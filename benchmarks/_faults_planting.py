@@ -86,7 +86,7 @@ def handpipe(*argv: object) -> Ran:
                 status = main([str(each) for each in argv])
         except SystemExit as exit:
             status = int(exit.code or 0)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a traceback is what a fault must not end in
             status = -1
             err.write("Traceback: " + traceback.format_exc().strip().splitlines()[-1])
     lines = [line for line in err.getvalue().splitlines() if not re.match(r"\s*[┌│└]|.*━|[⠀-⣿]", line)]

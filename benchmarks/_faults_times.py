@@ -48,7 +48,7 @@ def _is(root: Path, points: ndarray, fps: float = FPS, atol: float = 2e-5) -> bo
     return same and abs(stored_fps(root) / fps - 1) < 1e-3
 
 
-def _rows(path: Path, change: Callable[[Rows], Rows]) -> Path:
+def rewritten(path: Path, change: Callable[[Rows], Rows]) -> Path:
     """Change the rows of a CSV or TRC file; a row is frame number, time, and numbers."""
     tab, head = ("\t", 6) if path.suffix == ".trc" else (",", 1)
     lines = path.read_text().splitlines()
@@ -68,7 +68,7 @@ def _table(change: Callable[[Rows, Generator], Rows], *reasons: str) -> Callable
     def plant(folder: Path, rng: Generator) -> Seen:
         format = str(rng.choice(["csv", "trc"]))
         path, _ = exported(folder, rng, format, f"k.{format}")
-        return told(_imported(_rows(path, lambda rows: change(rows, rng))), *reasons)
+        return told(_imported(rewritten(path, lambda rows: change(rows, rng))), *reasons)
 
     return plant
 
@@ -85,7 +85,7 @@ def _gaps(format: str, keep_numbers: bool) -> Callable[[Path, Generator], Seen]:
             kept = [row for n, row in enumerate(rows) if n not in gone]
             return kept if keep_numbers else [[str(n), *row[1:]] for n, row in enumerate(kept)]
 
-        ran = _imported(_rows(path, change))
+        ran = _imported(rewritten(path, change))
         expected = points.copy()
         expected[gone] = np.nan
         seen = put_right(ran, ran.status == 0 and _is(folder / "s", expected))
@@ -146,7 +146,7 @@ def _(folder: Path, rng: Generator) -> Seen:
 def _in_milliseconds(format: str) -> Callable[[Path, Generator], Seen]:
     def plant(folder: Path, rng: Generator) -> Seen:
         path, points = exported(folder, rng, format, f"k.{format}")
-        _rows(path, lambda rows: [[row[0], f"{1000 * float(row[1]):.3f}", *row[2:]] for row in rows])
+        rewritten(path, lambda rows: [[row[0], f"{1000 * float(row[1]):.3f}", *row[2:]] for row in rows])
         seen = told(_imported(path), "frames per second")
 
         def follow(_: re.Match[str]) -> bool:
