@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from .calibration import stage as calibration_stage
+from .calibration.cameras_toml import publish, supplied_cameras
 from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
 from .capture.damage import UntilDamage
 from .capture.detector import find_detector
+from .capture.ignored import FOLDERS
 from .capture.session import content_hashes, judge, read_session
 from .core.cameras_file import read_cameras, unlike_views
 from .core.engine import Engine, Progress
@@ -115,7 +117,7 @@ def run(job: Job, progress: Progress) -> Done:
 
 def _inputs(root: Path) -> list[Path]:
     """The files that say what a session is, there or not; none that appears later in a folder of clips."""
-    clips = [path for kind in ("videos", "calibration") if (root / kind).is_dir() for path in (root / kind).iterdir()]
+    clips = [path for kind in FOLDERS if (root / kind).is_dir() for path in (root / kind).iterdir()]
     return [*clips, root / "cameras.toml", root / "session.yaml", root / "timestamps.csv"]
 
 
@@ -195,11 +197,12 @@ class _Work:
         clips = _by_name(session.board_clips.values())
         hashes = content_hashes(self.rig, clips)
         reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
-        supplied = calibration_stage.supplied_cameras(session, self.rig, hashes)
+        supplied = supplied_cameras(session, self.rig, hashes)
         if supplied is None:
             plan = partial(calibration_stage.board_plan, session, reader.views, config.board, hashes)
             done += ["board"] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
             self._warn_once(reader.missing(list(session.board_clips.values()), session.board_timeline)[0].values())
+            done += self._lenses(force)
         else:
             self.progress.say(f"cameras: taken from {supplied}")
             for sentence in unlike_views(supplied, read_cameras(supplied).names, [*session.views, *session.left_out]):
@@ -210,13 +213,26 @@ class _Work:
         reads = () if supplied is None else (supplied,)
         done += ["cameras"] * self.engine.execute(self.rig, lambda chunk_frames: plan, force=force, reads=reads)
         if supplied is None:
-            calibration_stage.publish(session, self.rig, hashes)
+            publish(session, self.rig, hashes)
             self.engine.watch([session.root / "cameras.toml"])
         attrs = self.rig.attrs("cameras")
         for view in attrs["without_calibration"]:
             self.progress.say(f"warning: left out: {view}: {attrs.get('reasons', {}).get(view, 'no calibration')}")
         for warning in attrs.get("warnings", []):
             self.progress.say(f"warning: calibration: {warning}")
+        return done
+
+    def _lenses(self, force: bool) -> list[str]:
+        """The board in the clips of `intrinsics/`, where there are any."""
+        session = self.session
+        if not session.lens_clips:
+            return []
+        clips = _by_name(session.lens_clips.values())
+        hashes, group = content_hashes(self.rig, clips), calibration_stage.LENSES_GROUP
+        reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
+        plan = partial(calibration_stage.board_plan, session, reader.views, self.config.board, hashes, name=group)
+        done = [group] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
+        self._warn_once(reader.missing(list(session.lens_clips.values()), session.lens_timeline)[0].values())
         return done
 
     def _detect(self, force: bool) -> list[str]:

@@ -1,118 +1,105 @@
-"""Faults of single views, planted in simulated detections: detected, named with the right reason, false alarms.
+"""Faults planted in the input: detected, named with the right reason, and false alarms on sound recordings.
 
-    python benchmarks/faults_of_input.py [--views 4 8 50] [--draws 20] [--seed 100] [--json FILE]
+    python benchmarks/faults_of_input.py [--only views recordings inputs sound] [--views 4 8 50] [--kinds KIND...]
+        [--draws 20] [--recordings STORE...] [--seed 100] [--json FILE]
 
-Each draw is a rig, a film of interacting hands, and what a detector finds of it. The whole identity and triangulation
-runs on it, and then the judgement of the views, as after `handpipe run`. Thresholds were set on seeds 0 to 9; the
-default starts at 100. The rigs are simulated domes: other faults and real recordings are not measured here.
+views: rigs and detections are simulated, and one view has a fault. recordings: the same faults in the detections of
+computed sessions, at the command line. inputs: faults of clips, units, times, files. sound: 20 recordings in which
+nothing is wrong. Thresholds were set on seeds 0 to 9; the default starts at 100.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
-from dataclasses import replace
+from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
-from _identity_scenes import Faults, detect, interacting
+from _fault_sessions import SOUND, Recording, complaints, run, sound
+from _fault_views import KINDS, Outcome, draw, planted_in
 from _report import Figure, report
-from numpy import ndarray
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from handpipe.core.cameras import Cameras
-from handpipe.rendering.rig import dome_rig
-from handpipe.triangulation.grouping import group_hands
-from handpipe.triangulation.quality.rig_hypotheses import explain_nothing
-from handpipe.triangulation.quality.view_agreement import agreement, both_of_a_pair, explain
-
-FRAMES, LATE = 48, 5
-KINDS = ("none", "exchanged", "mirrored", "size", "delay", "moved", "focal length")
-DETECTOR = Faults(seen=0.8, wrong=0.2, mixed=0.05)
+PARTS = ("views", "recordings", "inputs", "sound")
+EACH = 6
+"""Faults of each kind in a recording."""
 
 
-def planted(kind: str, cameras: Cameras, points: ndarray, view: int, other: int) -> tuple[Cameras, ndarray]:
-    """The rig as its file says, and the detections as they come, with one fault."""
-    points = points.copy()
-    match kind:
-        case "exchanged":
-            order = list(range(len(cameras)))
-            order[view], order[other] = other, view
-            return replace(cameras.subset(order), names=cameras.names), points
-        case "mirrored":
-            points[view, ..., 0] = cameras.size_px[view, 0] - 1 - points[view, ..., 0]
-        case "size":
-            points[view] = 0.5 * (points[view] + 0.5) - 0.5
-        case "delay":
-            points[view] = np.concatenate([np.full_like(points[view, :LATE], np.nan), points[view, :-LATE]])
-        case "moved":
-            T = cameras.T_cam_world.copy()
-            c, s = np.cos(0.1), np.sin(0.1)
-            T[view] = np.array([[c, 0, s, 0.05], [0, 1, 0, 0.02], [-s, 0, c, 0], [0, 0, 0, 1]]) @ T[view]
-            return replace(cameras, T_cam_world=T), points
-        case "focal length":
-            K = cameras.K.copy()
-            K[view, [0, 1], [0, 1]] *= 1.3
-            return replace(cameras, K=K), points
-    return cameras, points
+def views(sizes: list[int], kinds: list[str], draws: int, seed: int) -> dict[str, list[Outcome]]:
+    """Simulated rigs of some sizes."""
+    cases = [(size, kind, seed + i) for size in sizes for kind in kinds for i in range(draws)]
+    found = defaultdict(list)
+    for size, kind, each in track(cases, "views", console=Console(stderr=True)):
+        found[f"{size} views: {kind}"].append(Outcome(kind, *draw(kind, size, each), ""))
+    return found
 
 
-def named(cameras: Cameras, points: ndarray, score: ndarray, right: ndarray, fps: float) -> dict[str, str]:
-    """What is said of each view: its explanation, or "?" for one that disagrees without any."""
-    groups = group_hands(cameras, points, score, right)
-    hands = groups.points_m[:, :2]
-    if not np.isfinite(hands).any():
-        whole = explain_nothing(cameras, points, score, right)
-        return {} if whole is None else {name: whole.kind for name in whole.other.split(" and ")}
-    found = agreement(cameras, hands, points)
-    views = np.flatnonzero(found.suspect).tolist()
-    explained = both_of_a_pair({cameras.names[v]: explain(cameras, hands, points, found, v, fps) for v in views})
-    said = {name: each.kind for name, each in explained.items() if each is not None}
-    return {cameras.names[v]: "?" for v in views if found.hopeless[v]} | said
+def recordings(stores: list[str], seed: int) -> dict[str, list[Outcome]]:
+    """Detections of real or rendered clips."""
+    cases = [
+        (store, kind, seed + i) for store in stores for kind in KINDS for i in range(1 if kind == "none" else EACH)
+    ]
+    found = defaultdict(list)
+    for store, kind, each in track(cases, "recordings", console=Console(stderr=True)):
+        found[f"{Path(store).parent.name}: {kind}"].append(planted_in(Recording.of_store(store), kind, each))
+    return found
 
 
-def draw(kind: str, views: int, seed: int) -> tuple[bool, bool, int]:
-    """Whether the fault is detected, whether it is named rightly, and how many sound views are accused."""
-    rng = np.random.default_rng(seed)
-    cameras, scene = dome_rig(views, seed=seed), interacting(FRAMES, seed)
-    found = detect(cameras, scene, DETECTOR, seed)
-    view, other = rng.choice(views, 2, replace=False).tolist()
-    rig, points = planted(kind, cameras, found.points_px.astype(float), view, other)
-    said = named(rig, points, found.score, found.right, scene.fps)
-    bad = set() if kind == "none" else {rig.names[view], *([rig.names[other]] if kind == "exchanged" else [])}
-    return bad <= said.keys(), all(said.get(name) == kind for name in bad), len(said.keys() - bad)
+def sound_recordings(seed: int) -> dict[str, list[Outcome]]:
+    """Recordings in which nothing is wrong."""
+    found = {}
+    for i, each in enumerate(track(SOUND, "sound", console=Console(stderr=True))):
+        said = complaints(run(sound(each, seed + i)))
+        found[f"sound: {each.name}"] = [Outcome("none", False, False, len(said), "; ".join(said))]
+    return found
+
+
+def show(found: dict[str, list[Outcome]]) -> None:
+    table = Table(title="planted faults", title_justify="left")
+    for column in ("where: fault", "draws", "detected", "right reason", "false alarms"):
+        table.add_column(column, justify="left" if column.startswith("where") else "right")
+    for name, outcomes in found.items():
+        faulty = outcomes[0].kind != "none"
+        shown = [str(sum(getattr(each, what) for each in outcomes)) if faulty else "" for what in ("detected", "right")]
+        table.add_row(name, str(len(outcomes)), *shown, str(sum(each.accused for each in outcomes)))
+    console = Console(width=110)
+    console.print(table)
+    for name, outcomes in found.items():
+        for each in outcomes:
+            if each.said and (each.accused or (each.kind != "none" and not each.right)):
+                console.print(f"{name}: {each.said}", markup=False)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--views", type=int, nargs="+", default=[4, 8, 50], help="sizes of the rig")
-    parser.add_argument("--draws", type=int, default=20, help="recordings for each kind of fault")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
+    parser.add_argument("--views", type=int, nargs="+", default=[4, 8, 50], help="sizes of the simulated rigs")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of fault in simulated rigs")
+    parser.add_argument("--draws", type=int, default=20, help="simulated recordings for each kind of fault")
+    parser.add_argument("--recordings", nargs="+", default=[], help="stores of computed sessions")
     parser.add_argument("--seed", type=int, default=100, help="of the first recording")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
-    table = Table(title="planted faults of single views", title_justify="left")
-    for column in ("views", "fault", "draws", "detected", "right reason", "sound views accused"):
-        table.add_column(column, justify="left" if column == "fault" else "right")
-    total: Counter[str] = Counter()
-    for views in options.views:
-        for kind in KINDS:
-            outcomes = [draw(kind, views, options.seed + i) for i in range(options.draws)]
-            detected, right, accused = (sum(each) for each in zip(*outcomes, strict=True))
-            total["accused"] += accused
-            total["sound accused"] += accused if kind == "none" else 0
-            if kind != "none":
-                total.update(faults=options.draws, detected=detected, right=right)
-            shown = ("", "") if kind == "none" else (str(detected), str(right))
-            table.add_row(str(views), kind, str(options.draws), *shown, str(accused))
-    Console(width=110).print(table)
-    rows = [
-        Figure("faults detected", 100 * total["detected"] / total["faults"], "%", 95, "higher"),
-        Figure("faults with the right reason", 100 * total["right"] / total["faults"], "%", 85, "higher"),
-        Figure("views accused in sound recordings", total["sound accused"], "views", 0),
-        Figure("sound views accused beside a faulty one", total["accused"] - total["sound accused"], "views"),
-    ]
-    report("faults of single views, named by the verdict", rows, options.json)
+    found: dict[str, list[Outcome]] = {}
+    if "views" in options.only:
+        found |= views(options.views, options.kinds, options.draws, options.seed)
+    if "recordings" in options.only:
+        found |= recordings(options.recordings, options.seed)
+    if "sound" in options.only:
+        found |= sound_recordings(options.seed)
+    show(found)
+    faults = [each for outcomes in found.values() for each in outcomes if each.kind != "none"]
+    healthy = [each for outcomes in found.values() for each in outcomes if each.kind == "none"]
+    rows = [Figure("sound recordings", len(healthy), ""), Figure("planted faults", len(faults), "")]
+    if faults:
+        rows += [
+            Figure("faults detected", 100 * sum(each.detected for each in faults) / len(faults), "%", 95, "higher"),
+            Figure("with the right reason", 100 * sum(each.right for each in faults) / len(faults), "%", 85, "higher"),
+            Figure("sound views accused beside a faulty one", sum(each.accused for each in faults), "views"),
+        ]
+    rows.append(Figure("false alarms in sound recordings", sum(each.accused for each in healthy), "", 0))
+    report("faults of the input", rows, options.json)
 
 
 if __name__ == "__main__":

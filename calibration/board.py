@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.settings import Board
+from .boards.april_grid import april_corners, detect_april
 from .boards.marker_grid import detect_grid, grid_corners
 
 MIN_CORNERS = 4
@@ -23,7 +24,7 @@ MIN_CORNERS = 4
 
 def num_corners(board: Board) -> int:
     """Number of inner corners, or of corners of a grid's markers: the `corner` axis of every array."""
-    if board.type == "grid":
+    if board.is_grid:
         return 4 * board.num_markers
     return (board.columns - 1) * (board.rows - 1)
 
@@ -31,10 +32,12 @@ def num_corners(board: Board) -> int:
 def corner_positions(board: Board) -> ndarray:
     """(corner, 3) inner corners in the board's frame, metres; x runs fastest, as OpenCV numbers them.
 
-    Of a grid, the corners of its markers.
+    Of a grid or aprilgrid, the corners of its markers.
     """
     if board.type == "grid":
         return grid_corners(board)
+    if board.type == "aprilgrid":
+        return april_corners(board)
     y, x = np.mgrid[1 : board.rows, 1 : board.columns]
     return np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3) * board.square_m
 
@@ -52,7 +55,7 @@ def detect_board(board: Board, image: ndarray) -> ndarray:
     gray = gray_image(image)
     if board.inverted:
         gray = 255 - gray
-    find = {"charuco": _charuco, "chessboard": _chessboard, "grid": detect_grid}[board.type]
+    find = {"charuco": _charuco, "chessboard": _chessboard, "grid": detect_grid, "aprilgrid": detect_april}[board.type]
     found = find(board, gray)
     if not is_usable(board, found):
         found[:] = np.nan

@@ -79,9 +79,19 @@ def project(scene: RigEstimate, sightings: Sightings, corners_m: ndarray) -> nda
     """(pair, corner, 2) pixels at which the scene puts the board's corners (corner, 3); NaN behind a camera."""
     v, f = sightings.view, sightings.frame
     T_cam_board = scene.T_cam_world[v] @ scene.T_world_board[f]
-    points = corners_m @ T_cam_board[:, :3, :3].transpose(0, 2, 1) + T_cam_board[:, None, :3, 3]
+    return _to_pixels(scene, v, corners_m @ T_cam_board[:, :3, :3].transpose(0, 2, 1) + T_cam_board[:, None, :3, 3])
+
+
+def project_points(scene: RigEstimate, view: ndarray, points_m: ndarray) -> ndarray:
+    """(pair, point, 2) pixels of points in the world (pair, point, 3), each row in its own view (pair,)."""
+    T = scene.T_cam_world[view]
+    return _to_pixels(scene, view, points_m @ T[:, :3, :3].transpose(0, 2, 1) + T[:, None, :3, 3])
+
+
+def _to_pixels(scene: RigEstimate, view: ndarray, points: ndarray) -> ndarray:
+    """(pair, point, 2) pixels of points in the camera's frame; NaN behind it."""
     depth = np.where(points[..., 2:] > MIN_DEPTH_M, points[..., 2:], np.nan)
-    lens = scene.lens[v][:, None]
+    lens = scene.lens[view][:, None]
     distorted = distort_fisheye if scene.fisheye else distort
     return distorted(points[..., :2] / depth, lens[..., 4:]) * lens[..., 0:2] + lens[..., 2:4]
 
@@ -114,7 +124,7 @@ def adjust(
         return scene  # a corner starts behind its camera: there is no direction to improve in
     search, system = DampedSearch(cost, Damping(1e-4, least=1e-10, most=1e11), tolerance), None
     for damping in search.tries(iterations):
-        system = system or _linearise(scene, sightings, corners_m, prior, huber_px)
+        system = system or linearise(scene, sightings, corners_m, prior, huber_px)
         step = _solve(system, free, float(damping[0]))
         candidate = _moved(scene, *step) if step is not None else scene
         if search.improves(_cost(candidate, sightings, corners_m, prior, huber_px) if step is not None else np.inf):
@@ -142,7 +152,7 @@ def rig_sigma(
     error of the one that defines the world. `noise_px` is the standard deviation of one image coordinate.
     """
     # The trace of damping lets through a frame whose remaining corners do not fix the board.
-    reduced, _ = _reduce(_linearise(scene, sightings, corners_m, prior, np.inf), 1e-9)
+    reduced, _ = reduce(linearise(scene, sightings, corners_m, prior, np.inf), 1e-9)
     views, index = len(scene.lens), np.nonzero(free.ravel())[0]
     covariance = np.zeros(reduced.shape)
     covariance[np.ix_(index, index)] = np.linalg.inv(reduced[np.ix_(index, index)]) * noise_px**2
@@ -169,7 +179,21 @@ def rig_sigma(
 
 
 @dataclass(frozen=True)
-class _System:
+class Rows:
+    """The linearised sightings, each row weighed by the square root of its weight in the Huber loss."""
+
+    root: ndarray
+    """(pair, corner, 1) square roots of the weights; 0 where not seen."""
+    camera: ndarray
+    """(pair, corner * 2, 15) derivatives of the pixels to the camera."""
+    board: ndarray
+    """(pair, corner * 2, 6) derivatives of the pixels to the board pose."""
+    residual: ndarray
+    """(pair, corner * 2, 1) seen minus put, pixels."""
+
+
+@dataclass(frozen=True)
+class System:
     """Normal equations: (view, 15, 15), (view, 15), (frame, 6, 6), (frame, 6) and the coupling (view*15, frame, 6)."""
 
     camera: ndarray
@@ -200,16 +224,23 @@ def _prior_residual(scene: RigEstimate, prior: LensPrior) -> ndarray:
     return prior.noise_px * (prior.values - np.einsum("vrl,vl->vr", prior.rows, scene.lens))
 
 
-def _linearise(
-    scene: RigEstimate, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float
-) -> _System:
+def weighted_rows(scene: RigEstimate, sightings: Sightings, corners_m: ndarray, huber_px: float) -> Rows:
+    """The rows of the least-squares problem at this scene, without the priors."""
     residual, length = _errors(scene, sightings, corners_m)
     root = np.sqrt(sightings.seen * np.minimum(1.0, huber_px / np.maximum(length, 1e-12)))[..., None]
     pairs = len(sightings.view)
     camera_rows, board_rows = _jacobian(scene, sightings, corners_m)
     camera_rows = (camera_rows * root[..., None]).reshape(pairs, -1, NUM_CAMERA)
     board_rows = (board_rows * root[..., None]).reshape(pairs, -1, NUM_BOARD)
-    residual = (residual * root).reshape(pairs, -1, 1)
+    return Rows(root, camera_rows, board_rows, (residual * root).reshape(pairs, -1, 1))
+
+
+def linearise(
+    scene: RigEstimate, sightings: Sightings, corners_m: ndarray, prior: LensPrior, huber_px: float
+) -> System:
+    """The normal equations at this scene."""
+    rows = weighted_rows(scene, sightings, corners_m, huber_px)
+    camera_rows, board_rows, residual = rows.camera, rows.board, rows.residual
     views, frames = len(scene.lens), len(scene.T_world_board)
 
     camera = np.zeros((views, NUM_CAMERA, NUM_CAMERA))
@@ -227,7 +258,7 @@ def _linearise(
     prior_rows = prior.noise_px * prior.rows
     camera[:, 6:, 6:] += np.einsum("vri,vrj->vij", prior_rows, prior_rows)
     camera_rhs[:, 6:] += np.einsum("vri,vr->vi", prior_rows, _prior_residual(scene, prior))
-    return _System(camera, camera_rhs, board, board_rhs, coupling.reshape(views * NUM_CAMERA, frames, NUM_BOARD))
+    return System(camera, camera_rhs, board, board_rhs, coupling.reshape(views * NUM_CAMERA, frames, NUM_BOARD))
 
 
 def _jacobian(scene: RigEstimate, sightings: Sightings, corners_m: ndarray) -> tuple[ndarray, ndarray]:
@@ -268,7 +299,7 @@ def _distort_jacobian(x: ndarray, y: ndarray, distortion: ndarray) -> tuple[ndar
     return np.stack(d_xy, -1).reshape(*x.shape, 2, 2), np.stack(d_coefficients, -1).reshape(*x.shape, 2, 5)
 
 
-def _reduce(system: _System, damping: float) -> tuple[ndarray, ndarray]:
+def reduce(system: System, damping: float) -> tuple[ndarray, ndarray]:
     """Eliminate the board poses: the (view*15, view*15) matrix and right side that remain for the cameras."""
     size = len(system.camera) * NUM_CAMERA
     reduced = np.zeros((len(system.camera), NUM_CAMERA, len(system.camera), NUM_CAMERA))
@@ -283,12 +314,12 @@ def _reduce(system: _System, damping: float) -> tuple[ndarray, ndarray]:
     return reduced, system.camera_rhs.ravel() - flat @ moved.ravel()
 
 
-def _solve(system: _System, free: ndarray, damping: float) -> tuple[ndarray, ndarray] | None:
+def _solve(system: System, free: ndarray, damping: float) -> tuple[ndarray, ndarray] | None:
     """Steps (view, 15) and (frame, 6); None where the damped system is not positive definite."""
     step = np.zeros(free.size)
     index = np.nonzero(free.ravel())[0]
     if len(index):
-        reduced, rhs = _reduce(system, damping)
+        reduced, rhs = reduce(system, damping)
         try:
             step[index] = cho_solve(cho_factor(reduced[np.ix_(index, index)], lower=True), rhs[index])
         except LinAlgError:

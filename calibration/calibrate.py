@@ -20,8 +20,10 @@ from .bundle import RigEstimate, RigSigma
 from .checks import joining_pair, listed, moved_camera
 from .initial import board_poses, first_fisheye, first_lens, neutral_lens, place_cameras
 from .joint import Problem, Solution, Solver, adjust_rig, lens_prior, outer_corners
+from .own_clips import own_frames
 from .quality import ByOthers, board_distance_errors, leave_one_out
-from .time_alignment import at_common_instants
+from .timing.alignment import at_common_instants
+from .timing.delays import Delays
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Calibration:
     """The world is the first calibrated camera; views that could not be calibrated are NaN."""
     T_world_board: ndarray
     """(frame, 4, 4) board poses, metres; NaN where no calibrated view saw the board."""
+    T_cam_board: ndarray
+    """(view, frame, 4, 4) the board in each camera by its own image alone, metres; NaN where not seen. Also of views
+    without a calibration."""
     residual_px: ndarray
     """(view, frame, corner) distance from where a corner was seen to where the rig puts it; NaN where not seen.
     Frames outside `adjusted` are held out: their board pose was fitted to them, the cameras were not."""
@@ -61,6 +66,8 @@ class Calibration:
     """Corners held out first: what the gate goes by."""
     by_others: ByOthers
     """Each view's corners against what the other views make of them."""
+    delays: Delays
+    """How late each view's images are; NaN where not known."""
     left_out: dict[str, str]
     """Views without a calibration, and why."""
 
@@ -92,6 +99,8 @@ def calibrate(
     sizes_px: ndarray,
     *,
     time_s: ndarray | None = None,
+    instant_s: ndarray | None = None,
+    own_px: ndarray | None = None,
     max_frames: int = 300,
     min_frames: int = 5,
     min_shared: int = 3,
@@ -106,6 +115,8 @@ def calibrate(
         names: names of the views.
         sizes_px: (view, 2) width and height of the images.
         time_s: (view, frame) when each image was taken, where that is known; corners are brought to common instants.
+        instant_s: (frame,) when each frame was taken; without it no delays are estimated.
+        own_px: (view, own frame, corner, 2) of the board that each camera filmed by itself; they tell about its lens.
         max_frames: frames in the joint adjustment, chosen so that every view's sightings are spread widely.
         min_frames: a view with fewer usable sightings is left out.
         min_shared: frames that must agree before two views count as connected.
@@ -125,6 +136,13 @@ def calibrate(
     usable = is_usable(board, corners_px)
     corners_px = np.where(usable[..., None, None], corners_px, np.nan)
     left_out = _too_few(usable, names, min_frames, where)
+    shared, shared_usable = corners_px.shape[1], usable
+    if own_px is not None:
+        corners_px = np.concatenate([corners_px, own_frames(own_px)], axis=1)
+        usable = is_usable(board, corners_px)
+    own = corners_px.shape[1] - shared
+    if instant_s is not None:
+        instant_s = np.append(instant_s, np.full(own, np.nan))
 
     kept = np.array([name not in left_out for name in names])
     lens = _first_lenses(corners_m, corners_px, usable, sizes_px, kept, fisheye)
@@ -134,11 +152,11 @@ def calibrate(
     T_cam_world, group = place_cameras(T_cam_board, outer_corners(corners_m), min_shared)
     placed = np.isfinite(T_cam_world[:, 0, 0])
     if placed.any():
-        left_out |= _apart(names, usable, np.where(kept, group, -1), placed, min_shared)
+        left_out |= _apart(names, shared_usable, np.where(kept, group, -1), placed, min_shared)
 
     while placed.sum() >= 2:
         prior = lens_prior(lens[placed], sizes_px[placed], fisheye)
-        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye)
+        problem = Problem(corners_m, corners_px[placed], T_cam_board[placed], prior, fisheye, instant_s, own)
         solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames, solver)
         index, step = np.nonzero(placed)[0].tolist(), moved_camera(solution.residual_px)
         if step is not None:
@@ -157,7 +175,8 @@ def calibrate(
                 )
                 placed[view] = False
         else:
-            return _record(board, tuple(names), sizes_px, corners_px, placed, solution, left_out)
+            alone = T_cam_board[:, :shared, 0]
+            return _record(board, tuple(names), sizes_px, corners_px[:, :shared], placed, alone, solution, left_out)
     why = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:3])
     raise CalibrationError(
         f"{where}: expected at least two views with {min_shared} consistent frames of the board in common, but found "
@@ -221,6 +240,7 @@ def _record(
     sizes_px: ndarray,
     corners_px: ndarray,
     placed: ndarray,
+    T_cam_board: ndarray,
     solution: Solution,
     left_out: dict[str, str],
 ) -> Calibration:
@@ -248,6 +268,7 @@ def _record(
     return Calibration(
         cameras=rig,
         T_world_board=solution.scene.T_world_board,
+        T_cam_board=T_cam_board,
         residual_px=residual_px,
         adjusted=solution.adjusted,
         rejected=residual_px > solution.reject_px,
@@ -260,6 +281,7 @@ def _record(
             distance_m=1e-3 * board_distance_errors(cameras(judged.scene), judged_px, board).all_rmse_mm,
         ),
         by_others=leave_one_out(rig, corners_px),
+        delays=Delays(over_all_views(solution.delays.delay_s), over_all_views(solution.delays.sigma_s)),
         left_out={name: left_out[name] for name in names if name in left_out},
     )
 

@@ -13,6 +13,7 @@ from numpy import ndarray
 from . import bundle
 from .board import MIN_CORNERS
 from .initial import place_board, slow_sightings, spread_frames
+from .timing.delays import Delays, board_velocity, estimate_delays
 
 PIXEL_NOISE_PX = 0.5
 """How well a corner is found, until the residuals say better; weighs the priors on the lens against the sightings."""
@@ -45,6 +46,10 @@ class Problem:
     """(view, frame, 2, 4, 4) candidate poses."""
     prior: bundle.LensPrior
     fisheye: bool = False
+    instant_s: ndarray | None = None
+    """(frame,) when each frame was taken, for the delays."""
+    own: int = 0
+    """The last frames, each seen by one view alone: they tell about its lens and take part in every adjustment."""
 
     def scene(self, lens: ndarray, T_cam_world: ndarray, frames: ndarray) -> bundle.RigEstimate:
         """The cameras, and a first pose of the board in these frames."""
@@ -89,7 +94,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Solution:
-    """The rig after the adjustment; `view` runs over the problem's views, `frame` over all its frames."""
+    """The rig after the adjustment; `view` runs over the problem's views, `frame` over its frames but for `own`."""
 
     scene: bundle.RigEstimate
     """The first camera is the world; board poses are NaN where no board was seen."""
@@ -105,6 +110,8 @@ class Solution:
     """How well each camera is known."""
     reject_px: float
     """Longer residuals are wrong corners."""
+    delays: Delays
+    """How late the views are by what is left of the residuals; NaN where the instants are not known."""
 
     @property
     def contradicted(self) -> ndarray:
@@ -189,6 +196,17 @@ def _rig_sigma(fit: _Fit, frames: ndarray) -> bundle.RigSigma:
     return bundle.rig_sigma(fit.scene, sightings, fit.problem.corners_m, prior, fit.free, prior.noise_px)
 
 
+def _delays(fit: _Fit, T_world_board: ndarray, frames: ndarray) -> Delays:
+    """From the frames of the adjustment; the poses (frame, 4, 4) of all frames tell how the board moved."""
+    problem = fit.problem
+    if problem.instant_s is None:
+        unknown = np.full(len(fit.scene.lens), np.nan)
+        return Delays(unknown, unknown)
+    velocity = board_velocity(T_world_board, problem.corners_m, problem.instant_s)[frames]
+    seen_px = np.where(fit.good[..., None], problem.corners_px[:, frames], np.nan)
+    return estimate_delays(fit.scene, seen_px, problem.corners_m, velocity, problem.prior, fit.free, HUBER_STEPS_PX[-1])
+
+
 def _judge(problem: Problem, fit: _Fit, frames: ndarray) -> Judged:
     """Held-out frames: the cameras stay, the board's poses are fitted."""
     scene = replace(fit.scene, T_world_board=_adjust_boards(problem, fit.scene, frames, fit.reject_px))
@@ -247,9 +265,12 @@ def adjust_rig(
 
     `solver` is another bundle adjustment in place of ours.
     """
-    judge = _judging_frames(problem.corners_px, max_frames)
-    shown_px = np.where(judge[:, None, None], np.nan, problem.corners_px)
-    chosen = _choose_frames(shown_px, sizes_px, max_frames - int(judge.sum()))
+    shared = problem.corners_px.shape[1] - problem.own
+    own = np.isfinite(problem.corners_px[:, shared:, :, 0]).any((0, 2))
+    judge = _judging_frames(problem.corners_px[:, :shared], max_frames)
+    shown_px = np.where(judge[:, None, None], np.nan, problem.corners_px[:, :shared])
+    chosen = np.append(_choose_frames(shown_px, sizes_px, max_frames - int(judge.sum())), own)
+    judge = np.append(judge, np.zeros_like(own))
     first = T_cam_world @ np.linalg.inv(T_cam_world[0])
     first[0] = np.eye(4)  # to the last bit
     frames = np.nonzero(chosen)[0]
@@ -266,10 +287,11 @@ def adjust_rig(
     for start in range(0, len(others), max_frames):
         block = others[start : start + max_frames]
         poses[block] = _adjust_boards(problem, fit.scene, block, fit.reject_px)
-    scene = replace(fit.scene, T_world_board=poses)
-    residual_px = problem.residual_px(scene, np.arange(len(adjusted)))
+    scene = replace(fit.scene, T_world_board=poses[:shared])
+    residual_px = problem.residual_px(scene, np.arange(shared))
     length_px = np.linalg.norm(residual_px, axis=-1)
-    return Solution(scene, length_px, residual_px, adjusted, judged, _rig_sigma(fit, frames), fit.reject_px)
+    delays, sigma = _delays(fit, poses, frames), _rig_sigma(fit, frames)
+    return Solution(scene, length_px, residual_px, adjusted[:shared], judged, sigma, fit.reject_px, delays)
 
 
 def _judging_frames(corners_px: ndarray, max_frames: int) -> ndarray:

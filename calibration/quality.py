@@ -67,6 +67,10 @@ FAR_OFF, MIN_FAR_OFF_PX = 3.0, 1.5
 """A view contradicts the others if its error is this many times the rig's median, and this many pixels."""
 
 
+WEAK = 1.5
+"""A view is weaker than the others if its error is this many times their median."""
+
+
 @dataclass(frozen=True)
 class ByOthers:
     """How far each view's corners are from where the other views alone put them."""
@@ -88,6 +92,19 @@ class ByOthers:
     def far_off(self) -> ndarray:
         """(view,) bool, views that contradict the rest of the rig."""
         return np.nan_to_num(self.px, nan=0.0) > max(FAR_OFF * np.nan_to_num(self.typical_px), MIN_FAR_OFF_PX)
+
+    def weak(self, limit_m: float) -> ndarray:
+        """(view,) bool, views that are off by more than a limit at the board, and by more than the other views.
+
+        If all views are off alike, the limits of the held-out corners say so, and no single camera is to blame.
+        """
+        typical_px = np.full(len(self.px), np.nan)
+        for view in range(len(self.px)):
+            others = np.delete(self.px, view)
+            if np.isfinite(others).any():
+                typical_px[view] = np.nanmedian(others)
+        with np.errstate(invalid="ignore"):
+            return ((self.distance_m > limit_m) & (self.px > WEAK * typical_px)) | self.far_off()
 
 
 def leave_one_out(cameras: Cameras, corners_px: ndarray) -> ByOthers:

@@ -18,7 +18,10 @@ from .calibrate import HeldOut
 from .checks import listed, same_pose
 from .quality import ByOthers
 from .settings import CalibrationSettings, KnownDistance
+from .timing.late_views import SURE, InTime
 
+LATE_FRAMES = 0.5
+"""A camera that is later than this shows another frame than the others."""
 LENS_POINT_M, TAPE = 0.02, 0.01
 """A tape goes from somewhere on one lens to somewhere on the other, and not perfectly: metres, and a share."""
 
@@ -42,14 +45,36 @@ def outside(held_out: HeldOut, names: Sequence[str], options: CalibrationSetting
     return complaints
 
 
-def contradictions(by_others: ByOthers, names: Sequence[str]) -> list[str]:
-    """One sentence per view that does not see the board where the other views put it."""
+def contradictions(by_others: ByOthers, names: Sequence[str], limit_m: float) -> list[str]:
+    """One sentence per view that does not see the board where the other views put it, beyond a limit in metres."""
     return [
         f"{names[view]} sees the board {by_others.px[view]:.1f} px ({1e3 * by_others.distance_m[view]:.1f} mm) from "
         f"where the other views put it, the median view {by_others.typical_px:.1f} px. It may not be simultaneous with "
         "them, have been moved, or have a lens that the model does not fit"
-        for view in np.nonzero(by_others.far_off())[0].tolist()
+        for view in np.nonzero(by_others.weak(limit_m))[0].tolist()
     ]
+
+
+def late_cameras(found: InTime, names: Sequence[str]) -> list[str]:
+    """One sentence per view whose images of the board are clearly earlier or later than their times say."""
+    sentences = []
+    late = found.delays.significant(LATE_FRAMES * found.step_s, SURE)
+    for view in np.nonzero(late)[0].tolist():
+        delay_s, sigma_s = found.delays.delay_s[view], found.delays.sigma_s[view]
+        frames = f"{abs(delay_s) / found.step_s:.2g} frames"
+        sentence = (
+            f"the images of the board from {names[view]} were taken {1e3 * abs(delay_s):.0f} ± {1e3 * sigma_s:.0f} ms "
+            f"({frames}) {'later' if delay_s > 0 else 'earlier'} than those of the median view with the same time. "
+        )
+        if found.before is None:
+            sentence += "This is not corrected, and the calibration suffers. Synchronise the cameras"
+        else:
+            sentence += (
+                f"The calibration is corrected for it (held-out corners {found.calibration.held_out.rms_px:.2f} px, "
+                f"{found.before.held_out.rms_px:.2f} px without the correction). Synchronise the cameras if you can"
+            )
+        sentences.append(sentence)
+    return sentences
 
 
 @dataclass(frozen=True)

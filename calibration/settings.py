@@ -50,6 +50,8 @@ class CalibrationSettings:
     """Maximum RMS error of distances between triangulated held-out board corners, millimetres."""
     outside_limits: Literal["stop", "warn"] = "stop"
     """Action if a limit is exceeded: `stop` with an error, or `warn` and continue."""
+    correct_delays: bool = True
+    """Estimate from the board how late each camera is, and calibrate at the corrected times where a delay is clear."""
     world: World = "first-camera"
     """World coordinates: `first-camera` (the first calibrated camera), `board` (the board in frame `world_frame`), or
     `gravity` (the board in that frame, lying face up on a table; z is up). Ignored if cameras.toml is supplied."""

@@ -15,7 +15,7 @@ from .video import CLIP_SUFFIXES
 
 USED = {"timestamps.csv", "session.yaml", "cameras.toml"}
 
-FOLDERS = ("videos", "calibration")
+FOLDERS = ("videos", "calibration", "intrinsics")
 
 VIDEO_SUFFIXES = {
     *CLIP_SUFFIXES,

@@ -81,6 +81,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
     )
     judge(board_folder, board_problems, len(views), options)
     usable = {view: clip for view, clip in board_clips.items() if view not in board_problems}
+    lens_clips, lens_paths, lens_warnings = _lens_clips(root / "intrinsics", kept)
     return Session(
         root=root,
         clips=tuple(kept.values()),
@@ -91,13 +92,34 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         else timeline,
         fps=rate,
         left_out={**problems, **board_problems},
-        ignored=tuple(ignored_files(root, {*paths.values(), *board_paths.values()})),
+        ignored=tuple(ignored_files(root, {*paths.values(), *board_paths.values(), *lens_paths})),
         warnings=(
             *timeline.warnings,
             *_rate_warnings(root, timeline, kept, fps),
             *_names_alike(root, paths, board_names),
+            *lens_warnings,
         ),
+        lens_clips=lens_clips,
     )
+
+
+def _lens_clips(folder: Path, clips: Mapping[str, Clip]) -> tuple[dict[str, Clip], list[Path], list[str]]:
+    """The clips of `intrinsics/` that can be used, the paths of all of them, and a sentence for each that cannot."""
+    found = find_clips(folder) if folder.is_dir() else {}
+    views = {name: _view_of_board_clip(name, [*clips], [*found]) for name in found}
+    sentences = [
+        f"{found[name]}: this clip is not used, because there is no view {name}. Give it the name of its camera's clip."
+        for name, view in views.items()
+        if view not in clips
+    ]
+    usable, problems = _probe_all({view: found[name] for name, view in views.items() if view in clips})
+    for view, clip in usable.items():
+        if clip.size_px != clips[view].size_px:
+            problems[view] = _unlike(clip, "size", clips[view].size_px, str(clips[view].path))
+    sentences += [
+        f"the lens of {view} is estimated without its clip in intrinsics: {why}" for view, why in problems.items()
+    ]
+    return {view: clip for view, clip in usable.items() if view not in problems}, [*found.values()], sentences
 
 
 def _is_there(path: Path) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -95,10 +95,20 @@ class Session:
     """Files that look like a part of the session and are not used, a sentence for each."""
     warnings: tuple[str, ...] = ()
     """What is used and may be wrong, a sentence for each."""
+    lens_clips: Mapping[str, Clip] = field(default_factory=dict)
+    """Clips of `intrinsics/` in which one camera films the board by itself, by view."""
 
     @property
     def views(self) -> tuple[str, ...]:
         return tuple(clip.view for clip in self.clips)
+
+    @property
+    def lens_timeline(self) -> Timeline:
+        """One row per entry of `lens_clips`; nothing in it is simultaneous, and clips may differ in length."""
+        frames = np.array([clip.frames for clip in self.lens_clips.values()])
+        index = np.arange(frames.max(initial=0))
+        source = np.where(index < frames[:, None], index, -1)
+        return Timeline(source, np.where(source >= 0, source / self.fps, np.nan))
 
     def first(self, frames: int | None) -> Session:
         """The session reduced to its first frames; the board clips are not shortened."""

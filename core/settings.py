@@ -76,30 +76,31 @@ MIN_MARKER = 0.2
 class Board:
     """The printed calibration board. Measure the print: a scale error of 1 % scales the reconstruction by 1 %."""
 
-    type: Literal["charuco", "chessboard", "grid"] = "charuco"
+    type: Literal["charuco", "chessboard", "grid", "aprilgrid"] = "charuco"
     """Board type. A chessboard has no markers and must be completely visible to be detected. A grid is markers without
-    squares between them (OpenCV's GridBoard)."""
+    squares between them (OpenCV's GridBoard). An aprilgrid is Kalibr's board."""
     columns: Annotated[int, Field(ge=2, le=100)] = 7
-    """Number of squares along x (not inner corners); of a grid, of markers."""
+    """Number of squares along x (not inner corners); of a grid or aprilgrid, of markers."""
     rows: Annotated[int, Field(ge=2, le=100)] = 5
-    """Number of squares along y (not inner corners); of a grid, of markers."""
+    """Number of squares along y (not inner corners); of a grid or aprilgrid, of markers."""
     square_m: Annotated[
         float,
         BeforeValidator(metres),
         Field(gt=0),
         AfterValidator(length_check("square_m", "a square", SQUARE_M, TYPICAL_SQUARE_M)),
     ] = 0.04
-    """Side length of a square, metres, or with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid: from the left
-    edge of a marker to that of the next, a marker and a gap."""
+    """Side length of a square, metres, or with a unit: `40 mm`, `4 cm`, `1.5 in`. Of a grid or aprilgrid:
+    from the left edge of a marker to that of the next, a marker and a gap; Kalibr's tagSize x (1 + tagSpacing)."""
     marker_m: Annotated[
         float,
         BeforeValidator(metres),
         Field(gt=0),
         AfterValidator(length_check("marker_m", "a marker", SQUARE_M, TYPICAL_SQUARE_M)),
     ] = 0.03
-    """Side length of a marker, metres, or with a unit; smaller than a square. Ignored for chessboards."""
+    """Side length of a marker, metres, or with a unit; smaller than a square. Kalibr's tagSize. Ignored
+    for chessboards."""
     dictionary: Dictionary = "DICT_4X4_50"
-    """Marker dictionary, by its OpenCV name. Ignored for chessboards."""
+    """Marker dictionary, by its OpenCV name. Ignored for chessboards, and for aprilgrids, whose tags are of 36h11."""
     inverted: bool = False
     """Black and white are swapped on the print."""
     legacy: bool | None = None
@@ -112,7 +113,12 @@ class Board:
         """Markers on the board; 0 for a chessboard."""
         if self.type == "chessboard":
             return 0
-        return self.columns * self.rows // (1 if self.type == "grid" else 2)
+        return self.columns * self.rows // (2 if self.type == "charuco" else 1)
+
+    @property
+    def is_grid(self) -> bool:
+        """Whether the corners are those of the markers, with gaps between them."""
+        return self.type in ("grid", "aprilgrid")
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Board:
@@ -129,13 +135,14 @@ class Board:
                 f"marker_m ({self.marker_m:g} m; 0.03 if not given) is less than {MIN_MARKER:g} times square_m "
                 f"({self.square_m:g} m): give both in metres, as measured on the print"
             )
-        markers, available = self.first_marker + self.num_markers, DICTIONARY_SIZES[self.dictionary]
+        dictionary = "DICT_APRILTAG_36h11" if self.type == "aprilgrid" else self.dictionary
+        markers, available = self.first_marker + self.num_markers, DICTIONARY_SIZES[dictionary]
         if has_markers and markers > available:
             raise ValueError(
-                f"the board's markers are {self.first_marker} to {markers - 1}, but {self.dictionary} ends at "
+                f"the board's markers are {self.first_marker} to {markers - 1}, but {dictionary} ends at "
                 f"{available - 1}; correct columns, rows, first_marker or dictionary"
             )
-        if self.type != "grid" and (self.columns - 1) * (self.rows - 1) < 4:
+        if not self.is_grid and (self.columns - 1) * (self.rows - 1) < 4:
             raise ValueError("columns and rows count squares, and the board needs four inner corners or more")
         if self.type == "chessboard" and (self.columns + self.rows) % 2 == 0:
             raise ValueError(

@@ -54,11 +54,15 @@ lists of mappings or mappings are written as YAML: `--sessions '{mine: {path: /d
 
 GROUPS: dict[str, tuple[Columns, str]] = {
     "board": (schema.BOARD, "the calibration board in every frame of its clips; attribute `board` describes it"),
+    "intrinsics": (
+        schema.BOARD,
+        "only with clips in `intrinsics/`: the board in every frame of them; frames of different views are not simultaneous",
+    ),
     "cameras": (
         schema.CAMERAS,
         "the rig; attributes `source`, `without_calibration`, `solver` (if not handpipe's); from a board `board_px`, "
-        "`board_mm`, `held_out_px`, `held_out_mm`, `held_out_frames`, `weak_views`, `by_others`, `by_others_mm`, `reasons`, "
-        "`warnings`",
+        "`board_mm`, `held_out_px`, `held_out_mm`, `held_out_frames`, `weak_views`, `by_others`, `by_others_mm`, "
+        "`late_views`, `delays_corrected`, `reasons`, `warnings`",
     ),
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
     "detections": (

@@ -7,7 +7,7 @@ Looked into only where the board was hardly found, on a few images; the answer i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from ...core.settings import DICTIONARY_SIZES, Board, Dictionary
 from ..board import detect_board, gray_image, is_usable
+from .april_grid import find_tags
 
 IMAGES = 16
 """Images to look at, spread over a clip."""
@@ -41,19 +42,73 @@ def diagnose(board: Board, images: Sequence[ndarray]) -> str | None:
     grays = [gray_image(image) for image in images]
     if _sightings(board, [cv2.flip(gray, 1) for gray in grays]):
         return "the clip is mirrored: record it as the camera sees it, or flip it back"
+    right = _april_grid(board, grays)
+    if right is not None:
+        return f"the board is found with {_differences(board, right)}"
     if board.type == "chessboard":
         other = replace(board, inverted=not board.inverted)
         return f"the board is found with inverted: {_yaml(other.inverted)}" if _sightings(other, grays) else None
-    right = _other_board(board, grays)
+    described = replace(board, type="grid", dictionary="DICT_APRILTAG_36h11") if board.type == "aprilgrid" else board
+    right = _other_board(described, grays)
+    if right is None and described != board and _sightings(described, grays):
+        right = described
     if right is None:
         return None
-    keys = ("columns", "rows", "dictionary", "inverted", "legacy", "first_marker")
-    found = {key: getattr(right, key) for key in keys if getattr(right, key) != getattr(board, key)}
-    settings = ", ".join(f"{key}: {_yaml(value)}" for key, value in found.items())
-    if "first_marker" not in found:
+    settings = _differences(board, right)
+    if right.first_marker == board.first_marker:
         return f"the board is found with {settings}"
     seen, expected = (f"{each.first_marker} to {each.first_marker + each.num_markers - 1}" for each in (right, board))
     return f"markers {seen} of {right.dictionary} are seen where {expected} are expected: set {settings}"
+
+
+def _differences(board: Board, right: Board) -> str:
+    """The keys in which a board is not the described one, as YAML."""
+    keys = ("type", "columns", "rows", "dictionary", "inverted", "legacy", "first_marker")
+    found = {key: getattr(right, key) for key in keys if getattr(right, key) != getattr(board, key)}
+    return ", ".join(f"{key}: {_yaml(value)}" for key, value in found.items())
+
+
+def _april_grid(board: Board, grays: Sequence[ndarray]) -> Board | None:
+    """The AprilGrid in the images that is not the described board: as few rows as its tags need."""
+    for inverted in (board.inverted, not board.inverted):
+        tags = [find_tags(255 - gray if inverted else gray) for gray in grays]
+        shown = max(tags, key=len)
+        if len(shown) < MIN_MARKERS:
+            continue
+        numbers = sorted({number for found in tags for number in found})
+        last = numbers[-1]
+        described = (board.columns, board.rows, board.first_marker) if board.type == "aprilgrid" else (0, 0, 0)
+        first = described[2] if described[2] <= numbers[0] else 0
+        columns = _columns(shown, first, described[0])
+        rows = (last - first) // columns + 1
+        if columns == described[0] and rows < described[1]:
+            rows = described[1]  # A tag that was never seen says nothing.
+        # The message tells no sizes; those of a chessboard need not do for tags.
+        sizes = {"marker_m": 0.77 * board.square_m} if board.type == "chessboard" else {}
+        right = replace(
+            board,
+            **{"type": "aprilgrid", "columns": columns, "rows": max(rows, 2), "first_marker": first},
+            **{"inverted": inverted, **sizes},
+        )
+        return right if right != board else None
+    return None
+
+
+def _columns(tags: Mapping[int, ndarray], first: int, described: int) -> int:
+    """Number of columns that lays the middles of the tags on a grid; the described number where it does."""
+    number = np.array([*tags]) - first
+    middle = np.array([quad.mean(0) for quad in tags.values()])
+    errors = {}
+    for columns in range(2, MAX_SQUARES + 1):
+        grid = np.stack([number % columns, -(number // columns)], axis=-1).astype(float)
+        H, _ = cv2.findHomography(grid, middle) if np.linalg.matrix_rank(grid - grid.mean(0)) == 2 else (None, None)
+        if H is not None:
+            put = cv2.perspectiveTransform(grid[:, None], H)[:, 0]
+            errors[columns] = float(np.median(np.linalg.norm(put - middle, axis=1)))
+    if not errors:
+        return max(described, 2)
+    best = min(errors, key=errors.__getitem__)
+    return described if errors.get(described, np.inf) <= 2 * errors[best] + 0.5 else best
 
 
 def _yaml(value: object) -> str:

@@ -160,6 +160,8 @@ def _board(cameras: Cameras, rig: Store) -> BoardDistances | None:
         return None
     board = Board(**rig.attrs("board")["board"])
     corners = rig.read("board", "corners").astype(float)
+    # A late view saw the board elsewhere.
+    corners[np.isin(rig.labels("board", "view"), rig.attrs("cameras").get("late_views", []))] = np.nan
     figures = board_distance_errors(match_views(cameras, rig.labels("board", "view")), corners, board)
     return figures if np.isfinite(figures.all_rmse_mm) else None
 

@@ -49,6 +49,8 @@ CAMERAS: Columns = {
     "rotation_sigma": ("view", "float64", NAN, "radian", "standard error of its direction"),
     "by_others": ("view", "float64", NAN, "pixel", "median error of its corners as triangulated by the other views"),
     "by_others_m": ("view", "float64", NAN, "metre", "the same at the depth of the corners"),
+    "delay": ("view", "float64", NAN, "second", "how late its images of the board are, by the rig's median"),
+    "delay_sigma": ("view", "float64", NAN, "second", "standard error of the delay"),
 }
 
 DETECTIONS: Columns = {
@@ -107,9 +109,18 @@ KEYPOINTS: Columns = {
 }
 
 QUALITY: Columns = {
-    "share": ("view", "float64", NAN, "1", "share of a view's candidates that agree with the hands in space"),
+    "share": ("view", "float64", NAN, "1", "share of a view's candidates that agree with the hands of the other views"),
     "error": ("view", "float64", NAN, "pixel", "median distance of all candidates near a hand from it"),
+    "error_m": ("view", "float64", NAN, "metre", "the same at the hand's depth"),
     "candidates": ("view", "int64", 0, "1", "candidates that were compared"),
+    "examined": ("view", "bool", False, "1", "whether the view agrees so little that explanations were tested"),
+    "explanation": ("view", "int8", 0, "1", "why it does not agree, an index into the attribute `explanations`"),
+    "explained_share": ("view", "float64", NAN, "1", "share of its candidates that agree if the explanation holds"),
+    "explained_value": ("view", "float64", NAN, "1", "scale, ratio of focal lengths, delay in s, or metres moved"),
+    "explained_by": ("view", "int16", -1, "1", "the view it is exchanged with, -1 none"),
+    "rig_explanation": ("session", "int8", 0, "1", "why the views of the rig do not agree, like `explanation`"),
+    "rig_explained_share": ("session", "float64", NAN, "1", "share of the candidates that agree if that holds"),
+    "rig_explained_value": ("session", "float64", NAN, "1", "scale, or metres of the unit of the calibration"),
 }
 
 SHAPE: Columns = {
@@ -171,7 +182,7 @@ AUGMENTED: Columns = {
 AUGMENTED_CAMERAS: Columns = {
     array: (f"sequence {axes}", dtype, fill, units, meaning)
     for array, (axes, dtype, fill, units, meaning) in CAMERAS.items()
-    if array not in ("rms", "by_others", "by_others_m")
+    if array not in ("rms", "by_others", "by_others_m", "delay", "delay_sigma")
 }
 
 AUGMENTED_MANO: Columns = {
@@ -247,8 +258,8 @@ def camera_blocks(
 ) -> dict[str, ndarray]:
     """The `cameras` group's arrays; `quality` holds those that only a calibration from a board knows."""
     unknown = np.full(len(cameras), np.nan)
-    names = ("held_out", "held_out_m", "center_sigma", "rotation_sigma", "by_others", "by_others_m")
-    known = {name: unknown for name in names} | dict(quality or {})
+    computed = ("K", "distortion", "fisheye", "T_cam_world", "size", "rms")
+    known = {name: unknown for name in CAMERAS if name not in computed} | dict(quality or {})
     return {
         **known,
         "K": cameras.K,

@@ -77,7 +77,9 @@ def test_the_stage_stores_the_same_bits_without_messages_or_side_effects(scene, 
     store.write("board", (0,), {"corners": corners_px})
     clips: Any = dict.fromkeys(rig.names)
     judge = Judge("calibration", 0.0, "Show them the board", options, BOARD.square_m)
-    task = SolveCameras(store, BOARD, rig.names, rig.size_px, None, clips, read_frames, options, judge)
+    task = SolveCameras(
+        store, BOARD, rig.names, rig.size_px, np.zeros(corners_px.shape[:2]), clips, read_frames, options, judge
+    )
     wide = jax.config.read("jax_enable_x64")
     np.random.seed(7)  # noqa: NPY002
     ((_, blocks),) = task.run([(0,)])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from april_boards import FIRST_TAGS, april_picture, tag_bits
 from pydantic import ValidationError
 
 from handpipe.calibration.board import corner_positions, detect_board, num_corners
@@ -16,6 +17,7 @@ from handpipe.core.settings import Board
 CHARUCO = Board(columns=6, rows=8, square_m=0.04, marker_m=0.03, legacy=False)
 CHESS = Board(type="chessboard", columns=8, rows=5, square_m=0.03)
 GRID = Board(type="grid", columns=4, rows=3, square_m=0.04, marker_m=0.03, first_marker=5)
+APRIL = Board(type="aprilgrid", columns=5, rows=4, square_m=0.039, marker_m=0.03)
 SQUARE_PX, MARGIN_PX = 28, 40
 
 
@@ -176,3 +178,84 @@ def test_a_mirrored_clip_is_named():
 def test_nothing_explains_an_empty_picture():
     assert diagnose(CHARUCO, [np.full((300, 400), 200, np.uint8)]) is None
     assert diagnose(CHESS, [np.full((300, 400), 200, np.uint8)]) is None
+
+
+# AprilGrid
+
+
+def test_the_first_tags_are_those_of_kalibr():
+    for number, code in enumerate(FIRST_TAGS):
+        assert int("".join(map(str, tag_bits(number).ravel())), 2) == code
+
+
+def test_an_april_grid_is_counted_from_the_lower_left():
+    corners = corner_positions(APRIL)
+    assert len(corners) == num_corners(APRIL) == 80
+    np.testing.assert_allclose(corners[0], [0.0, 3 * 0.039, 0.0], atol=1e-9)
+    np.testing.assert_allclose(corners[-3], [4 * 0.039 + 0.03, 0.0, 0.0], atol=1e-9)
+
+
+def seen_by_a_camera(board: Board, turn_rad: float, distance_m: float, blur_px: float) -> tuple[np.ndarray, ...]:
+    """A rendered image of an AprilGrid, where its corners are in it, and the camera's matrix and pose."""
+    metres_per_px = board.marker_m / 100
+    K = np.array([[900.0, 0, 640], [0, 900, 360], [0, 0, 1]])
+    R = cv2.Rodrigues(np.array([0.0, 0.0, turn_rad]))[0] @ cv2.Rodrigues(np.array([0.45, 0.25, 0.0]))[0]
+    corners = corner_positions(board)
+    t = np.array([0.02, 0.01, distance_m]) - R @ corners.mean(0)
+    to_board = np.diag([metres_per_px, metres_per_px, 1.0])
+    to_board[:2, 2] = -59.5 * metres_per_px
+    H = K @ np.column_stack([R[:, 0], R[:, 1], t]) @ to_board
+    finer = np.array([[3.0, 0, 1], [0, 3, 1], [0, 0, 1]])
+    image = cv2.warpPerspective(april_picture(board), finer @ H, (3840, 2160), borderValue=170)
+    image = cv2.GaussianBlur(cv2.resize(image, (1280, 720), interpolation=cv2.INTER_AREA), (0, 0), blur_px)
+    noisy = image + np.random.default_rng(0).normal(0, 3, image.shape)
+    points = (corners @ R.T + t) @ K.T
+    return np.clip(noisy, 0, 255).astype(np.uint8), points[:, :2] / points[:, 2:], K, R, t
+
+
+@pytest.mark.parametrize(("turn_rad", "distance_m", "blur_px"), [(0.2, 0.4, 1.5), (1.7, 0.6, 1.0), (3.5, 0.8, 0.7)])
+def test_an_april_grid_is_found_where_it_is(turn_rad: float, distance_m: float, blur_px: float):
+    image, expected, K, R, t = seen_by_a_camera(APRIL, turn_rad, distance_m, blur_px)
+    found = detect_board(APRIL, image)
+    seen = np.isfinite(found[:, 0])
+    assert seen.sum() >= 0.8 * len(found)
+    error = np.linalg.norm(found - expected, axis=1)[seen]
+    assert np.sqrt((error**2).mean()) < 0.12
+    assert error.max() < 0.5
+    # OpenCV's own solution for the pose of what was found is the pose that was rendered.
+    ok, rotation, shift = cv2.solvePnP(corner_positions(APRIL)[seen], found[seen].astype(float), K, None)
+    assert ok
+    assert np.linalg.norm(cv2.Rodrigues(cv2.Rodrigues(rotation)[0] @ R.T)[0]) < 2e-3
+    assert np.linalg.norm(shift[:, 0] - t) < 1.5e-3
+    np.testing.assert_allclose(detect_board(replace(APRIL, inverted=True), 255 - image), found)
+    image[:, 640:] = 170
+    part = detect_board(APRIL, image)
+    assert 0 < np.isfinite(part[:, 0]).sum() < seen.sum()
+
+
+@pytest.mark.parametrize(
+    ("described", "expected"),
+    [
+        (Board(), "type: aprilgrid, columns: 5, rows: 4"),
+        (Board(type="chessboard", columns=8, rows=5, square_m=0.03), "type: aprilgrid, columns: 5, rows: 4"),
+        (Board(type="grid", columns=5, rows=4), "found with type: aprilgrid"),
+        (replace(APRIL, columns=4, rows=5), "found with columns: 5, rows: 4"),
+        (replace(APRIL, inverted=True), "found with inverted: false"),
+    ],
+)
+def test_an_april_grid_that_is_not_the_described_board_is_named(described: Board, expected: str):
+    hint = diagnose(described, [seen_by_a_camera(APRIL, 0.2, 0.5, 0.8)[0]])
+    assert hint is not None
+    assert expected in hint
+
+
+def test_tags_with_a_border_of_one_bit_are_no_april_grid():
+    tags = replace(GRID, dictionary="DICT_APRILTAG_36h11", first_marker=0)
+    picture = np.pad(_opencv_grid(tags).generateImage((300, 220), marginSize=0), 40, constant_values=255)
+    hint = diagnose(replace(APRIL, columns=4, rows=3), [picture])
+    assert hint == "the board is found with type: grid, dictionary: DICT_APRILTAG_36h11"
+
+
+def test_more_tags_than_the_family_has_are_refused():
+    with pytest.raises(ValidationError, match="DICT_APRILTAG_36h11 ends at 586"):
+        Board(type="aprilgrid", columns=25, rows=24)

@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 from handpipe.calibration.board import corner_positions
 from handpipe.calibration.calibrate import calibrate
 from handpipe.calibration.checks import joining_pair, moved_camera, same_pose, weak_views
-from handpipe.calibration.quality import leave_one_out
+from handpipe.calibration.quality import ByOthers, leave_one_out
 from handpipe.calibration.quality_gate import Judge, contradictions, outside
 from handpipe.calibration.settings import CalibrationSettings, KnownDistance
-from handpipe.calibration.time_alignment import at_common_instants
+from handpipe.calibration.timing.alignment import at_common_instants
 from handpipe.core.cameras import Cameras
 from handpipe.core.errors import CalibrationError
 
@@ -248,7 +248,7 @@ def test_the_error_by_the_others_is_that_of_the_noise(scene):
     assert (found.px < 1.8 * NOISE_PX).all()
     np.testing.assert_allclose(found.distance_m, found.px / rig.focal_px, rtol=0.3)
     assert not found.far_off().any()
-    assert contradictions(found, rig.names) == []
+    assert contradictions(found, rig.names, 0.002) == []
 
 
 @pytest.mark.parametrize("bad", [0, 3])
@@ -261,7 +261,7 @@ def test_a_camera_that_is_turned_after_all_is_named(scene, bad: int):
     assert found.px.argmax() == bad
     # It does not spoil what is said of the others.
     assert (np.delete(found.px, bad) < 1.8 * NOISE_PX).all()
-    (sentence,) = contradictions(found, rig.names)
+    (sentence,) = contradictions(found, rig.names, 0.002)
     assert sentence.startswith(f"c{bad} sees the board ")
 
 
@@ -276,3 +276,17 @@ def test_views_that_share_too_little_have_no_error_by_the_others(scene):
     found = leave_one_out(rig, alone)
     assert np.isnan(found.px[4])
     assert np.isfinite(found.px[:4]).all()
+
+
+def test_a_camera_beyond_the_limit_is_named_unless_all_are():
+    """Nothing is far off, but one view is off by more than what the calibration must reach."""
+    names = ("c0", "c1", "c2", "c3")
+    px, metres = np.array([1.35, 2.6, 1.39, 0.92]), np.array([0.0012, 0.0031, 0.0017, 0.0014])
+    found = ByOthers(px, metres, np.ones(4, bool))
+    assert not found.far_off().any()
+    (sentence,) = contradictions(found, names, 0.002)
+    assert sentence.startswith("c1 sees the board 2.6 px (3.1 mm) from where")
+    assert contradictions(found, names, 0.004) == []
+    assert contradictions(ByOthers(np.full(4, 2.6), np.full(4, 0.003), np.ones(4, bool)), names, 0.002) == []
+    unknown = ByOthers(np.array([np.nan, 2.6, 1.0, 1.2]), np.array([np.nan, 0.003, 0.001, 0.001]), np.ones(4, bool))
+    assert len(contradictions(unknown, names, 0.002)) == 1

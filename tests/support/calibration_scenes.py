@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from handpipe.calibration.board import corner_positions, num_corners
@@ -66,3 +67,47 @@ def center_errors_m(estimate: Cameras, truth: Cameras) -> np.ndarray:
     a, b = estimate.centers_m[ok], truth.centers_m[ok]
     R = Rotation.align_vectors(b - b.mean(0), a - a.mean(0))[0]
     return np.linalg.norm(R.apply(a - a.mean(0)) - (b - b.mean(0)), axis=1)
+
+
+def board_on_its_way(
+    rig: Cameras,
+    frames: int,
+    fps: float,
+    rng: np.random.Generator,
+    delay_s: np.ndarray | None = None,
+    bend_m: float = 0.0,
+    hz: float = 0.3,
+) -> np.ndarray:
+    """(view, frame, corner, 2) of a board that moves smoothly, seen by cameras of which some are late.
+
+    `bend_m` is how far the ends of the board are bent out of its plane; `hz` how often it changes its direction.
+    """
+    delay_s = np.zeros(len(rig)) if delay_s is None else delay_s
+    seconds = frames / fps
+    knots_s = np.linspace(-1, seconds + 1, int(2 * hz * seconds) + 4)
+    place = CubicSpline(knots_s, rng.uniform(-0.2, 0.2, (len(knots_s), 3)))
+    turn = CubicSpline(knots_s, rng.normal(0, 0.4, (len(knots_s), 3)))
+    corners = corner_positions(BOARD) - corner_positions(BOARD).mean(0)
+    corners[:, 2] += bend_m * (corners[:, 0] / corners[:, 0].max()) ** 2
+    found = np.full((len(rig), frames, num_corners(BOARD), 2), np.nan)
+    for view, late_s in enumerate(delay_s):
+        time_s = np.arange(frames) / fps + late_s
+        for frame, (R, t) in enumerate(zip(Rotation.from_rotvec(turn(time_s)), place(time_s), strict=True)):
+            uv = rig.subset([view]).project(R.apply(corners) + t)[0]
+            inside = ((uv > 2) & (uv < rig.size_px[view] - 3)).all(-1)
+            found[view, frame] = np.where(inside[:, None], uv + rng.normal(0, NOISE_PX, uv.shape), np.nan)
+    return found
+
+
+def close_boards(rig: Cameras, frames: int, rng: np.random.Generator) -> np.ndarray:
+    """(view, frame, corner, 2): every camera films the board by itself, close and all over its image."""
+    corners = corner_positions(BOARD) - corner_positions(BOARD).mean(0)
+    found = np.full((len(rig), frames, num_corners(BOARD), 2), np.nan)
+    for view, T in enumerate(np.linalg.inv(rig.T_cam_world)):
+        for frame in range(frames):
+            R, z = Rotation.from_rotvec(rng.normal(0, 0.4, 3)), rng.uniform(0.3, 0.45)
+            in_camera = R.apply(corners) + [*rng.uniform(-0.15, 0.15, 2), z]
+            uv = rig.subset([view]).project(in_camera @ T[:3, :3].T + T[:3, 3])[0]
+            inside = ((uv > 2) & (uv < rig.size_px[view] - 3)).all(-1)
+            found[view, frame] = np.where(inside[:, None], uv + rng.normal(0, NOISE_PX, uv.shape), np.nan)
+    return found

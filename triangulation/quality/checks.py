@@ -9,7 +9,8 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.quality import Check
-from .view_agreement import Agreement, Explanation
+from .explanations import Explanation
+from .view_agreement import Agreement
 
 FEW_FRAMES, NO_FRAMES = 0.5, 0.05
 """Share of the frames in which two views see hands and a hand is found in space: fewer is a warning, or an error."""
@@ -33,8 +34,8 @@ class Evidence:
     views: Sequence[str]
     explained: Mapping[str, Explanation | None]
     """Of the views that were examined."""
-    nothing: Explanation | None
-    """For the rig as a whole, where nothing was found in space."""
+    whole: Explanation | None
+    """For the rig as a whole, where its views do not agree."""
     fast: float
     """Share of the steps from frame to frame in which a wrist is faster than a wrist can be."""
     together: float
@@ -82,48 +83,52 @@ def _seen(evidence: Evidence) -> Check:
 
 def _found(evidence: Evidence, root: str) -> Check:
     name, value = "hands in space", evidence.found
-    if evidence.seen < MIN_SEEN or value >= FEW_FRAMES:
+    few = value < FEW_FRAMES
+    if evidence.seen < MIN_SEEN or not (few or evidence.whole):
         return Check(name, "ok", value, FEW_FRAMES)
-    severity = "error" if value < NO_FRAMES else "warning"
+    severity = "error" if value < NO_FRAMES or evidence.whole else "warning"
     reason = (
         f"expected a 3D hand wherever two views see one, but found one in {value:.1%} of these frames: "
         "the views do not agree with each other."
+        if few
+        else f"expected the views to agree with each other, but {evidence.agreement.usual:.0%} of the detections of "
+        "the better ones do."
     )
-    why, remedy = _whole_rig(evidence.nothing, root)
+    if any(evidence.explained.values()):
+        why, remedy = "", "Mend the views that are named below."
+    else:
+        why, remedy = _whole_rig(evidence.whole, root)
     return Check(name, severity, value, FEW_FRAMES, "", f"{reason} {why}".rstrip(), remedy)
 
 
-def _whole_rig(nothing: Explanation | None, root: str) -> tuple[str, str]:
-    if nothing is None:
+def _whole_rig(whole: Explanation | None, root: str) -> tuple[str, str]:
+    if whole is None:
         return (
             "",
             "Check that cameras.toml belongs to these clips and that the clips are synchronised; calibrate again.",
         )
-    match nothing.kind:
+    match whole.kind:
         case "unit":
             return (
-                f"They agree if the calibration is in {nothing.other if nothing.value < 1 else 'another unit'} "
+                f"They agree if the calibration is in {whole.other if whole.value < 1 else 'another unit'} "
                 "instead of metres.",
                 "Read it in its unit: "
-                f"`handpipe calibrate {root} --from {root}/cameras.toml --unit-m {nothing.value:g}`.",
+                f"`handpipe calibrate {root} --from {root}/cameras.toml --unit-m {whole.value:g}`.",
             )
         case "size":
             return (
-                f"They agree if the detections were made on images of {nothing.value:.3g} times the calibrated size.",
+                f"They agree if the detections were made on images of {whole.value:.3g} times the calibrated size.",
                 "Detect on images of the calibrated size, or calibrate for the size of the clips.",
             )
         case "mirrored" | "upside down":
-            return f"They agree if all images are {nothing.kind}.", "Use the images as the cameras recorded them."
+            return f"They agree if all images are {whole.kind}.", "Use the images as the cameras recorded them."
         case "sorted as text":
             return (
                 "They agree if the cameras are assigned in another order: c10 before c2, as names sort as text.",
                 "Give every camera in cameras.toml the name of its own clip.",
             )
-        case _:
-            return (
-                f"They agree if {nothing.other} are exchanged.",
-                f"Exchange the names of {nothing.other} in cameras.toml, or of their clips.",
-            )
+        case kind:
+            raise AssertionError(f"{kind}: of a view, not of a rig")
 
 
 def _views(evidence: Evidence, root: str) -> list[Check]:
@@ -132,13 +137,13 @@ def _views(evidence: Evidence, root: str) -> list[Check]:
     for i, view in enumerate(evidence.views):
         share = float(agreement.share[i])
         explanation = evidence.explained.get(view)
-        if np.isnan(share) or not (explanation or agreement.hopeless[i]):
+        if not (explanation or agreement.hopeless[i]):
             checks.append(Check("view agrees", "ok", None if np.isnan(share) else share, None, view))
             continue
         bad += 1
         reason = (
             f"view {view}: expected its detections to agree with the hands in space, as {usual:.0%} of those of the "
-            f"better views do, but {share:.0%} do."
+            f"better views do, but {np.nan_to_num(share):.0%} do."
         )
         why, remedy = _one_view(view, explanation, root)
         checks.append(Check("view agrees", "warning", share, None, view, f"{reason} {why}".rstrip(), remedy))

@@ -16,32 +16,69 @@ from ...core.engine import Plan, Unit
 from ...core.quality import Check, as_attributes
 from ...core.storage.schema import QUALITY, detections_group, group_spec, read_cameras
 from ...core.storage.store import Store
-from .checks import NO_FRAMES, Evidence, checks_of, fast_steps, frames_together
-from .rig_hypotheses import explain_nothing
-from .view_agreement import Agreement, Explanation, agreement, both_of_a_pair, explain
+from .checks import Evidence, checks_of, fast_steps, frames_together
+from .explanations import Explanation
+from .references import Candidates
+from .rig_hypotheses import UNITS_M
+from .view_agreement import Agreement
+from .views import JudgedViews, judge_views
 
 GROUP = "quality"
-CODE = 1
+CODE = 2
 """Raised when the same input would give other numbers."""
 MAX_FRAMES = 600
 """Frames that are read, spread over the recording in runs: what is wrong with a view is wrong in all of it."""
 RUN = 60
 """Frames on end, so that a delay can be seen."""
-MAX_EXAMINED = 6
-"""Views that are explained, the worst first."""
+
+KINDS = (
+    "none",
+    "exchanged",
+    "delay",
+    "mirrored",
+    "upside down",
+    "mirrored upside down",
+    "turned left",
+    "turned right",
+    "size",
+    "focal length",
+    "moved",
+    "cut out",
+    "unit",
+    "sorted as text",
+)
+"""What the column `explanation` counts in: no explanation, or why a view or the rig disagrees."""
 
 
 @dataclass(frozen=True)
-class MeasureAgreement:
-    """Every view against the hands in space."""
+class JudgeViews:
+    """Task that holds every view against the hands of the others."""
 
     store: Store
     rig: Store
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        found = _measured(self.store, self.rig)[-1]
-        yield todo[0], {"share": found.share, "error": found.error_px, "candidates": found.count}
+        fps = float(self.store.attrs("keypoints")["fps"])
+        yield todo[0], _columns(read_cameras(self.rig), judge_views(read_cameras(self.rig), self._seen(), fps))
+
+    def _seen(self) -> Candidates:
+        detections = (_sampled(self.store, detections_group(self.store), name) for name in ("points", "score", "right"))
+        points, score, right = detections
+        return Candidates(points.astype(float), score, right, _sampled(self.store, "groups", "member").astype(int))
+
+
+def _sampled(store: Store, group: str, name: str) -> ndarray:
+    """An array (view, frame, ...) in the frames that are looked at."""
+    return np.concatenate([store.read(group, name, (slice(None), part)) for part in _runs(store)], axis=1)
+
+
+def _runs(store: Store) -> list[slice]:
+    total = store.read("timeline", "source_frame").shape[1]
+    if total <= MAX_FRAMES:
+        return [slice(0, total)]
+    starts = np.linspace(0, total - RUN, MAX_FRAMES // RUN).astype(int).tolist()
+    return [slice(start, start + RUN) for start in starts]
 
 
 def quality_plan(store: Store, rig: Store, root: str, chunk_frames: int) -> Plan:
@@ -61,66 +98,73 @@ def quality_plan(store: Store, rig: Store, root: str, chunk_frames: int) -> Plan
         sizes={"view": len(views), "session": 1},
         unit={"session": 1},
         fingerprint={"settings": {}, "inputs": {"keypoints": store.digest_of("keypoints")}, "code": CODE},
-        attrs={},
+        attrs={"explanations": list(KINDS)},
         coords={"view": (("view",), np.array(views, object))},
     )
-    return Plan(group, [MeasureAgreement(store, rig)], {(0,): 1}, "session", lambda store: _judged(store, rig, root))
+    return Plan(group, [JudgeViews(store, rig)], {(0,): 1}, "session", lambda store: _judged(store, rig, root))
 
 
 def _judged(store: Store, rig: Store, root: str) -> dict[str, Any]:
-    return {"keypoint_checks": as_attributes(judge(store, rig, root))["checks"]}
+    return {"keypoint_checks": as_attributes(checks(store, rig, root))["checks"]}
 
 
-def judge(store: Store, rig: Store, root: str) -> tuple[Check, ...]:
-    """The checks of a triangulated session."""
-    cameras, frames, points, hands, found = _measured(store, rig)
-    fps = float(store.attrs("keypoints")["fps"])
-    there = (np.isfinite(points[..., 0]).sum(-1) > 0).any(-1) & cameras.calibrated[:, None]
-    seen = np.asarray(there.sum(0) >= 2)
-    known = np.asarray(np.isfinite(store.read("keypoints", "points")[frames]).any(axis=(1, 2, 3)))
-    share = float(known[seen].mean()) if seen.any() else 0.0
-    explained: dict[str, Explanation | None] = {}
-    examined = [int(i) for i in np.argsort(np.nan_to_num(found.share, nan=2.0)) if found.suspect[i]]
-    for view in examined[:MAX_EXAMINED]:
-        explained[cameras.names[view]] = explain(cameras, hands, points, found, view, fps)
-    nothing = None
-    if share < NO_FRAMES and seen.any():
-        group, region = detections_group(store), (slice(None), frames)
-        score, right = (np.asarray(store.read(group, name))[region] for name in ("score", "right"))
-        nothing = explain_nothing(cameras, points, score, right)
+def checks(store: Store, rig: Store, root: str) -> tuple[Check, ...]:
+    """The checks of a triangulated session whose views were judged."""
+    cameras = read_cameras(rig)
+    candidates = np.isfinite(_sampled(store, detections_group(store), "points")[..., 0]).any((2, 3))
+    seen = (candidates & cameras.calibrated[:, None]).sum(0) >= 2
     keypoints = store.read("keypoints", "points").astype(float)
+    known = np.concatenate([np.isfinite(keypoints[part]).any((1, 2, 3)) for part in _runs(store)])
+    judged = _from_columns(cameras, {name: store.read(GROUP, name) for name in QUALITY})
     return checks_of(
         Evidence(
             seen=float(seen.mean()) if len(seen) else 0.0,
-            found=share,
-            agreement=found,
+            found=float(known[seen].mean()) if seen.any() else 0.0,
+            agreement=judged.agreement,
             views=cameras.names,
-            explained=both_of_a_pair(explained),
-            nothing=nothing,
-            fast=fast_steps(keypoints, fps),
+            explained=judged.explained,
+            whole=judged.whole,
+            fast=fast_steps(keypoints, float(store.attrs("keypoints")["fps"])),
             together=frames_together(keypoints),
         ),
         root,
     )
 
 
-def _measured(store: Store, rig: Store) -> tuple[Cameras, ndarray, ndarray, ndarray, Agreement]:
-    """The rig, the frames that are looked at, all candidates and the hands in them, and how far they agree."""
-    cameras = read_cameras(rig)
-    total = store.read("keypoints", "sigma").shape[0]
-    runs = max(1, MAX_FRAMES // RUN)
-    starts = np.unique(np.linspace(0, max(0, total - RUN), runs).astype(int)) if total > MAX_FRAMES else np.array([0])
-    length = RUN if total > MAX_FRAMES else total
-    frames = np.unique(np.concatenate([np.arange(start, start + length) for start in starts]))
-    group = detections_group(store)
-    parts = [slice(int(start), int(start) + length) for start in starts]
-    points = np.concatenate([store.read(group, "points", (slice(None), part)) for part in parts], axis=1).astype(float)
-    hands = np.concatenate([store.read("keypoints", "points", part) for part in parts]).astype(float)
-    grouped = np.concatenate([store.read("groups", "points", part) for part in parts]).astype(float)[:, :2]
-    # Hands that could not be told left from right are in space all the same.
-    unlabelled = ~np.isfinite(hands).any((1, 2, 3))
-    hands[unlabelled] = grouped[unlabelled]
-    taken = np.searchsorted(frames, np.concatenate([np.arange(p.start, p.stop) for p in parts]))
-    order = np.unique(taken, return_index=True)[1]
-    points, hands = points[:, order], hands[order]
-    return cameras, frames, points, hands, agreement(cameras, hands, points)
+# ---- the columns -------------------------------------------------------------------------------------------------
+
+
+def _columns(cameras: Cameras, judged: JudgedViews) -> dict[str, ndarray]:
+    found, whole = judged.agreement, judged.whole
+    names = list(cameras.names)
+    why = [judged.explained.get(name) for name in names]
+    return {
+        "share": found.share,
+        "error": found.error_px,
+        "error_m": found.error_m,
+        "candidates": found.count,
+        "examined": np.array([name in judged.explained for name in names]),
+        "explanation": np.array([KINDS.index(each.kind) if each else 0 for each in why], np.int8),
+        "explained_share": np.array([each.share if each else np.nan for each in why]),
+        "explained_value": np.array([each.value if each else np.nan for each in why]),
+        "explained_by": np.array([names.index(each.other) if each and each.other else -1 for each in why], np.int16),
+        "rig_explanation": np.array([KINDS.index(whole.kind) if whole else 0], np.int8),
+        "rig_explained_share": np.array([whole.share if whole else np.nan]),
+        "rig_explained_value": np.array([whole.value if whole else np.nan]),
+    }
+
+
+def _from_columns(cameras: Cameras, columns: Mapping[str, ndarray]) -> JudgedViews:
+    def view(v: int) -> Explanation | None:
+        kind, by = int(columns["explanation"][v]), int(columns["explained_by"][v])
+        share, value = float(columns["explained_share"][v]), float(columns["explained_value"][v])
+        other = cameras.names[by] if by >= 0 else ""
+        return Explanation(KINDS[kind], share, other=other, value=value) if kind else None
+
+    kind = int(columns["rig_explanation"][0])
+    share, value = float(columns["rig_explained_share"][0]), float(columns["rig_explained_value"][0])
+    unit = next((name for name, metres in UNITS_M.items() if value == metres), "")
+    whole = Explanation(KINDS[kind], share, other=unit, value=value) if kind else None
+    found = Agreement(*(columns[name] for name in ("share", "error", "error_m", "candidates")))
+    examined = np.flatnonzero(columns["examined"]).tolist()
+    return JudgedViews(found, {cameras.names[v]: view(v) for v in examined}, whole)

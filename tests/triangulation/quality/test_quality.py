@@ -16,18 +16,31 @@ from handpipe.core.cameras_file import write_cameras
 from handpipe.core.engine import Engine
 from handpipe.core.quality import Check, as_attributes, from_attributes, verdict
 from handpipe.core.settings import EngineSettings
+from handpipe.core.storage.store import Store
 from handpipe.fitting.checks import fit_checks
 from handpipe.triangulation.quality.checks import fast_steps, frames_together
-from handpipe.triangulation.quality.rig_hypotheses import explain_nothing
-from handpipe.triangulation.quality.stage import judge, quality_plan
+from handpipe.triangulation.quality.references import grouped
+from handpipe.triangulation.quality.rig_hypotheses import explain_rig
+from handpipe.triangulation.quality.stage import quality_plan
+from handpipe.triangulation.quality.views import judge_views
 
 FRAMES = 12
 
 
 def judged(tmp_path, cameras, points, score, right) -> dict[str, Check]:
     """The checks that are not good, by name and view."""
+    return by_name(judged_store(tmp_path, cameras, points, score, right))
+
+
+def judged_store(tmp_path, cameras, points, score, right) -> Store:
     store = triangulated(tmp_path, cameras, points, score, right)
-    checks = judge(store, store, "session")
+    with Engine(EngineSettings(workers=0), Quiet()) as engine:
+        engine.execute(store, lambda chunk: quality_plan(store, store, "session", chunk))
+    return store
+
+
+def by_name(store: Store) -> dict[str, Check]:
+    checks = from_attributes({"checks": store.attrs("quality")["keypoint_checks"]})
     return {f"{check.name} {check.view}".strip(): check for check in checks if check.severity != "ok"}
 
 
@@ -76,10 +89,15 @@ def test_exchanged_cameras_are_found_although_no_view_is_left_to_judge_by():
     # The third sees nothing: the two exchanged ones are all there is.
     points[2], score[2] = np.nan, 0.0
     wrong = replace(cameras.subset([1, 0, 2]), names=cameras.names)
-    explanation = explain_nothing(wrong, points.astype(float), score, right)
-    assert explanation is not None
-    assert (explanation.kind, explanation.other) == ("exchanged", "view0 and view1")
-    assert explain_nothing(cameras, points.astype(float), score, right) is None, "nothing to explain"
+    found = explain_rig(wrong, points.astype(float), score, right)
+    assert found is not None
+    assert (found.what.kind, found.pair) == ("exchanged", ("view0", "view1"))
+    assert explain_rig(cameras, points.astype(float), score, right) is None, "nothing to explain"
+    judged = judge_views(wrong, grouped(wrong, points.astype(float), score, right), 30.0)
+    assert {name: each and each.other for name, each in judged.explained.items()} == {
+        "view0": "view1",
+        "view1": "view0",
+    }
 
 
 def test_the_group_is_written_once_and_read_back(tmp_path):
@@ -128,9 +146,9 @@ def test_a_fit_without_hands_or_far_from_its_keypoints():
 def test_results_that_cannot_be_used_are_not_handed_on_unless_accepted(tmp_path, capsys):
     cameras, points, score, right = recording()
     points = 0.5 * (points + 0.5) - 0.5
-    store = triangulated(tmp_path, cameras, points, score, right)
-    store.set_attrs("quality", **as_attributes(judge(store, store, "session")))
-    store.finish("quality")
+    store = judged_store(tmp_path, cameras, points, score, right)
+    checks = from_attributes({"checks": store.attrs("quality")["keypoint_checks"]})
+    store.set_attrs("quality", **as_attributes(checks))
     export = ["export", "keypoints3d", store.url, "--out", str(tmp_path / "out")]
     assert main(export) == 2
     assert "verdict is 'not usable': expected a 3D hand" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""When the images of the board were taken."""
