@@ -52,10 +52,11 @@ def _board(low: float, high: float, to_m: float, digits: int) -> Callable[[Path,
 
         def follow(advice: re.Match[str]) -> bool:
             true_m = square * to_m
-            while advice is not None:
-                sizes[advice[1]] = float(advice[2])
+            given: re.Match[str] | None = advice
+            while given is not None:
+                sizes[given[1]] = float(given[2])
                 said = configured()
-                advice = re.search(r"(square_m|marker_m): ([\d.]+)", said.said) if said.status else None
+                given = re.search(r"(square_m|marker_m): ([\d.]+)", said.said) if said.status else None
             return abs(sizes["square_m"] / true_m - 1) < 0.01
 
         seen = told(configured(), "square_m'?: expected metres: a square of")
