@@ -216,7 +216,7 @@ def _numbers(change: Callable[[dict[str, Any], Generator], object]) -> Callable[
     def plant(folder: Path, rng: Generator) -> Seen:
         arrays, _ = mano_arrays(rng)
         change(arrays, rng)
-        np.savez(folder / "m.npz", **arrays)
+        np.savez(folder / "m.npz", **arrays)  # pyright: ignore[reportArgumentType]
         return told(handpipe("import", "mano-motion", folder / "m.npz", folder / "s"), "m.npz")
 
     return plant
