@@ -20,6 +20,9 @@ from .boards.marker_grid import detect_grid, grid_corners
 
 MIN_CORNERS = 4
 """A pose needs four corners; fewer say nothing about the camera."""
+IN_TURN, CONTRAST = 0.95, 0.2
+"""Share of a chessboard's neighbouring squares of which the white one must be the brighter, by this part of the usual
+difference: glare may spoil a few."""
 
 
 def num_corners(board: Board) -> int:
@@ -84,7 +87,8 @@ def _chessboard(board: Board, gray: ndarray) -> ndarray:
     """All corners or none, numbered from the corner next to the black square at an end.
 
     OpenCV may number them from either end, and along either side; which square is black and that the board is seen
-    from its front tell them apart.
+    from its front tell them apart. On boards of few squares it sometimes leaves out a row and goes on beyond the edge:
+    such a grid is none, because its squares are not black and white in turn.
     """
     columns, rows = board.columns - 1, board.rows - 1
     ok, corners = cv2.findChessboardCornersSB(gray, (columns, rows), flags=cv2.CALIB_CB_ACCURACY)
@@ -94,16 +98,28 @@ def _chessboard(board: Board, gray: ndarray) -> ndarray:
     along, down = grid[0, -1] - grid[0, 0], grid[-1, 0] - grid[0, 0]
     if along[0] * down[1] - along[1] * down[0] < 0:
         grid = grid[:, ::-1]
+    steps = _steps_to_white(board, gray, grid)
+    if np.mean(steps > 0) < 0.5:
+        grid, steps = grid[::-1, ::-1], -steps
+    if np.mean(steps > CONTRAST * np.median(steps)) < IN_TURN:
+        return np.full((num_corners(board), 2), np.nan, np.float32)
+    return np.ascontiguousarray(grid.reshape(-1, 2))
+
+
+def _steps_to_white(board: Board, gray: ndarray, grid: ndarray) -> ndarray:
+    """How much brighter each white square is than each neighbouring black one, if (row, column, 2) corners start at a
+    black square; of the squares whose centres are in the image."""
     H, _ = cv2.findHomography(corner_positions(board)[:, :2] / board.square_m, grid.reshape(-1, 2))
     y, x = np.mgrid[0 : board.rows, 0 : board.columns]
-    centres = cv2.perspectiveTransform(np.stack([x, y], -1).reshape(-1, 1, 2) + 0.5, H).reshape(-1, 2)
+    centres = cv2.perspectiveTransform(np.stack([x, y], -1).reshape(-1, 1, 2) + 0.5, H).reshape(*x.shape, 2)
     pixel = np.rint(centres).astype(int)
-    inside = ((pixel >= 0) & (pixel < np.array(gray.shape)[::-1])).all(1)
-    value = gray[tuple(pixel[inside].T[::-1])].astype(float)
-    black = ((x + y) % 2 == 0).ravel()[inside]
-    if value[black].mean() > value[~black].mean():
-        grid = grid[::-1, ::-1]
-    return np.ascontiguousarray(grid.reshape(-1, 2))
+    inside = ((pixel >= 0) & (pixel < np.array(gray.shape)[::-1])).all(-1)
+    clipped = np.clip(pixel, 0, np.array(gray.shape)[::-1] - 1)
+    value = np.where(inside, gray[clipped[..., 1], clipped[..., 0]].astype(float), np.nan)
+    white = (x + y) % 2 == 1
+    value = np.where(white, value, -value)
+    steps = np.concatenate([(value[1:] + value[:-1]).ravel(), (value[:, 1:] + value[:, :-1]).ravel()])
+    return steps[np.isfinite(steps)]
 
 
 def is_usable(board: Board, corners_px: ndarray) -> ndarray:

@@ -39,7 +39,7 @@ from .world import rig_in_world
 BOARD_GROUP, LENSES_GROUP, CAMERAS_GROUP = "board", "intrinsics", "cameras"
 NOTES = "_calibration"
 """Group whose attributes carry what the solver has to say to the `cameras` group's own."""
-BOARD_CODE, CAMERAS_CODE = 2, 3
+BOARD_CODE, CAMERAS_CODE = 3, 3
 """Raised when the same input would give other numbers."""
 ANIPOSELIB_NOTICE = (
     "aniposelib adjusts one focal length and k1 per camera; the principal points stay at the image centres. "
