@@ -93,7 +93,7 @@ def spread_views(cameras: Cameras, used: ndarray, count: int) -> list[int]:
     """
     known = np.flatnonzero(cameras.calibrated)
     if not len(known):
-        return list(range(min(count, len(cameras))))
+        return []
     centers = cameras.centers_m
     offset = centers - centers[known].mean(axis=0)
     direction = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-9)

@@ -124,17 +124,18 @@ def _verdict(results: Results) -> str:
 
 def _chosen(results: Results, names: Sequence[str]) -> list[int]:
     """Views of the player by their names, or a choice of them."""
-    unknown = [name for name in names if name not in results.views]
-    if unknown or len(names) > MAX_VIEWS:
-        found = f"{', '.join(unknown)} is not one of them" if unknown else f"{len(names)} are named"
+    if results.cameras is None:
+        return []
+    known = [name for name, ok in zip(results.views, results.cameras.calibrated, strict=True) if ok]
+    wrong = [name for name in names if name not in known]
+    if wrong or len(names) > MAX_VIEWS:
+        found = f"{', '.join(wrong)} is none of them" if wrong else f"{len(names)} are named"
         raise SessionError(
-            f"--views: expected up to {MAX_VIEWS} of the session's views ({', '.join(results.views)}), but {found}. "
+            f"--views: expected up to {MAX_VIEWS} of the session's calibrated views ({', '.join(known)}), but {found}. "
             "Correct the names."
         )
     if names:
         return [results.views.index(name) for name in names]
-    if results.cameras is None:
-        return list(range(min(MAX_VIEWS, len(results.views))))
     used = np.zeros(len(results.views)) if results.assignment is None else (results.assignment >= 0).sum(axis=(1, 2))
     return spread_views(results.cameras, used, MAX_VIEWS)
 

@@ -36,6 +36,10 @@ MAY_IMPORT = {
     "pipeline": {"core", "hand", *STAGES, "rendering", "exchange", "settings", "pipeline"},
     "summary": {"core", "hand", "pipeline", "summary"},
     "screen": {"core", "screen"},
+    "api": {
+        *("core", "hand", *STAGES, "rendering", "reporting", "exchange"),
+        *("settings", "pipeline", "summary", "screen", "api"),
+    },
     "commands": {
         *("core", "hand", *STAGES, "rendering", "reporting", "exchange"),
         *("settings", "pipeline", "summary", "screen", "commands"),

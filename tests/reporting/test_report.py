@@ -117,6 +117,18 @@ def test_half_a_session_shows_what_there_is_and_what_is_missing(session):
     assert data["charts"] == {}
 
 
+def test_motion_without_cameras_plays_in_space(session):
+    store = Store(str(session / "session.zarr"))
+    for group in store.groups() - {"mano", "keypoints"}:
+        if not group.startswith("_"):
+            store.remove(group)
+    page, data = written(session)
+    assert data["player"]["mesh"]
+    assert data["player"]["views"] == data["player"]["cameras"] == []
+    assert set(data["charts"]) == {"residual", "jitter", "palm", "bones", "gap"}
+    assert "handpipe calibrate" in page
+
+
 def test_no_hand_in_any_frame(session):
     root = zarr.open_group(str(session / "session.zarr"), mode="r+", use_consolidated=False)
     for name, value in (("keypoints/points", np.nan), ("keypoints/assignment", -1), ("mano/valid", False)):
