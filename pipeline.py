@@ -18,6 +18,7 @@ from .capture.damage import UntilDamage
 from .capture.detector import find_detector
 from .capture.ignored import FOLDERS
 from .capture.session import content_hashes, judge, read_session
+from .core.cameras_file import read_cameras, unlike_views
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
 from .core.quality import as_attributes, from_attributes
@@ -204,6 +205,8 @@ class _Work:
             done += self._lenses(force)
         else:
             self.progress.say(f"cameras: taken from {supplied}")
+            for sentence in unlike_views(supplied, read_cameras(supplied).names, [*session.views, *session.left_out]):
+                self.progress.say(f"warning: {sentence}")
         plan = calibration_stage.cameras_plan(
             session, reader, config.board, config.calibration, self.rig, supplied, config.capture.dead_views
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import _generation_runs as runs
 import numpy as np
@@ -18,13 +18,25 @@ Better = Literal["lower", "higher"]
 
 WITHOUT = OURS + runs.WITHOUT
 
+BLOCK, RESAMPLES = 8, 2000
+"""Consecutive windows that are drawn together, four seconds; draws of the bootstrap."""
+
+WAY_WORDS: Mapping[str, str] = {
+    "slerp": "SLERP and linear",
+    "hermite": "Hermite",
+    "inertial": "inertialisation",
+    "constant": "constant pose with kriging",
+    "nearest": "nearest training window with kriging",
+    "prior": "expected (the prior alone, untrained network)",
+}
+
 
 @dataclass(frozen=True)
 class Results:
     """All numbers of all checkpoints."""
 
-    rows: Sequence[tuple[str, Mapping[str, float]]]
-    """The model's name and its numbers by `part/name`, one pair for each seed and part."""
+    rows: Sequence[tuple[str, Mapping[str, Any]]]
+    """The model's name and its numbers by `part/name`, one pair for each fold, seed and part; lists are of windows."""
 
     @property
     def models(self) -> list[str]:
@@ -35,8 +47,12 @@ class Results:
         return [model for model in self.models if model in BASELINES]
 
     def of(self, model: str, name: str) -> ndarray:
-        """(seed,) in the order of the seeds; empty where it was not measured."""
-        return np.array([found[name] for of, found in self.rows if of == model and name in found])
+        """(run,) in the order of folds and seeds; empty where it was not measured."""
+        return np.array([np.mean(found[name]) for of, found in self.rows if of == model and name in found])
+
+    def windows(self, model: str, name: str) -> list[ndarray]:
+        """(window,) for each run."""
+        return [np.array(found[name]) for of, found in self.rows if of == model and name in found]
 
     def mean(self, model: str, name: str) -> float:
         return float(self.of(model, name).mean())
@@ -50,9 +66,40 @@ class Results:
         return self.mean(self.that_have(name)[0], name)
 
 
-def below(value: float, other: float) -> float:
+def below(value: Any, other: Any) -> Any:
     """Difference of a value below another, in per cent."""
     return 100 * (1 - value / other)
+
+
+def interval(ours: Sequence[ndarray], others: Sequence[ndarray]) -> tuple[float, float]:
+    """95 % interval of how far errors (window,) are below others', in per cent, by bootstrap of blocks of consecutive
+    windows in each run (Kuensch 1989): neighbouring windows overlap."""
+    rng, sums = np.random.default_rng(0), np.zeros((2, RESAMPLES))
+    for a, b in zip(ours, others, strict=True):
+        starts = rng.integers(0, len(a), (RESAMPLES, -(-len(a) // BLOCK)))
+        chosen = ((starts[..., None] + np.arange(BLOCK)) % len(a)).reshape(RESAMPLES, -1)
+        sums += np.stack([a[chosen].mean(1), b[chosen].mean(1)])
+    low, high = np.percentile(below(sums[0], sums[1]), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def gain(
+    results: Results, title: str, ours: tuple[str, str], others: tuple[str, str], limit: float | None
+) -> list[Figure]:
+    """How far one model's errors are below another's: on the whole, its interval, and in how many runs; each is a name
+    of a model and one of a number."""
+    a, b = results.windows(*ours), results.windows(*others)
+    if not a or len(a) != len(b):
+        return []
+    low, high = interval(a, b)
+    ahead = sum(float(x.mean() < y.mean()) for x, y in zip(a, b, strict=True))
+    value = below(float(results.of(*ours).mean()), float(results.of(*others).mean()))
+    return [
+        Figure(title, value, "%", limit, "higher"),
+        Figure("  95 % interval, from", low, "%"),
+        Figure("  to", high, "%"),
+        Figure("  runs in which it is below", ahead, f"of {len(a)}"),
+    ]
 
 
 def training(results: Results) -> list[Figure]:
@@ -68,26 +115,60 @@ def training(results: Results) -> list[Figure]:
 
 
 def inbetween(results: Results) -> list[Figure]:
-    found = [Figure("test windows", results.real("inbetween/windows"), "")]
+    """Errors by way, and gains with intervals. Expected motion is the prior's, drawn motion the network's."""
+    found = [Figure("test windows", float(results.of(results.models[0], "inbetween/windows").sum()), "")]
+    simple = ("slerp", "hermite", "inertial")
     for gap in (*map(str, GAPS), f"{HARD_GAP} keyframes"):
-        title, limited = f"gap {gap}", gap.isdigit()
-        slerp = results.real(f"inbetween/{gap}/slerp")
-        found.append(Figure(f"{title}: SLERP and linear", slerp, "mm"))
-        found.append(Figure(f"{title}: prior only", results.real(f"inbetween/{gap}/prior"), "mm"))
-        for way, words in (("expected", ""), ("drawn", ", drawn")):
-            name = f"inbetween/{gap}/{way}"
-            measured = results.that_have(name)
-            found += [Figure(f"{title}: {model}{words}", results.mean(model, name), "mm") for model in measured]
-        if OURS not in results.models:
-            continue
-        name = f"inbetween/{gap}/expected"
-        ours, worst = results.mean(OURS, name), float(results.of(OURS, name).max())
-        limit = 15.0 if gap == str(HARD_GAP) else None
-        found.append(Figure(f"{title}: {OURS} below SLERP", below(ours, slerp), "%", limit, "higher"))
-        found.append(Figure(f"{title}: the same, worst seed", below(worst, slerp), "%"))
+        first = results.models[0]
+        ways = {way: results.of(first, f"inbetween/{gap}/{way}") for way in (*simple, "constant", "nearest", "prior")}
+        errors = {way: float(values.mean()) for way, values in ways.items() if len(values)}
+        found += [Figure(f"gap {gap}: {WAY_WORDS[way]}", error, "mm") for way, error in errors.items()]
+        best = min((way for way in simple if way in errors), key=errors.__getitem__)
+        name = f"inbetween/{gap}/"
+        title = f"gap {gap}: expected (prior) below {WAY_WORDS[best]}"
+        limit = 8.0 if gap == str(HARD_GAP) else 0.0 if gap.isdigit() else None
+        found += gain(results, title, (first, name + "prior"), (first, name + best), limit)
+        for model in results.models:
+            if model in ("mdm", "intergen"):
+                error = results.mean(model, name + "expected")
+                found.append(Figure(f"gap {gap}: expected, {model}", error, "mm"))
+    return found
+
+
+def drawn(results: Results) -> list[Figure]:
+    """What the networks draw in gaps of 30 frames."""
+    return [figure for gap in (str(HARD_GAP), f"{HARD_GAP} keyframes") for figure in _draws(results, gap)]
+
+
+def _draws(results: Results, gap: str) -> list[Figure]:
+    name, found = f"drawn/{gap}/drawn", []
+    for model in results.that_have(name):
+        error = results.mean(model, name)
+        found.append(Figure(f"gap {gap}: drawn, {model}", error, "mm"))
+        found.append(Figure("  best of 4", results.mean(model, name + ", best"), "mm"))
+        found.append(Figure("  spread over error", results.mean(model, name + ", spread") / error, "", 0.8, "higher"))
+    if OURS in results.that_have(name):
+        ours, prior, slerp = (OURS, name), (OURS, f"drawn/{gap}/prior drawn"), (OURS, f"drawn/{gap}/slerp")
+        found += gain(results, f"gap {gap}: {OURS}, drawn, below its prior, drawn", ours, prior, 0.0)
+        best = (OURS, name + ", best")
+        found += gain(results, f"gap {gap}: {OURS}, best of 4, below SLERP", best, slerp, 0.0)
         for model in results.baselines:
-            share = below(ours, results.mean(model, name))
-            found.append(Figure(f"{title}: {OURS} below {model}", share, "%", 0.0 if limited else None, "higher"))
+            found += gain(results, f"gap {gap}: {OURS}, drawn, below {model}", ours, (model, name), 0.0)
+    return found
+
+
+def long(results: Results) -> list[Figure]:
+    """Long free motion of the model and of its prior; relative to real motion."""
+    found = []
+    for model in results.that_have("long/model/power"):
+        for who in ("model", "prior"):
+            of = model if who == "model" else f"the prior of {model}"
+            for name, most in (("speed", 1.4), ("jerk", 1.6)):
+                mean, drift = (results.mean(model, f"long/{who}/{name}/{which}") for which in ("mean", "drift"))
+                limits = (most, 20.0) if model == OURS and who == "model" else (None, None)
+                found.append(Figure(f"{name}: {of}", mean, "x real", limits[0]))
+                found.append(Figure("  largest change from the first window", 100 * drift, "%", limits[1]))
+            found.append(Figure(f"power above 8 Hz: {of}", results.mean(model, f"long/{who}/power"), "x real"))
     return found
 
 
@@ -114,9 +195,10 @@ def free(results: Results) -> list[Figure]:
         Figure("windows per set", results.real("free/samples"), ""),
         Figure("windows per set, test sequence", results.real("free/samples of test"), ""),
         Figure("FID of other real windows to the training split", results.real("free/fid/real"), ""),
+        Figure("FID of the training split to the test sequence", results.real("free/fid/learnt to test"), ""),
     ]
     for name, words in (("learnt", "to the training split"), ("test", "to the test sequence")):
-        for model in results.models:
+        for model in results.that_have(f"free/fid/{name}"):
             values = results.of(model, f"free/fid/{name}")
             found.append(Figure(f"FID {words}: {model}", float(values.mean()), ""))
             found.append(Figure("  standard deviation over the seeds", float(values.std()), ""))
@@ -125,6 +207,13 @@ def free(results: Results) -> list[Figure]:
             for model in results.baselines:
                 share = below(ours, results.mean(model, f"free/fid/{name}"))
                 found.append(Figure(f"FID {words}: {OURS} below {model}", share, "%", 0.0, "higher"))
+    for model in results.that_have("free/fid/test"):
+        ratio = results.mean(model, "free/fid/test") / results.real("free/fid/learnt to test")
+        limit = 2.0 if model == OURS else None
+        found.append(Figure(f"FID to the test sequence over that of the training split: {model}", ratio, "", limit))
+        nearest = results.mean(model, "free/memory/generated") / results.real("free/memory/test")
+        words = "distance to the nearest training window over that of test windows"
+        found.append(Figure(f"{words}: {model}", nearest, "", 0.9 if model == OURS else None, "higher"))
     for model in results.models:
         for name, words in (("learnt", "the training split's"), ("test", "the test sequence's")):
             apart = abs(results.mean(model, "free/diversity") / results.real(f"free/diversity/{name}") - 1)
@@ -193,6 +282,8 @@ def interaction(results: Results) -> list[Figure]:
 
 FIGURES: Mapping[str, Callable[[Results], list[Figure]]] = {
     "inbetween": inbetween,
+    "drawn": drawn,
+    "long": long,
     "controls": controls,
     "free": free,
     "speed": speed,

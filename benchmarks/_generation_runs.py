@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from _generation_subject import Scene
 from manipnet import fit_sequence, unpacked
@@ -24,12 +25,12 @@ from handpipe.screen import Screen
 
 PROCESSES = 2
 
-OURS, LOCAL, WITHOUT = "handdiffuse", ", local", ", no Interaction Loss"
-BASELINES = ("mdm", "intergen")
+OURS, LOCAL, WITHOUT, PRIOR = "handdiffuse", ", local", ", no Interaction Loss", ", prior"
+BASELINES = ("mdm", "intergen", "mdm" + PRIOR, "intergen" + PRIOR)
 _PLAIN = LossWeights(contact=0.0, shape=0.0)
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     OURS: {},
-    **{baseline: {"denoiser": baseline} for baseline in BASELINES},
+    **{name: {"denoiser": name.removesuffix(PRIOR), "prior": name.endswith(PRIOR) or None} for name in BASELINES},
     OURS + WITHOUT: {"loss": _PLAIN},
     OURS + LOCAL: {"representation": "local"},
     OURS + LOCAL + WITHOUT: {"representation": "local", "loss": _PLAIN},
@@ -56,7 +57,9 @@ class Run:
         """The run of an existing checkpoint, identified by its config."""
         settings = checkpoints.load(folder).config["settings"]
         model = settings["denoiser"]
-        if model == OURS:
+        if model != OURS:
+            model += PRIOR if settings["prior"] else ""
+        else:
             model += LOCAL if settings["representation"] == "local" else ""
             model += WITHOUT if settings["loss"]["contact"] == settings["loss"]["shape"] == 0 else ""
         return cls(model, settings["seed"], folder)
@@ -73,14 +76,14 @@ def trained(run: Run, scene: Scene, steps: int) -> dict[str, float]:
     return {} if there else {"training/seconds": time.perf_counter() - start}
 
 
-def in_processes(jobs: Sequence[tuple[Any, ...]], processes: int = PROCESSES) -> list[tuple[str, dict[str, float]]]:
+def in_processes(jobs: Sequence[tuple[Any, ...]], processes: int = PROCESSES) -> list[tuple[str, dict[str, Any]]]:
     """Call every (function, run, ...), some at a time on one thread each; the model's name and what was returned."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
         futures = [pool.submit(*job) for job in jobs]
         for number, future in enumerate(as_completed(futures)):
             work, run, *_ = jobs[futures.index(future)]
-            numbers = ", ".join(f"{name} {value:.4g}" for name, value in future.result().items())
+            numbers = ", ".join(f"{name} {np.mean(value):.4g}" for name, value in future.result().items())
             print(f"{number + 1} of {len(jobs)}: {work.__name__} {run.folder.name}: {numbers}", file=sys.stderr)
         return [(job[1].model, future.result()) for job, future in zip(jobs, futures, strict=True)]
 

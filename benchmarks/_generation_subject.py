@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from handpipe.generation.evaluation.evaluator import Evaluator, train_evaluator
+from handpipe.generation.evaluation.evaluator import Evaluator, mirrored, train_evaluator
 from handpipe.generation.model.controls import Controls
 from handpipe.generation.model.kinematics import Kinematics
 from handpipe.generation.model.motion import Motion
@@ -43,6 +43,10 @@ class Scene:
     """Windows in every set that is compared as a set."""
     clearance: float = 0.0
     """Strength of the guidance against penetration, in what benchmarks/evaluate.py draws."""
+    long_frames: int = 1200
+    """Frames of long free motion."""
+    long_samples: int = 64
+    """Such motions."""
     chain_samples: int = 128
     """The same for the samplers: the full chain takes some six seconds for each."""
 
@@ -60,11 +64,13 @@ class RealSets:
     """(sample, hand, 10) of the windows of `learnt`: the hands that are given to the generated motions."""
     joints_m: dict[str, Tensor]
     """learnt: of the training split; again: others of it; test: of the test sequence. (sample, frame, hand, 21, 3)"""
+    memory: Tensor
+    """(window, code) the evaluator's codes of all training windows, and of their mirror images."""
 
     @classmethod
     def load(cls, path: Path) -> RealSets:
         saved = torch.load(path, map_location=device())
-        return cls(Evaluator.of_state(saved["evaluator"]), saved["betas"], saved["joints_m"])
+        return cls(Evaluator.of_state(saved["evaluator"]), saved["betas"], saved["joints_m"], saved["memory"])
 
 
 def prepare(scene: Scene, steps: int) -> None:
@@ -80,9 +86,12 @@ def prepare(scene: Scene, steps: int) -> None:
         "again": rows(learnt, order[scene.samples : 2 * scene.samples]),
         "test": rows(test, torch.randperm(len(test.betas), generator=generator)[: scene.samples]),
     }
-    evaluator = train_evaluator(kinematics.joints(learnt), steps=steps)
+    everything = kinematics.joints(learnt)
+    evaluator = train_evaluator(everything, steps=steps)
     joints_m = {name: kinematics.joints(motion) for name, motion in chosen.items()}
-    torch.save({"evaluator": evaluator.state, "betas": chosen["learnt"].betas, "joints_m": joints_m}, scene.real)
+    memory = torch.cat([evaluator.features(part) for part in (everything, mirrored(everything))])
+    betas = chosen["learnt"].betas
+    torch.save({"evaluator": evaluator.state, "betas": betas, "joints_m": joints_m, "memory": memory}, scene.real)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from _generation_subject import CONTEXT, GAPS, RealSets, Subject
+from _generation_ways import constant, hermite, inertialised, nearest
 from torch import Tensor
 
 from handpipe.generation.evaluation.metrics import (
@@ -15,7 +17,6 @@ from handpipe.generation.evaluation.metrics import (
     detection,
     diversity,
     frechet_distance,
-    joint_error_m,
     keyframe_errors,
     penetration,
     seam_ratio,
@@ -80,32 +81,62 @@ class Gap:
         """(window, frame, hand, 21, 3) in the hole."""
         return subject.joints_m[:, self.clip(subject)][:, self.hole]
 
-    def error_mm(self, subject: Subject, motion: Motion) -> float:
-        return 1000 * joint_error_m(subject.joints(motion.window(self.hole)), self.true_joints_m(subject))
+    def errors_mm(self, subject: Subject, motion: Motion) -> Tensor:
+        """(window,) mean joint error in the hole."""
+        distance = subject.joints(motion.window(self.hole)) - self.true_joints_m(subject)
+        return 1000 * distance.norm(dim=-1).flatten(1).mean(1)
 
     def slerp(self, subject: Subject) -> Motion:
         """The simplest way across: linear interpolation and SLERP from the last frame before to the one after."""
         return interpolate(whole_frames(self.truth(subject), [self.context - 1, self.hole.stop]))
 
 
-def inbetween(subject: Subject, seed: int) -> dict[str, float]:
-    """Mean joint error over the gaps, mm, by how the gap was filled.
+GAP_KINDS = {str(frames): Gap(frames, CONTEXT) for frames in GAPS} | {f"{HARD_GAP} keyframes": Gap(HARD_GAP, 1)}
 
-    Names are `gap/way`: gaps 15, 30, 60 and `30 keyframes` (no context); ways slerp, prior, expected
-    and, for gaps of 30 frames, drawn (mean over draws).
+
+def inbetween(subject: Subject, seed: int) -> dict[str, Any]:
+    """Mean joint error over the gaps, mm, by how the gap was filled without chance: (window,) lists, in order.
+
+    Names are `gap/way`: gaps 15, 30, 60 and `30 keyframes` (no context); slerp, hermite, inertial, constant, nearest,
+    prior and expected.
     """
-    found = {"windows": float(len(subject.truth.betas))}
+    found: dict[str, Any] = {"windows": float(len(subject.truth.betas))}
     prior = subject.prior_alone()
-    gaps = {str(frames): Gap(frames, CONTEXT) for frames in GAPS} | {f"{HARD_GAP} keyframes": Gap(HARD_GAP, 1)}
-    for name, gap in gaps.items():
-        controls = gap.controls(subject)
-        found[f"{name}/slerp"] = gap.error_mm(subject, gap.slerp(subject))
-        found[f"{name}/prior"] = gap.error_mm(subject, prior.draw(controls, EXPECTED, seed))
-        found[f"{name}/expected"] = gap.error_mm(subject, subject.draw(controls, EXPECTED, seed))
-        if gap.frames == HARD_GAP:
-            drawn = [subject.draw(controls, DRAWN, seed * DRAWS + number) for number in range(DRAWS)]
-            found[f"{name}/drawn"] = sum(gap.error_mm(subject, motion) for motion in drawn) / DRAWS
+    for name, gap in GAP_KINDS.items():
+        given = gap.controls(subject)
+        filled = {"slerp": gap.slerp(subject)}
+        if gap.context > 1:
+            truth, ends = gap.truth(subject), (gap.context - 1, gap.hole.stop)
+            filled |= {"hermite": hermite(truth, *ends), "inertial": inertialised(truth, *ends)}
+            filled |= {"constant": constant(subject, given, ends[0]), "nearest": nearest(subject, given)}
+        filled |= {"prior": prior.draw(given, EXPECTED, seed), "expected": subject.draw(given, EXPECTED, seed)}
+        found |= {f"{name}/{way}": gap.errors_mm(subject, motion).tolist() for way, motion in filled.items()}
     return found
+
+
+def drawn(subject: Subject, seed: int) -> dict[str, Any]:
+    """The same for motion drawn in gaps of 30 frames, of the model and of its prior alone: the mean over the draws, the
+    best of them, and the distance between them; and SLERP."""
+    found: dict[str, Any] = {}
+    for name, gap in GAP_KINDS.items():
+        if gap.frames != HARD_GAP:
+            continue
+        given = gap.controls(subject)
+        found[f"{name}/slerp"] = gap.errors_mm(subject, gap.slerp(subject)).tolist()
+        for way, by in (("drawn", subject), ("prior drawn", subject.prior_alone())):
+            draws = [by.draw(given, DRAWN, seed * DRAWS + number) for number in range(DRAWS)]
+            errors = torch.stack([gap.errors_mm(subject, motion) for motion in draws])
+            found[f"{name}/{way}"] = errors.mean(0).tolist()
+            found[f"{name}/{way}, best"] = errors.amin(0).tolist()
+            found[f"{name}/{way}, spread"] = _spread_mm(subject, gap, draws)
+    return found
+
+
+def _spread_mm(subject: Subject, gap: Gap, draws: Sequence[Motion]) -> list[float]:
+    """(window,) mean distance of the joints of two draws in the hole."""
+    joints_m = torch.stack([subject.joints(motion.window(gap.hole)) for motion in draws])
+    pairs = [(joints_m[a] - joints_m[b]).norm(dim=-1).flatten(1).mean(1) for a in range(len(draws)) for b in range(a)]
+    return (1000 * torch.stack(pairs).mean(0)).tolist()
 
 
 def controls(subject: Subject, seed: int) -> dict[str, float]:
@@ -165,6 +196,9 @@ def free(subject: Subject, seed: int) -> dict[str, float]:
         "sequences/s": len(joints_m) / seconds,
         "fid/learnt": frechet_distance(features, truth["learnt"]),
         "fid/test": frechet_distance(features[: len(truth["test"])], truth["test"]),
+        "fid/learnt to test": frechet_distance(truth["learnt"][: len(truth["test"])], truth["test"]),
+        "memory/generated": _median_distance(features, real.memory),
+        "memory/test": _median_distance(truth["test"], real.memory),
         "fid/real": frechet_distance(truth["again"], truth["learnt"]),
         "diversity": diversity(features),
     }
@@ -174,6 +208,11 @@ def free(subject: Subject, seed: int) -> dict[str, float]:
         found[f"touching/{name}"] = 100 * float(_touching(hands_m).double().mean())
         found[f"depth/{name}"] = penetration(hands_m).mean_mm
     return found
+
+
+def _median_distance(codes: Tensor, memory: Tensor) -> float:
+    """Median distance to the nearest of the training windows: small where they are repeated."""
+    return float(torch.cdist(codes, memory).amin(-1).median())
 
 
 def _timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:

@@ -4,8 +4,9 @@
         [--draws 20] [--recordings STORE...] [--seed 100] [--json FILE]
 
 views: rigs and detections are simulated, and one view has a fault. recordings: the same faults in the detections of
-computed sessions, at the command line. inputs: faults of clips, units, times, files. sound: 20 recordings in which
-nothing is wrong. Thresholds were set on seeds 0 to 9; the default starts at 100.
+computed sessions, at the command line. inputs: faults of clips, units, times and files; a reason counts as right only
+if the remedy that is given works. sound: 20 recordings in which nothing is wrong. Thresholds were set on seeds 0 to 9;
+the default starts at 100.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from _fault_sessions import SOUND, Recording, complaints, run, sound
-from _fault_views import KINDS, Outcome, draw, planted_in
+from _faults_inputs import planted_inputs, sound_inputs
+from _faults_recordings import SOUND, Recording, complaints, run, sound
+from _faults_views import KINDS, Outcome, draw, planted_in
 from _report import Figure, report
 from rich.console import Console
 from rich.progress import track
@@ -43,6 +45,18 @@ def recordings(stores: list[str], seed: int) -> dict[str, list[Outcome]]:
     found = defaultdict(list)
     for store, kind, each in track(cases, "recordings", console=Console(stderr=True)):
         found[f"{Path(store).parent.name}: {kind}"].append(planted_in(Recording.of_store(store), kind, each))
+    return found
+
+
+def inputs(seed: int) -> dict[str, list[Outcome]]:
+    """Clips, units, times, files and boards; a remedy that is given must work."""
+    found = defaultdict(list)
+    for each in track(planted_inputs(seed), "inputs", total=None, console=Console(stderr=True)):
+        right = each.right_reason and each.remedy != "wrong"
+        said = f"{each.name}: {each.said}" + (" (the remedy does not work)" if each.remedy == "wrong" else "")
+        found[f"inputs: {each.kind}"].append(Outcome(each.kind, each.detected, right, 0, said))
+    for name, complaint in sound_inputs(seed):
+        found[f"sound: {name}"].append(Outcome("none", False, False, int(bool(complaint)), complaint))
     return found
 
 
@@ -86,6 +100,8 @@ def main() -> None:
         found |= views(options.views, options.kinds, options.draws, options.seed)
     if "recordings" in options.only:
         found |= recordings(options.recordings, options.seed)
+    if "inputs" in options.only:
+        found |= inputs(options.seed)
     if "sound" in options.only:
         found |= sound_recordings(options.seed)
     show(found)

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..core.cameras_file import MAX_BYTES
 from ..core.errors import SessionError, VideoError
-from ..core.files import same_name
+from ..core.files import check_file, same_name
 from ..core.recording import Clip, Session, Timeline, regular
 from ..core.storage.store import Store
 from .ignored import ignored_files
@@ -47,6 +48,8 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
             f"{root}: expected a session folder with one clip per camera in {videos}, but found {found}. "
             "Create the folder as described in docs/sessions.md."
         )
+    if _is_there(root / "cameras.toml"):
+        check_file(root / "cameras.toml", "a camera file", MAX_BYTES)
     paths = find_clips(videos)
     if not paths:
         raise SessionError(

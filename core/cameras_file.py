@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,24 @@ def match_views(cameras: Cameras, names: Sequence[str], sizes_px: ndarray | None
         K[view], distortion[view], T_cam_world[view] = cameras.K[i], cameras.distortion[i], cameras.T_cam_world[i]
         fisheye[view] = cameras.fisheye[i]
     return Cameras(tuple(names), K, distortion, T_cam_world, size_px, fisheye)
+
+
+def unlike_views(path: str | Path, cameras: Sequence[str], views: Sequence[str]) -> list[str]:
+    """A sentence for each camera of a file that no view has, or that has a view's name in another case.
+
+    Args:
+        path: the file, for messages.
+        cameras: their names.
+        views: names of the session's clips, and of those that are left out.
+    """
+    found = []
+    for camera in cameras:
+        view = same_name(camera, views)
+        if view is None:
+            found.append(f"{path}: the camera {camera} has no clip and is not used. Add videos/{camera}.mp4 to use it.")
+        elif view != unicodedata.normalize("NFC", camera):
+            found.append(f"{path}: the camera {camera} is taken for the view {view}. Give both the same name.")
+    return found
 
 
 class Section:

@@ -36,8 +36,11 @@ from ..core.storage.atomic import sweep, write_whole
 from ..core.storage.lock import locked
 from ..hand.keypoints import RATES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the format. Increase it when a reader of the previous version would misread a checkpoint."""
+
+EARLIEST_VERSION = 2
+"""Oldest version that can be read. Until version 1, rotations were six numbers and there was no liveliness."""
 
 CONFIG_BYTES = 1 << 24
 """Largest accepted size of config.json."""
@@ -242,6 +245,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise GenerationError(
             f"{where}: expected schema version {SCHEMA_VERSION} or older, but it was written with version {version} "
             f"by a newer handpipe ({config.get('handpipe_version')}). Update handpipe to read it."
+        )
+    if version < EARLIEST_VERSION:
+        raise GenerationError(
+            f"{where}: expected schema version {EARLIEST_VERSION} or newer, but handpipe "
+            f"{config.get('handpipe_version')} wrote it with version {version}: its model has other numbers per frame. "
+            "Train it again, or use it with the handpipe that wrote it."
         )
     _check_config(where, config)
     _check_files(where, config.get("files"))

@@ -41,6 +41,8 @@ class TrainingSettings:
     """`small` trains in minutes on two CPU cores; `base` has about 36 million parameters and needs a GPU."""
     denoiser: Literal["handdiffuse", "mdm", "intergen"] = "handdiffuse"
     """Denoising network; `mdm` and `intergen` are baselines."""
+    prior: bool | None = None
+    """Let the network correct the Gaussian-process prior. None: yes for `handdiffuse`, no for the baselines."""
     representation: Literal["global", "local"] = "global"
     """Motion representation: `global` (positions in a common frame) or `local` (each hand relative to its wrist)."""
     window: Annotated[int, Field(ge=MIN_WINDOW, le=512)] = 60
@@ -83,7 +85,7 @@ class SamplingSettings:
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Scale of the initial noise. 1: normal sampling; smaller values give more typical motion."""
     expected: bool = False
-    """Return the expected motion, predicted in one step, instead of a random sample."""
+    """Return the expected motion, which is the mean of the Gaussian-process prior, instead of a random sample."""
     context: Annotated[int, Field(ge=1, le=64)] = 10
     """Overlap of consecutive windows in long motion, frames."""
     clearance: NotNegative = 1.0

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..model.canonical_frame import nearest_rotation
 from ..model.motion import MIRROR
+from ..model.precision import in_bfloat16
 
 LATENT = 64
 """Size of a code. The bias of the Frechet distance grows with its square; a small code needs few samples."""
@@ -204,6 +205,7 @@ def train_evaluator(
     model.std.copy_(std)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps, pct_start=0.1)
+    bfloat16 = in_bfloat16("auto", windows.device)
     for _ in range(steps):
         chosen = windows[torch.randint(len(windows), (batch,), generator=generator).to(windows.device)]
         chosen = torch.cat([chosen[: batch // 2], mirrored(chosen[batch // 2 :])])
@@ -212,7 +214,7 @@ def train_evaluator(
         clean, x = model.normalise(chosen), model.normalise(chosen + noise.to(windows.device))
         # For a noisy window, the targets are the clean motion and the roughness of the noisy one.
         wanted = torch.cat([clean[..., : -GROUPS[-1]], x[..., -GROUPS[-1] :]], dim=-1)
-        with torch.autocast(windows.device.type, torch.bfloat16):
+        with torch.autocast(windows.device.type, torch.bfloat16, enabled=bfloat16):
             loss = model.loss(x, wanted)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

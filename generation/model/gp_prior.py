@@ -1,10 +1,10 @@
 """The Gaussian-process prior of motion, conditioned exactly on the observed entries.
 
 Every channel of packed, normalised motion is modelled as a stationary Gaussian process (Rasmussen & Williams 2006,
-chapter 2). Its temporal correlation, one per channel group, is that of the training data (normalization.py); its level
-and variance are estimated from the observed entries of the motion. Conditioned on these entries it has a mean, `base`,
-that meets them, and a covariance that is zero there. Given a noisy x_t = alpha x0 + sigma eps it has the exact
-posterior of x0 (the Wiener filter).
+chapter 2). Its temporal correlation, one per channel group, is that of the training data (normalization.py); its speed
+is a level of liveliness (liveliness.py), one per hand; its mean level follows from the observed entries. Conditioned on
+these entries it has a mean, `base`, that meets them, and a covariance that is zero there. Given a noisy
+x_t = alpha x0 + sigma eps it has the exact posterior of x0 (the Wiener filter).
 
 Shapes: packed motion x is (batch, frame, hand, channel). Smooth kernels are nearly singular, so whatever is factored is
 factored in float64; what is handed out is float32. Nothing here is differentiated, and autocast does not reach it.
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .liveliness import Liveliness
 from .normalization import Statistics, fitted_correlation
 from .precision import full_precision
 
@@ -27,10 +28,8 @@ LEVEL_VARIANCE = 3.0
 An observed frame determines the level (universal kriging, Cressie 1993, section 3.4): frames far from every observed
 frame then return to the level of the observed frames and not to that of the training data."""
 
-TYPICAL_FRAMES = 3.0
-"""How many observed frames it takes to believe as much in them as in the training data about how lively a motion is. A
-still hand and a fast one have the same kernel but not the same variance: with a gamma prior on its inverse the process
-is Student's t (Rasmussen and Williams 2006, section 9.9), of which we keep the mean and the scale."""
+REST_FLOOR = 1e-8
+"""Least variance of white noise, whatever the liveliness: a hand at rest still has a kernel that float64 factors."""
 
 NOISE_FLOOR = 1e-10
 """Least variance of the noise in x_t, so that sigma = 0 is answered too."""
@@ -46,6 +45,9 @@ class Prior:
     """(group, frame, frame) positive definite with unit diagonal, float64; all channels of a group share it."""
     sizes: tuple[int, ...]
     """Channels in each group."""
+    liveliness: Liveliness
+    shares: Tensor
+    """(channel,) the share of each channel in its group's variance."""
 
     @classmethod
     def of(cls, statistics: Statistics, frames: int) -> Prior:
@@ -54,10 +56,23 @@ class Prior:
         fitted = np.stack([fitted_correlation(row, frames) for row in measured.double().cpu().numpy()])
         frame = torch.arange(frames)
         toeplitz = torch.from_numpy(fitted)[:, (frame[:, None] - frame).abs()]
-        return cls(toeplitz.to(measured.device), statistics.sizes)
+        variances = statistics.std.double().square().split(statistics.sizes)
+        shares = torch.cat([part / part.sum() for part in variances])
+        return cls(toeplitz.to(measured.device), statistics.sizes, statistics.liveliness, shares)
 
     def to(self, device: torch.device | str) -> Prior:
-        return Prior(self.kernels.to(device), self.sizes)
+        return Prior(self.kernels.to(device), self.sizes, self.liveliness.to(device), self.shares.to(device))
+
+    def kernel(self, level: Tensor, group: Tensor) -> Tensor:
+        """(..., frame, frame) kernels of groups (...) at levels of liveliness (...), float64.
+
+        Changes scale with the liveliness; a hand that moves less than the average stays where it is, wherever in the
+        usual range that may be.
+        """
+        square = self.liveliness.levels[level].square()[..., None, None]
+        kernel = square * self.kernels[group] + (1 - square).clamp_min(0)
+        kernel.diagonal(dim1=-2, dim2=-1).add_(REST_FLOOR)
+        return kernel
 
     def group_mask(self, mask: Tensor) -> Tensor:
         """(batch, frame, hand, group) of a mask (batch, frame, hand, channel) that is constant within each group."""
@@ -65,39 +80,85 @@ class Prior:
 
     @torch.no_grad()
     @full_precision
-    def condition(self, mask: Tensor, values: Tensor, mean: Tensor | None = None) -> Conditional:
+    def belief(self, mask: Tensor, values: Tensor, before: Tensor) -> Tensor:
+        """(batch, hand, level) how probable each level of liveliness is after the observed entries.
+
+        The likelihood is that of the displacements from each observed frame to the next one; the groups of a hand move
+        together and count as one.
+
+        Args:
+            mask, values: as for `condition`; values relative to the mean.
+            before: (..., level) probabilities before, broadcastable.
+        """
+        observed, frames = self.group_mask(mask), mask.shape[1]
+        frame = torch.arange(frames, device=mask.device)[:, None, None]
+        last = torch.where(observed, frame, -1).cummax(1).values
+        last = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], 1)  # the observed frame before each
+        pair = observed & (last >= 0)
+        sizes = torch.tensor(self.sizes, device=mask.device)
+        origin = torch.where(mask, values, 0).gather(1, last.clamp_min(0).repeat_interleave(sizes, -1))
+        square = (torch.where(mask, values, 0) - origin).double().square() * self.shares
+        square = torch.stack([part.sum(-1) for part in square.split(self.sizes, -1)], -1)
+        spread = 2 * (1 - self.kernels[:, 0]).T  # (frame, group)
+        spread = spread.gather(0, (frame - last).clamp(0, frames - 1).flatten(0, 2)).view(square.shape)
+        variance = self.liveliness.levels.square() * spread[..., None] + 2 * REST_FLOOR
+        log_likelihood = -0.5 * (square[..., None] / variance + variance.log())
+        total = torch.where(pair[..., None], log_likelihood, 0).sum(1).mean(2)
+        return (before.log() + total).softmax(-1)
+
+    def nearest(self, belief: Tensor) -> Tensor:
+        """(...) the level that is nearest to what is expected by probabilities (..., level)."""
+        levels = self.liveliness.levels
+        return ((belief @ levels.square()).sqrt()[..., None] - levels).abs().argmin(-1)
+
+    @torch.no_grad()
+    @full_precision
+    def condition(
+        self,
+        mask: Tensor,
+        values: Tensor,
+        mean: Tensor | None = None,
+        level: Tensor | None = None,
+        recorded: Tensor | None = None,
+    ) -> Conditional:
         """The process given `values` where `mask`, both (batch, frame, hand, channel); mask is bool.
 
         `mask` is constant within each channel group; `values` are normalised and may be anything where unobserved.
         `mean`, broadcastable to them, is what it has where nothing is observed: 0 by default. The level that the
-        observed values have relative to it moves all frames (`LEVEL_VARIANCE`), and how far they stray from it says how
-        large the covariance is (`TYPICAL_FRAMES`).
+        observed values have relative to it moves all frames (`LEVEL_VARIANCE`). `level` (batch, hand) is that of the
+        liveliness: by default the one next to the average. `recorded` (batch,) says whether the observed values are of
+        a recording: by default they are.
         """
         frames = self.kernels.shape[-1]
         assert mask.shape == values.shape == (len(mask), frames, mask.shape[2], sum(self.sizes))
         observed = self.group_mask(mask).permute(0, 2, 3, 1)  # (batch, hand, group, frame)
         batch, hands, groups, _ = observed.shape
+        if level is None:
+            level = self.nearest(self.liveliness.after(None, 0)).expand(batch, hands)
         group = torch.arange(groups, device=mask.device, dtype=torch.uint8).expand(batch, hands, groups)[..., None]
+        speed = level.to(torch.uint8)[..., None, None].expand(batch, hands, groups, 1)
+        if recorded is None:
+            recorded = torch.ones(batch, dtype=torch.bool, device=mask.device)
+        elsewhere = recorded.to(torch.uint8)[:, None, None, None].expand(batch, hands, groups, 1)
         known = observed.sum(-1, dtype=torch.uint8 if frames < 256 else torch.int32, keepdim=True)
-        systems, index = torch.cat([known, group, observed], -1).flatten(0, 2).unique(dim=0, return_inverse=True)
-        weights, covariances, roots = _kriging(self.kernels, systems[:, 1].long(), systems[:, 2:].bool())
+        keys = torch.cat([known, group, speed, elsewhere, observed], -1)
+        systems, index = keys.flatten(0, 2).unique(dim=0, return_inverse=True)
+        parts = (systems[:, 2].long(), systems[:, 1].long(), systems[:, 3].double(), systems[:, 4:].bool())
+        weights, covariances = _kriging(self, *parts)
         index = index.view(batch, hands, groups)
         seen = torch.where(mask, values if mean is None else values - mean, 0)
         base = _apply(weights, index, seen, self.sizes)
         if mean is not None:
             base += mean
         base = torch.where(mask, values, base)
-        spread = _apply(roots, index, seen, self.sizes).square_().sum(1).split(self.sizes, -1)
-        liveliness = torch.stack([part.mean(-1) for part in spread], -1)  # about one for each observed frame
-        variance = (TYPICAL_FRAMES + liveliness) / (TYPICAL_FRAMES + observed.sum(-1))
-        return Conditional(base, covariances, index, variance.double(), self.sizes)
+        return Conditional(base, covariances, index, self.sizes)
 
 
 @dataclass(frozen=True)
 class Conditional:
     """A Gaussian over normalised packed motion: independent channels, correlated frames.
 
-    Batch entries, hands and groups with the same kernel and the same observed frames share one covariance.
+    Batch entries, hands and groups with the same kernel and observed frames share one covariance.
     """
 
     base: Tensor
@@ -106,21 +167,19 @@ class Conditional:
     """(system, frame, frame) float64, the different ones; rows and columns of observed frames are 0."""
     index: Tensor
     """(batch, hand, group) which of them holds."""
-    variance: Tensor
-    """(batch, hand, group) float64, its factor: the variance of the motion, estimated from the observed entries."""
     sizes: tuple[int, ...]
     """Channels in each group."""
 
     @property
     def covariance(self) -> Tensor:
         """(batch, hand, group, frame, frame), float64."""
-        return self.covariances[self.index] * self.variance[..., None, None]
+        return self.covariances[self.index]
 
     @property
     def std(self) -> Tensor:
         """(batch, frame, hand, channel) before any noisy sample is seen; 0 where observed."""
-        shared = self.covariances.diagonal(dim1=-2, dim2=-1).clamp_min(0)[self.index]
-        return _per_channel((shared * self.variance[..., None]).sqrt().to(self.base.dtype), self.sizes)
+        variance = self.covariances.diagonal(dim1=-2, dim2=-1).clamp_min(0)[self.index]
+        return _per_channel(variance.sqrt().to(self.base.dtype), self.sizes)
 
     @torch.no_grad()
     @full_precision
@@ -134,17 +193,14 @@ class Conditional:
         assert x_t.shape == self.base.shape
         assert alpha.shape == sigma.shape == x_t.shape[:1]
         signal, noise = alpha.double().square(), sigma.double().square().clamp_min(NOISE_FLOOR)
-        # A covariance that is v times as large is, in other units, noise that is v times as small.
-        relative = noise[:, None, None] / self.variance
-        levels = torch.stack([self.index.double(), signal[:, None, None].expand_as(relative), relative], -1)
-        keys, index = levels.flatten(0, 2).unique(dim=0, return_inverse=True)
+        levels = [self.index.double(), *(part[:, None, None].expand(self.index.shape) for part in (signal, noise))]
+        keys, index = torch.stack(levels, -1).flatten(0, 2).unique(dim=0, return_inverse=True)
         index = index.view(self.index.shape)
         wiener, variance = _wiener(self.covariances, keys[:, 0].long(), keys[:, 1], keys[:, 2])
         scale = alpha.to(self.base)[:, None, None, None]
         residual = torch.addcmul(x_t.to(self.base), scale, self.base, value=-1)
         mean = _apply(wiener, index, residual, self.sizes).mul_(scale).add_(self.base)
-        std = (variance[index] * self.variance[..., None]).sqrt().to(self.base)
-        return mean, _per_channel(std, self.sizes)
+        return mean, _per_channel(variance[index].sqrt().to(self.base), self.sizes)
 
     @torch.no_grad()
     @full_precision
@@ -153,28 +209,24 @@ class Conditional:
 
         It is smooth over time, and 0 where observed.
         """
-        step = _apply(self.covariances, self.index, gradient.to(self.base.dtype), self.sizes)
-        return step * _per_channel(self.variance[..., None].to(step.dtype), self.sizes)
+        return _apply(self.covariances, self.index, gradient.to(self.base.dtype), self.sizes)
 
     def restrict(self, frames: slice) -> Conditional:
         """The marginal over some of the frames; what was observed outside them still counts."""
         covariances = self.covariances[:, frames, frames]
-        return Conditional(self.base[:, frames], covariances, self.index, self.variance, self.sizes)
+        return Conditional(self.base[:, frames], covariances, self.index, self.sizes)
 
 
-def _kriging(kernels: Tensor, group: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-    """Weights of the observed frames in each frame's mean, float32, covariances, float64, and whitening roots, float32.
+def _kriging(prior: Prior, level: Tensor, group: Tensor, recorded: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+    """Weights of the observed frames in each frame's mean, float32, and covariances, float64, (system, frame, frame).
 
-    All are (system, frame, frame); root @ values is, by the kernel, as many independent numbers of variance 1 as there
-    are observed frames, and then zeros.
-
-    `group` is (system,), `observed` (system, frame), with the systems of few observed frames first. The equations of a
-    block are as many as its fullest system's; an identity fills the others up.
+    `level`, `group` and `recorded` are (system,), `observed` (system, frame), with the systems of few observed frames
+    first. The equations of a block are as many as its fullest system's; an identity fills the others up.
     """
 
-    def some(group: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
-        seen = observed.to(kernels.dtype)
-        kernel = kernels[group] + LEVEL_VARIANCE * seen.amax(dim=1)[:, None, None]
+    def some(level: Tensor, group: Tensor, recorded: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+        seen = observed.to(prior.kernels.dtype)
+        kernel = prior.kernel(level, group) + LEVEL_VARIANCE * (recorded * seen.amax(dim=1))[:, None, None]
         frames = kernel.shape[-1]
         order = seen.argsort(dim=1, descending=True, stable=True)[:, : max(1, int(seen[-1].sum()))]
         held = seen.gather(1, order)
@@ -182,17 +234,14 @@ def _kriging(kernels: Tensor, group: Tensor, observed: Tensor) -> tuple[Tensor, 
         across = kernel.gather(1, rows) * held[:, :, None]  # (observed frame, frame)
         known = (across * seen[:, None]).gather(2, order[:, None].expand(-1, order.shape[1], -1))
         known.diagonal(dim1=-2, dim2=-1).add_(1 - held)
-        factor = _factor(known)
-        half, weights = _solve(factor, across)
+        half, weights = _solve(_factor(known), across)
         covariance = torch.baddbmm(kernel, half.mT, half, alpha=-1)
         hidden = 1 - seen
         covariance.mul_(hidden[:, :, None]).mul_(hidden[:, None])
         spread = torch.zeros_like(kernel, dtype=torch.float32)
-        root = torch.linalg.solve_triangular(factor, torch.diag_embed(held), upper=False)
-        roots = spread.scatter(2, order[:, None].expand_as(root), root.float())
-        return spread.scatter(1, rows, weights.float()).mT, covariance, roots
+        return spread.scatter(1, rows, weights.float()).mT, covariance
 
-    return _in_blocks(some, group, observed)
+    return _in_blocks(some, level, group, recorded, observed)
 
 
 def _wiener(covariances: Tensor, system: Tensor, signal: Tensor, noise: Tensor) -> tuple[Tensor, ...]:

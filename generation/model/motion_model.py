@@ -43,34 +43,54 @@ class MotionModel:
             self.priors[frames] = Prior.of(self.statistics, frames)
         return self.priors[frames]
 
-    def pack(self, motion: Motion, joints_m: Tensor | None = None) -> Tensor:
-        """(..., frame, hand, channel) normalised numbers of a motion."""
+    def pack(self, motion: Motion, joints_m: Tensor | None = None, like: Tensor | None = None) -> Tensor:
+        """(..., frame, hand, channel) normalised numbers of a motion, of two equivalent ones those nearer to `like`."""
         joints_m = self.kinematics.joints(motion) if joints_m is None else joints_m
-        return self.statistics.normalise(self.representation.pack(motion, joints_m))
+        like = None if like is None else self.statistics.denormalise(like)
+        return self.statistics.normalise(self.representation.pack(motion, joints_m, like))
 
     def unpack(self, x0: Tensor, betas: Tensor) -> Motion:
         """The motion that normalised numbers mean; betas (..., hand, 10)."""
         return self.representation.unpack(self.statistics.denormalise(x0), betas)
 
-    def conditioning(self, controls: Controls, frames: int, packed: Tensor | None = None) -> Conditioning:
+    def conditioning(
+        self,
+        controls: Controls,
+        frames: int,
+        packed: Tensor | None = None,
+        level: Tensor | None = None,
+        recorded: Tensor | None = None,
+    ) -> Conditioning:
         """The conditioning of the denoiser.
 
         Args:
             controls: over as many frames or more; those beyond `frames` act through the prior alone.
             frames: the window's length.
             packed: the normalised numbers of the controls' motion, where they are known already.
+            level: (batch, hand) of the liveliness; by default what the controls say.
+            recorded: (batch,) whether the controls are of a recording, not generated; see `Prior.condition`.
         """
         mask, inside = self.representation.observed(controls), slice(frames)
         if packed is None or not self.representation.absolute:
             packed = self._guess(controls)
         values = torch.where(mask, packed, 0.0)
-        conditional = None
+        conditional, log_liveliness = None, None
         if self.uses_prior:
-            prior = self.prior(controls.motion.frames)
-            conditional = prior.condition(mask, values, self._hint(controls, packed)).restrict(inside)
+            prior, hint = self.prior(controls.motion.frames), self._hint(controls, packed)
+            if level is None:
+                level = prior.nearest(_belief(prior, mask, values, hint, prior.liveliness.after(None, 0)))
+            conditional = prior.condition(mask, values, hint, level, recorded).restrict(inside)
+            log_liveliness = prior.liveliness.levels[level].log().to(values)
         starts = [group.start for group in self.representation.groups]
         mask, values = mask[:, inside], values[:, inside]
-        return Conditioning(mask, values, mask[..., starts].to(values.dtype), controls.motion.betas, conditional)
+        group_mask = mask[..., starts].to(values.dtype)
+        return Conditioning(mask, values, group_mask, controls.motion.betas, conditional, log_liveliness)
+
+    def belief(self, controls: Controls, before: Tensor, packed: Tensor | None = None) -> Tensor:
+        """(batch, hand, level) how probable each level of liveliness is after the controls; see `Prior.belief`."""
+        mask = self.representation.observed(controls)
+        packed = self._guess(controls) if packed is None else packed
+        return _belief(self.prior(controls.motion.frames), mask, packed, self._hint(controls, packed), before)
 
     def _guess(self, controls: Controls) -> Tensor:
         """The numbers of the simplest motion through the controls. Those that are observed are right, and finite also
@@ -136,6 +156,10 @@ class MotionModel:
     def with_denoiser(self, denoiser: Callable[..., Tensor]) -> MotionModel:
         """A copy of the model with another network of the same kind."""
         return replace(self, denoiser=denoiser)
+
+
+def _belief(prior: Prior, mask: Tensor, values: Tensor, hint: Tensor | None, before: Tensor) -> Tensor:
+    return prior.belief(mask, values if hint is None else values - hint, before)
 
 
 def _located(motion: Motion, controls: Controls, frames: int) -> Motion:

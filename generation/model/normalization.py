@@ -1,16 +1,19 @@
-"""Statistics of packed motion in the training data: mean, standard deviation and temporal correlation of channels.
+"""Statistics of packed motion in the training data: mean and spread of channels, temporal correlation, liveliness.
 
 The temporal correlation, one per channel group, is measured by the variogram (Matheron 1963) and fitted with kernels
-(Rasmussen & Williams 2006, chapter 4) for the Gaussian-process prior (gp_prior.py).
+(Rasmussen & Williams 2006, chapter 4) for the Gaussian-process prior (gp_prior.py). Within a group, channels count by
+their variance: a wrist that moves far has the kernel of its motion, not that of the noise in its still channels.
+
+Liveliness (liveliness.py) is how fast a hand moves in a window, relative to the average.
 
 Shapes: packed motion x is (..., frame, hand, channel).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +23,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from ...core.errors import HandpipeError
+from .liveliness import Liveliness, energies
 
 RELATIVE_STD_FLOOR = 1e-2
 """A channel that varies less than this part of its group's typical spread counts as varying that much: a finger joint
@@ -31,12 +35,16 @@ STD_FLOOR = 1e-4
 LEAST_PAIRS = 0.25
 """A lag is measured where there are at least this many pairs of frames for each frame; fewer tell mostly noise."""
 
-LENGTHS = 2.0 ** np.arange(0, 9.1, 0.5)
+LENGTHS = 2.0 ** np.arange(0, 9.1, 0.25)
 """Length scales of the kernels of which a correlation is made up, frames."""
 
-WHITE_FLOOR = 1e-6
-"""Least share of white noise in a kernel: a thousandth of a standard deviation (0.1 mm for wrists that roam 0.1 m),
-below what any capture resolves. No eigenvalue is smaller, so float64 factors all kernels with many digits to spare."""
+WHITE_FLOOR = 1e-7
+"""Least share of white noise in a kernel: 0.03 mm for wrists that roam 0.1 m, below what any capture resolves; its jerk
+is a tenth of that of real motion. No eigenvalue is smaller, so float64 factors all kernels with digits to spare."""
+
+DIFFERENCES = (2, 3)
+"""Orders of the differences over time whose variances a fitted kernel reproduces: these make acceleration and jerk."""
+
 
 _FRAMES_AT_ONCE = 4096
 
@@ -62,6 +70,7 @@ class Statistics:
     """(group, lag) between values of a channel that are `lag` frames apart, as measured; 1 at lag 0. float64."""
     sizes: tuple[int, ...]
     """Channels in each group; the groups follow one another."""
+    liveliness: Liveliness
 
     def normalise(self, x: Tensor) -> Tensor:
         """Packed motion (..., channel) in standard deviations from the mean."""
@@ -72,7 +81,8 @@ class Statistics:
         return x * self.std + self.mean
 
     def to(self, device: torch.device | str) -> Statistics:
-        return Statistics(self.mean.to(device), self.std.to(device), self.correlation.to(device), self.sizes)
+        tensors = (self.mean.to(device), self.std.to(device), self.correlation.to(device))
+        return Statistics(*tensors, self.sizes, self.liveliness.to(device))
 
 
 def statistics(windows: Iterable[Tensor], groups: Sequence[Span], lags: int = 512) -> Statistics:
@@ -80,13 +90,14 @@ def statistics(windows: Iterable[Tensor], groups: Sequence[Span], lags: int = 51
 
     `windows` are tensors (window, frame, hand, channel), each of any number of windows and frames: longer runs tell of
     longer lags. Hands are pooled, because packing mirrors the left one. The correlation is 1 - gamma / v with the
-    variogram gamma(lag) = mean((x[f + lag] - x[f])^2) / 2 and the variance v, means over a group's normalised channels;
-    what differs from window to window but not inside one therefore stays correlated at every lag. The first frame of
-    each window does not count for the correlation: increments have a value of their own there.
+    variogram gamma(lag) = mean((x[f + lag] - x[f])^2) / 2 and the variance v, sums over a group's channels; what
+    differs from window to window but not inside one therefore stays correlated at every lag. The first frame of each
+    window does not count for the correlation: increments have a value of their own there.
     """
     sizes = _sizes(groups)
     nothing = torch.zeros(0, dtype=torch.float64)
     shift, moments, pairs, squares = None, nothing, nothing, nothing
+    moved = []
     for tensor in windows:
         for part in tensor.detach().split(max(1, _FRAMES_AT_ONCE // tensor.shape[1])):
             x = part.double().transpose(1, 2).flatten(0, 1)  # (window and hand, frame, channel)
@@ -97,6 +108,7 @@ def statistics(windows: Iterable[Tensor], groups: Sequence[Span], lags: int = 51
             moments = _plus(moments, torch.stack([count, centred.sum(0), centred.square().sum(0)]))
             pairs = _plus(pairs, len(x) * torch.arange(inner.shape[1], 0, -1, dtype=torch.float64, device=x.device))
             squares = _plus(squares, _squared_differences(inner))
+            moved.append(energies(part, sizes).cpu())
     if shift is None or not len(pairs):
         raise HandpipeError(
             "statistics of motion: expected at least one window of training data, found none. Add sessions."
@@ -108,8 +120,9 @@ def statistics(windows: Iterable[Tensor], groups: Sequence[Span], lags: int = 51
     return Statistics(
         mean=(shift + deviation).float(),
         std=std.float(),
-        correlation=_correlation(squares, pairs, variance, std, sizes)[:, :lags],
+        correlation=_correlation(squares, pairs, variance, sizes)[:, :lags],
         sizes=sizes,
+        liveliness=Liveliness.of(torch.cat(moved)),
     )
 
 
@@ -142,14 +155,13 @@ def _floored(std: Tensor) -> Tensor:
     return std.clamp_min(max(RELATIVE_STD_FLOOR * float(typical), STD_FLOOR))
 
 
-def _correlation(squares: Tensor, pairs: Tensor, variance: Tensor, std: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def _correlation(squares: Tensor, pairs: Tensor, variance: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """(group, lag) from sums of squared differences (lag, channel) over `pairs` (lag,) pairs of frames and hands."""
     measured = int((pairs >= LEAST_PAIRS * pairs[0]).sum())
-    gamma = squares[:measured] / pairs[:measured, None] / 2 / std.square()
+    gamma = squares[:measured] / pairs[:measured, None] / 2
     rows = []
-    # The group's own variance and not 1: a channel at the floor of std has less.
-    for part, v in zip(gamma.split(sizes, dim=-1), (variance / std.square()).split(sizes), strict=True):
-        ratio = part.mean(-1) / v.mean() if v.mean() > 0 else torch.zeros_like(part[:, 0])
+    for part, v in zip(gamma.split(sizes, dim=-1), variance.split(sizes), strict=True):
+        ratio = part.sum(-1) / v.sum() if v.sum() > 0 else torch.zeros_like(part[:, 0])
         rows.append(1 - ratio)
     return torch.stack(rows)
 
@@ -157,23 +169,36 @@ def _correlation(squares: Tensor, pairs: Tensor, variance: Tensor, std: Tensor, 
 def fitted_correlation(correlation: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
     """(lags,) the positive definite correlation next to a measured one (lag,), at as many lags as wanted.
 
-    A sum of Matérn 5/2 kernels (their samples have velocities and accelerations), a constant and white noise, with
-    non-negative weights by least squares on the relative error of the variogram, each octave of lags counting alike.
-    The measured one is no correlation of anything: its eigenvalues err to either side of zero, and clipping them leaves
-    kernels that take derivatives of high order seriously and overshoot in gaps between observations.
+    A sum of Matérn 7/2 kernels (their samples have a jerk), a constant and white noise, with non-negative weights by
+    least squares on the relative error of the variogram, each octave of lags counting alike, and of the variances of
+    the second and third differences. The measured one is no correlation of anything: its eigenvalues err to either side
+    of zero, and clipping them leaves kernels that overshoot in gaps between observations.
     """
     lag = np.arange(1, len(correlation))
     gamma = np.maximum(1 - correlation[1:], WHITE_FLOOR)
     weight = 1 / (gamma * np.sqrt(lag))
-    rows = (1 - _kernels(lag)) * weight[:, None]
-    sure = 1e3 * max(1.0, float(np.abs(rows).max(initial=0.0)))  # the shares add up to 1
-    shares, _ = nnls(np.vstack([rows, np.full(rows.shape[1], sure)]), np.append(gamma * weight, sure))
+    kernels = _kernels(np.arange(len(correlation)))
+    rows, wanted = [(1 - kernels[1:]) * weight[:, None]], [gamma * weight]
+    for order in DIFFERENCES:
+        if len(correlation) > order:
+            measured = _difference_variance(correlation[:, None], order)
+            wanted.append(np.ones(1))
+            rows.append(_difference_variance(kernels, order)[None] / max(measured[0], WHITE_FLOOR))
+    A = np.vstack(rows)
+    sure = 1e3 * max(1.0, float(np.abs(A).max(initial=0.0)))  # the shares add up to 1
+    shares, _ = nnls(np.vstack([A, np.full(A.shape[1], sure)]), np.concatenate([*wanted, [sure]]))
     shares[-1] += WHITE_FLOOR * shares.sum()
     return _kernels(np.arange(lags)) @ (shares / shares.sum())
 
 
+def _difference_variance(correlation: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """Variance (...) of the differences of some order of processes with correlations (lag, ...)."""
+    both_sides = np.array([(-1) ** k * comb(2 * order, order + k) * (1 if k == 0 else 2) for k in range(order + 1)])
+    return both_sides @ correlation[: order + 1]
+
+
 def _kernels(lag: NDArray[np.int_]) -> NDArray[np.float64]:
-    """(lag, kernel) correlations: constant, Matérn 5/2 of each length, white noise."""
-    distance = math.sqrt(5) * lag[:, None] / LENGTHS
-    matern = (1 + distance + distance**2 / 3) * np.exp(-distance)
+    """(lag, kernel) correlations: constant, Matérn 7/2 of each length, white noise."""
+    r = np.sqrt(7) * lag[:, None] / LENGTHS
+    matern = (1 + r + 2 * r**2 / 5 + r**3 / 15) * np.exp(-r)
     return np.column_stack([np.ones(len(lag)), matern, lag == 0])

@@ -5,7 +5,11 @@ image (x -> -x: vectors v become M v, rotations R become M R M), so a network se
 weights.
 Hence `pack(motion.mirrored(), ...) == pack(motion, ...).flip(-2)`.
 
-Rotations are written as their first two columns (Zhou et al. 2019), 6 numbers: x0 x1 x2 y0 y1 y2.
+Rotations that stay within half a turn (finger joints, increments) are rotation vectors. Those that go all around
+(wrists) are unit quaternions w x y z relative to a typical orientation, continuous over time; numbers that are not of
+unit length mean the quaternion of that direction. The motion that independent noise in these numbers means is as rough
+as the noise. With six numbers per rotation (Zhou et al. 2019) it is four times as rough, because the columns of noisy
+motion are often short and their directions then change fast.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+import roma
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -41,9 +46,19 @@ class Channels:
 
 _VECTOR = MIRROR
 """Signs of a vector's numbers in the mirror."""
-_ROTATION = tuple(row * column for column in MIRROR[:2] for row in MIRROR)
-"""Signs of a rotation's six numbers in the mirror: M R M."""
+_AXIS = (1.0, -1.0, -1.0)
+"""Signs of a rotation vector's numbers in the mirror."""
+_QUATERNION = (1.0, *_AXIS)
+"""Signs of a quaternion's numbers, w x y z, in the mirror."""
+PALM_DOWN = ((0.0, 0.0, -1.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+"""Orientation of a right wrist in the canonical frame, palm down and fingers forward (canonical_frame.py)."""
+OPPOSITE = ((-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0))
+"""Orientation of one wrist as seen from the other when both are palm down and fingers forward."""
 _FINGER_JOINTS = NUM_MANO_JOINTS - 1
+
+
+TINY = 1e-20
+"""Squared radians, so that an angle of zero has a gradient."""
 
 
 class _Layout:
@@ -76,8 +91,11 @@ class Representation(Protocol):
     absolute: ClassVar[bool]
     """Whether a wrist's pose is among the numbers, so that observing it fixes them."""
 
-    def pack(self, motion: Motion, joints_m: Tensor) -> Tensor:
-        """(..., frame, hand, channel) numbers of a motion and its (..., frame, hand, 21, 3) joints, metres."""
+    def pack(self, motion: Motion, joints_m: Tensor, like: Tensor | None = None) -> Tensor:
+        """(..., frame, hand, channel) numbers of a motion and its (..., frame, hand, 21, 3) joints, metres.
+
+        Of the two quaternions of each rotation, those nearer to the numbers `like` are taken.
+        """
         ...
 
     def unpack(self, x: Tensor, betas: Tensor) -> Motion:
@@ -97,7 +115,7 @@ class GlobalRepresentation:
     """Wrists, orientations and joints in the motion's own frame, and finger rotations."""
 
     _layout: ClassVar = _Layout(
-        wrist=_VECTOR, orient=_ROTATION, pose=_FINGER_JOINTS * _ROTATION, joints=NUM_JOINTS * _VECTOR
+        wrist=_VECTOR, orient=_QUATERNION, pose=_FINGER_JOINTS * _AXIS, joints=NUM_JOINTS * _VECTOR
     )
     name: ClassVar[str] = "global"
     groups: ClassVar[tuple[Channels, ...]] = _layout.groups
@@ -105,14 +123,17 @@ class GlobalRepresentation:
     absolute: ClassVar[bool] = True
 
     @full_precision
-    def pack(self, motion: Motion, joints_m: Tensor) -> Tensor:
-        orient, pose = to_6d(motion.R_world_wrist), to_6d(motion.R_pose).flatten(-2)
-        return self._layout.mirror_left(torch.cat([motion.wrist_m, orient, pose, joints_m.flatten(-2)], dim=-1))
+    def pack(self, motion: Motion, joints_m: Tensor, like: Tensor | None = None) -> Tensor:
+        orient = to_quaternion(_typical(PALM_DOWN, motion.wrist_m).mT @ motion.R_world_wrist)
+        pose = unwrapped(roma.rotmat_to_rotvec(motion.R_pose)).flatten(-2)
+        x = self._layout.mirror_left(torch.cat([motion.wrist_m, orient, pose, joints_m.flatten(-2)], dim=-1))
+        return _continuous(x, self.groups[1].slice, like)
 
     @full_precision
     def unpack(self, x: Tensor, betas: Tensor) -> Motion:
         wrist, orient, pose, _ = self._layout.split(x)
-        return Motion(wrist, from_6d(orient), from_6d(pose.unflatten(-1, (-1, 6))), betas)
+        R_wrist = _typical(PALM_DOWN, wrist) @ from_quaternion(orient)
+        return Motion(wrist, R_wrist, from_rotvec(pose.unflatten(-1, (-1, 3))), betas)
 
     def joints(self, x: Tensor) -> Tensor:
         """(..., frame, hand, 21, 3) metres, in the motion's frame."""
@@ -132,9 +153,9 @@ class LocalRepresentation:
 
     _layout: ClassVar = _Layout(
         step=_VECTOR,
-        turn=_ROTATION,
-        other=_VECTOR + _ROTATION,
-        pose=_FINGER_JOINTS * _ROTATION,
+        turn=_AXIS,
+        other=_VECTOR + _QUATERNION,
+        pose=_FINGER_JOINTS * _AXIS,
         joints=NUM_JOINTS * _VECTOR,
     )
     name: ClassVar[str] = "local"
@@ -143,20 +164,22 @@ class LocalRepresentation:
     absolute: ClassVar[bool] = False
 
     @full_precision
-    def pack(self, motion: Motion, joints_m: Tensor) -> Tensor:
+    def pack(self, motion: Motion, joints_m: Tensor, like: Tensor | None = None) -> Tensor:
         wrist, R = motion.wrist_m, motion.R_world_wrist
         # Frame 0 is its own predecessor, which makes its step zero and its turn the identity.
         R_before = torch.cat([R[..., :1, :, :, :], R[..., :-1, :, :, :]], dim=-4)
         wrist_before = torch.cat([wrist[..., :1, :, :], wrist[..., :-1, :, :]], dim=-3)
         numbers = [
             _into(R_before, wrist - wrist_before),
-            to_6d(R_before.mT @ R),
+            roma.rotmat_to_rotvec(R_before.mT @ R),
             _into(R, wrist.flip(-2) - wrist),
-            to_6d(R.mT @ R.flip(-3)),
-            to_6d(motion.R_pose).flatten(-2),
+            to_quaternion(_typical(OPPOSITE, wrist).mT @ R.mT @ R.flip(-3)),
+            unwrapped(roma.rotmat_to_rotvec(motion.R_pose)).flatten(-2),
             ((joints_m - wrist[..., None, :]) @ R).flatten(-2),
         ]
-        return self._layout.mirror_left(torch.cat(numbers, dim=-1))
+        other = self.groups[2]
+        x = self._layout.mirror_left(torch.cat(numbers, dim=-1))
+        return _continuous(x, slice(other.start + len(_VECTOR), other.stop), like)
 
     @full_precision
     def unpack(self, x: Tensor, betas: Tensor) -> Motion:
@@ -166,17 +189,17 @@ class LocalRepresentation:
         hand's own step, turn and `other` say the same again and are not asked.
         """
         step, turn, other, pose, _ = self._layout.split(x)
-        R_turn = from_6d(turn[..., 1:, LEFT, :])
+        R_turn = from_rotvec(turn[..., 1:, LEFT, :])
         start = torch.eye(3, dtype=x.dtype, device=x.device).expand(*R_turn.shape[:-3], 1, 3, 3)
         R_left = cumulative_rotation(torch.cat([start.to(R_turn), R_turn], dim=-3))
         moved = (R_left[..., :-1, :, :] @ step[..., 1:, LEFT, :, None])[..., 0]
         left = torch.cat([torch.zeros_like(step[..., :1, LEFT, :]), moved.cumsum(-2)], dim=-2)
         right = left + (R_left @ other[..., LEFT, :3, None])[..., 0]
-        R_right = R_left @ from_6d(other[..., LEFT, 3:])
+        R_right = R_left @ _typical(OPPOSITE, step)[LEFT] @ from_quaternion(other[..., LEFT, 3:])
         return Motion(
             torch.stack([left, right], dim=-2),
             torch.stack([R_left, R_right], dim=-3),
-            from_6d(pose.unflatten(-1, (-1, 6))),
+            from_rotvec(pose.unflatten(-1, (-1, 3))),
             betas,
         )
 
@@ -198,18 +221,62 @@ REPRESENTATIONS: dict[str, Representation] = {
 }
 
 
-def to_6d(R: Tensor) -> Tensor:
-    """(..., 6) first two columns of (..., 3, 3) rotations (Zhou et al. 2019)."""
-    return R[..., :2].mT.flatten(-2)
+def to_quaternion(R: Tensor) -> Tensor:
+    """(..., 4) unit quaternion w x y z of (..., 3, 3) rotations, either of the two."""
+    return roma.rotmat_to_unitquat(R).roll(1, -1)
 
 
 @full_precision
-def from_6d(six: Tensor) -> Tensor:
-    """(..., 3, 3) rotations of (..., 6) numbers, which need not be orthonormal: Gram-Schmidt (Zhou et al. 2019)."""
-    x = normalize(six[..., :3], dim=-1)
-    y = six[..., 3:]
-    y = normalize(y - (x * y).sum(-1, keepdim=True) * x, dim=-1)
-    return torch.stack([x, y, torch.linalg.cross(x, y)], dim=-1)
+def from_quaternion(q: Tensor) -> Tensor:
+    """(..., 3, 3) rotations of (..., 4) numbers w x y z of any length but zero."""
+    return roma.unitquat_to_rotmat(normalize(q, dim=-1).roll(-1, -1))
+
+
+@full_precision
+def from_rotvec(v: Tensor) -> Tensor:
+    """(..., 3, 3) rotations of (..., 3) rotation vectors, radians (Rodrigues); the gradient is finite at zero too."""
+    angle = (v.square().sum(-1) + TINY).sqrt()[..., None, None] / torch.pi
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    K = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    # sin(a) / a and (1 - cos(a)) / a^2, which divide by no zero.
+    return eye + torch.sinc(angle) * K + 0.5 * torch.sinc(angle / 2).square() * (K @ K)
+
+
+def unwrapped(v: Tensor) -> Tensor:
+    """Rotation vectors (..., frame, hand, joint, 3) that mean the same and do not jump over time by a full turn."""
+    if not (v.diff(dim=-4).norm(dim=-1) > torch.pi).any():
+        return v
+    frames = list(v.unbind(-4))
+    for f in range(1, len(frames)):
+        turn = 2 * torch.pi * normalize(frames[f], dim=-1)
+        choices = torch.stack([frames[f] + k * turn for k in (-1, 0, 1)])
+        nearest = (choices - frames[f - 1]).norm(dim=-1).argmin(0)
+        frames[f] = choices.gather(0, nearest[None, ..., None].expand(1, *v.shape[:-4], *v.shape[-3:])).squeeze(0)
+    return torch.stack(frames, dim=-4)
+
+
+def _typical(R: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """(hand, 3, 3) a right hand's rotation, and its mirror image for the left hand."""
+    right = torch.tensor(R, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+    mirror = right.new_tensor(MIRROR)
+    return torch.stack([right * mirror[:, None] * mirror, right])
+
+
+def _continuous(x: Tensor, quaternion: slice, like: Tensor | None) -> Tensor:
+    """Numbers (..., frame, hand, channel) with the signs of the quaternions such that they do not jump over time.
+
+    What is left open, one sign for each hand and motion, is that of the numbers `like`, or brings the quaternions
+    nearer to no rotation.
+    """
+    q = x[..., quaternion]
+    turned = (q[..., 1:, :, :] * q[..., :-1, :, :]).sum(-1) < 0
+    sign = 1 - 2 * torch.nn.functional.pad(turned.cumsum(-2) % 2, (0, 0, 1, 0)).to(x.dtype)
+    toward = q[..., 0] if like is None else (q * like[..., quaternion]).sum(-1)
+    sign = sign * torch.where((sign * toward).sum(-2, keepdim=True) < 0, -1.0, 1.0)
+    q = q * sign[..., None]
+    return torch.cat([x[..., : quaternion.start], q, x[..., quaternion.stop :]], dim=-1)
 
 
 def cumulative_rotation(R: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from ..model.controls import Controls
 from ..model.denoisers import PRESETS, make_denoiser
 from ..model.diffusion import SamplerSettings, Schedule
 from ..model.kinematics import Kinematics
+from ..model.liveliness import Liveliness
 from ..model.motion import Motion
 from ..model.motion_model import MotionModel
 from ..model.normalization import Statistics
@@ -47,7 +48,7 @@ SHAPE_DRAW = -1
 MAX_FRAMES = 1_000_000
 """Maximum number of frames of all samples of a store: nine hours at 30 frames per second."""
 
-CODE = 1
+CODE = 2
 """Version of this code. Increase it when the same request gives different motion."""
 
 
@@ -96,10 +97,12 @@ def load_model(
         )
     representation = REPRESENTATIONS[config["representation"]]
     sizes = tuple(group.stop - group.start for group in representation.groups)
-    network = make_denoiser(name, PRESETS[preset][name], representation.channels, len(sizes))
+    size, prior = PRESETS[preset][name], config["settings"].get("prior")
+    network = make_denoiser(name, size, representation.channels, len(sizes), prior)
     try:
         network.load_state_dict(checkpoint.weights)
-        statistics = Statistics(tensors["mean"], tensors["std"], tensors["correlation"], sizes)
+        liveliness = Liveliness(tensors["levels"].double(), tensors["transition"].double())
+        statistics = Statistics(tensors["mean"], tensors["std"], tensors["correlation"], sizes, liveliness)
         R_home, betas = tensors["R_home"], tensors["betas"]
         _check_statistics(tensors, representation.channels, len(sizes))
     except (KeyError, RuntimeError) as error:
@@ -126,6 +129,8 @@ def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int)
         "mean": (channels,),
         "std": (channels,),
         "correlation": (groups, *tensors["correlation"].shape[1:2]),
+        "levels": tensors["levels"].shape[:1],
+        "transition": (*tensors["levels"].shape[:1], *tensors["levels"].shape[:1]),
         "R_home": (3, 3),
         "betas": (*tensors["betas"].shape[:1], len(HANDS), NUM_BETAS),
     }
@@ -133,8 +138,9 @@ def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int)
         found = tensors[name]
         if found.shape != shape or not found.is_floating_point() or not found.numel():
             raise RuntimeError(f"{name}: {found.dtype} of shape {tuple(found.shape)}")
-    if not (tensors["std"] > 0).all():
-        raise RuntimeError("std: zero or less")
+    for name in ("std", "levels", "transition"):
+        if not (tensors[name] > 0).all():
+            raise RuntimeError(f"{name}: zero or less")
 
 
 @dataclass(frozen=True)

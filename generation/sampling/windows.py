@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...core.hands import HANDS
 from ..model.canonical_frame import canonical_frame
 from ..model.controls import Controls
 from ..model.diffusion import SamplerSettings, make_scheduler, sample
 from ..model.interpolation import interpolate
+from ..model.liveliness import draw
 from ..model.motion import Motion
 from ..model.motion_model import MotionModel
 from ..model.penetration import guided
+
+LIVELINESS_DRAW = -2
+"""Key of the random numbers for the liveliness of the first window; those of later windows follow below it."""
 
 GUIDED_SHARE = 0.1
 """Final share of the denoising with penetration guidance. Earlier predictions do not show hands yet; a share of 0.4
@@ -28,16 +33,22 @@ class SamplingOptions:
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     temperature: float = 1.0
-    """Scale of the noise at the start: 1 draws a motion, less one nearer to the typical."""
+    """Scale of the noise at the start: 1 draws a motion, less one nearer to the typical. At 0, hands are as lively as
+    is expected from the controls; otherwise their liveliness is drawn."""
     context: int = 10
     """Frames that a window shares with the one before it."""
     clearance: float = 0.0
     """Strength of the guidance against penetration; 0 is off."""
 
+    mean: bool = False
+    """Whether the mean of the prior is the answer, where there is a prior."""
+
     @classmethod
     def expected(cls, context: int = 10, clearance: float = 0.0) -> SamplingOptions:
-        """Options for the expected motion: the prediction of the model from pure noise."""
-        return cls(SamplerSettings("ddim", 1), 0.0, context, clearance)
+        """Options for the expected motion: the mean of the prior given the controls. A network that was trained for it
+        is 1 to 2 % farther from held-out motion (docs/generation.md). A model without prior predicts it in one step,
+        without noise."""
+        return cls(SamplerSettings("ddim", 1), 0.0, context, clearance, True)
 
 
 def window_starts(length: int, window: int, context: int) -> list[int]:
@@ -76,7 +87,8 @@ def sample_motion(
     """Sample motions that meet their controls exactly.
 
     A window treats the frames that it shares with the previous window as observed. Through the prior, it also depends
-    on controls up to one window beyond its end, so long motions move towards distant keyframes.
+    on controls up to one window beyond its end, so long motions move towards distant keyframes. The liveliness of a
+    window is drawn given that of the one before and the controls, never from what was generated.
 
     Args:
         model: on some device, controls on the same.
@@ -93,11 +105,19 @@ def sample_motion(
     length = controls.motion.frames
     motion = controls.over(interpolate(controls))
     known = Controls(motion, controls.has_wrist, controls.has_orient, controls.has_pose)
+    level = None
     for number, start in enumerate(window_starts(length, window, options.context)):
-        stop = min(start + window, length)
-        ahead = known.window(slice(start, start + 2 * window))
+        stop, reach = min(start + window, length), slice(start, start + 2 * window)
+        ahead = known.window(reach)
         R, t_m = canonical_frame(ahead, R_home)
-        part = _window(model, ahead.moved(R, t_m), stop - start, options, (seed, number), samples, on_step)
+        recorded = controls.window(reach).any()
+        if model.uses_prior:
+            uniform = None if options.temperature == 0 else _uniform(seed, samples, LIVELINESS_DRAW - number)
+            halves = max(1, round(2 * (window - options.context) / window))
+            level = _liveliness(model, controls.window(reach).moved(R, t_m), level, halves, uniform)
+        part = _window(
+            model, ahead.moved(R, t_m), stop - start, options, (level, recorded), (seed, number), samples, on_step
+        )
         part = part.moved(R.mT, -(R.mT @ t_m[..., None])[..., 0])
         motion = _joined(motion, part, start)
         known = Controls(
@@ -106,18 +126,37 @@ def sample_motion(
     return controls.over(motion)
 
 
+def _uniform(seed: int, samples: Sequence[int], key: int) -> Tensor:
+    """(sample, hand) numbers in 0 ... 1, of a key as for `noise_for`."""
+    return torch.special.ndtr(noise_for(seed, samples, key, (len(HANDS),)).double())
+
+
+def _liveliness(
+    model: MotionModel, given: Controls, before: Tensor | None, halves: int, uniform: Tensor | None
+) -> Tensor:
+    """(sample, hand) level of a window's liveliness, given the controls and the level of the window before.
+
+    It is drawn by uniform numbers (sample, hand); without them, it is the one next to what is expected.
+    """
+    prior = model.prior(given.motion.frames)
+    belief = model.belief(given, prior.liveliness.after(before, halves))
+    return prior.nearest(belief) if uniform is None else draw(belief, uniform.to(belief))
+
+
 def _window(
     model: MotionModel,
     controls: Controls,
     frames: int,
     options: SamplingOptions,
+    level_recorded: tuple[Tensor | None, Tensor],
     seed_window: tuple[int, int],
     samples: Sequence[int],
     on_step: Callable[[], None] | None,
 ) -> Motion:
     """One window in its canonical frame."""
     seed, number = seed_window
-    conditioning = model.conditioning(controls, frames)
+    level, recorded = level_recorded
+    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded)
     betas = controls.motion.betas
     shape = (frames, *conditioning.values.shape[2:])
     generators = _generators(seed, samples, number)
@@ -127,7 +166,7 @@ def _window(
 
     def refine(x0: Tensor, progress: float) -> Tensor:
         if any_placed:
-            x0 = torch.where(placed, model.pack(model.constrained(x0, controls)), x0)
+            x0 = torch.where(placed, model.pack(model.constrained(x0, controls), like=x0), x0)
         if options.clearance > 0 and progress >= 1 - GUIDED_SHARE:
             smooth = (
                 conditioning.conditional.smooth
@@ -141,8 +180,9 @@ def _window(
         # What x_t is at the first step: mostly noise, but not only.
         first = make_scheduler(options.sampler).timesteps[0]
         noise = noise + model.schedule.alpha(first) * conditioning.conditional.base
+    base = None if conditioning.conditional is None or not options.mean else conditioning.conditional.base
     x0 = sample(
-        lambda x_t, t: model.predict(x_t, t, conditioning)[0],
+        lambda x_t, t: model.predict(x_t, t, conditioning)[0] if base is None else base,
         noise,
         options.sampler,
         generator=generators,

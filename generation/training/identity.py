@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...core.engine import Progress
 from ...core.errors import GenerationError
 from .. import checkpoint as checkpoints
 from ..checkpoint import Training
@@ -20,11 +19,8 @@ from .motion_sources import MotionSource, motion_digests
 NOT_RESULTS = ("device", "save_every", "log_every")
 """Settings that may change between two runs of the same training."""
 
-CODE = 1
+CODE = 2
 """Raised when the same sources and settings would give another model; procedural motion counts as code."""
-
-EARLIEST = 1
-"""Of checkpoints that do not say their version of the code."""
 
 
 def training_config(
@@ -46,13 +42,11 @@ def training_config(
     }
 
 
-def to_resume(folder: Path, config: Mapping[str, Any], steps: int, progress: Progress) -> Training | None:
+def to_resume(folder: Path, config: Mapping[str, Any]) -> Training | None:
     """The state to go on from; None where nothing was trained yet."""
     if not (folder / "config.json").exists():
         return None
-    there = {"code": EARLIEST, **checkpoints.load(folder).config}
-    unknown = "motion" not in there and config["motion"] != {}
-    there.setdefault("motion", config["motion"])
+    there = checkpoints.load(folder).config
     for name, value in config.items():
         if there.get(name) != value:
             before, now = _difference(there.get(name), value)
@@ -66,28 +60,7 @@ def to_resume(folder: Path, config: Mapping[str, Any], steps: int, progress: Pro
             f"{folder}: expected a training to resume, but found a checkpoint without training state. Choose another "
             "--out, or start over with --force."
         )
-    if unknown:
-        _unknown_motion(folder, training.step, steps, progress)
     return training
-
-
-def _unknown_motion(folder: Path, step: int, steps: int, progress: Progress) -> None:
-    """A checkpoint that names its sources but not their content: when it is finished nothing can go wrong any more, but
-    steps on other motion would make one model of both.
-
-    Raises:
-        GenerationError: there are steps left.
-    """
-    if step < steps:
-        raise GenerationError(
-            f"{folder}: expected a checkpoint that records the content of its sources, but an earlier handpipe wrote "
-            f"it after {step} of {steps} steps: whether the motion is still the same cannot be checked. Choose another "
-            "--out, start anew with --force, or finish it with the handpipe that began it."
-        )
-    progress.say(
-        f"warning: {folder}: an earlier handpipe wrote it without the content of its sources: whether the motion is "
-        "still the same cannot be checked. Use --force to train it again."
-    )
 
 
 def _difference(before: Any, now: Any) -> tuple[str, str]:

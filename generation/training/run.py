@@ -66,6 +66,9 @@ HOME_FRAMES = 256
 
 VALIDATION_BATCHES = 4
 
+DIVERGED = 100.0
+"""The x0 term of a training that diverges: motion is off by ten standard deviations; the untrained model is at one."""
+
 
 def train(
     names: Sequence[str],
@@ -103,7 +106,7 @@ def train(
     config = training_config(names, settings, sources)
     # Of several processes of one training the first one writes.
     with claimed(folder) if accelerator.is_main_process else nullcontext():
-        training = None if force else to_resume(folder, config, _known(settings.steps), progress)
+        training = None if force else to_resume(folder, config)
         if training is not None and training.step >= _known(settings.steps):
             progress.say(f"{folder}: up to date: {training.step} steps")
             return {"checkpoint": str(folder), "steps": training.step, "computed": False, **training.values}
@@ -127,7 +130,8 @@ def build_model(
     representation = REPRESENTATIONS[settings.representation]
     torch.manual_seed(settings.seed)
     size = PRESETS[settings.preset][settings.denoiser]
-    network = make_denoiser(settings.denoiser, size, representation.channels, len(representation.groups)).to(device)
+    sizes = representation.channels, len(representation.groups)
+    network = make_denoiser(settings.denoiser, size, *sizes, settings.prior).to(device)
     bfloat16 = in_bfloat16(settings.precision, device)
     model = MotionModel(network, network.uses_prior, representation, stats.to(device), kinematics, Schedule(), bfloat16)
     return model, network
@@ -249,10 +253,11 @@ class _Run:
                 recent.append({name: term.detach() for name, term in terms.items()})
                 progress.advance(1)
                 last = step + 1 == steps
-                if accelerator.is_main_process and (last or (step + 1) % settings.log_every == 0):
+                saves = accelerator.is_main_process and (last or (step + 1) % settings.save_every == 0)
+                if saves or (accelerator.is_main_process and (step + 1) % settings.log_every == 0):
                     figures = self._log(curves, step + 1, recent)
                     recent = []
-                if accelerator.is_main_process and (last or (step + 1) % settings.save_every == 0):
+                if saves:
                     figures |= self._validate(curves, step + 1, weights)
                     self._save(folder, config, step + 1, figures)
         progress.stop()
@@ -261,10 +266,11 @@ class _Run:
     def _log(self, curves: SummaryWriter, step: int, recent: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
         means = mean_of(recent)
         broken = [name for name, value in means.items() if not isfinite(value)]
-        if broken:
+        found = f"`{broken[0]}` is not finite" if broken else f"`x0` is {means.get('x0', 0.0):.3g}"
+        if broken or means.get("x0", 0.0) > DIVERGED:
             raise GenerationError(
-                f"training: expected finite losses, but `{broken[0]}` is not finite at step {step}. Reduce "
-                "--learning-rate; the last checkpoint is kept."
+                f"training: expected losses that are finite and `x0` of at most {DIVERGED:g}, but {found} at step "
+                f"{step}: the training diverges. Reduce --learning-rate; the last checkpoint is kept."
             )
         for name, value in means.items():
             curves.add_scalar(f"train/{name}", value, step)
@@ -291,6 +297,8 @@ class _Run:
             "mean": stats.mean,
             "std": stats.std,
             "correlation": stats.correlation,
+            "levels": stats.liveliness.levels,
+            "transition": stats.liveliness.transition,
             "R_home": roma.special_procrustes(self.data.R_home.mean(dim=0)),
             "betas": torch.from_numpy(np.stack([source.betas for source in self.data.windows.sources])),
         }

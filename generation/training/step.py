@@ -67,7 +67,8 @@ def canonical_windows(batch: Batch) -> Motion:
 def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], seed: int) -> dict[str, Tensor]:
     """The terms of one step's loss: draw controls, time and noise, denoise, compare.
 
-    The terms that look at hands and not at numbers count by how much of the motion can be seen through the noise,
+    The network knows how lively the whole motion is: when motion is generated, that is drawn first. The terms that look
+    at hands and not at numbers count by how much of the motion can be seen through the noise,
     alpha^2: at the start of sampling x0 is a mean of many motions, which need not be a motion.
 
     Args:
@@ -86,16 +87,16 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
     motion = motion.moved(R, t_m)
     joints_m = model.kinematics.joints(motion)
     packed = model.pack(motion, joints_m)
-    conditioning = model.conditioning(Controls(motion, *has), frames, packed)
+    conditioning = model.conditioning(Controls(motion, *has), frames, packed, _level(model, motion, packed))
 
     t = torch.randint(0, model.schedule.steps, (count,), generator=generator, device=device)
     noise = torch.randn(packed.shape, generator=generator, device=device)
     x0, std = model.predict(model.schedule.add_noise(packed, noise, t), t, conditioning)
 
     truth = Prediction(packed, motion, joints_m, joints_m)
-    x0_weight = conditioning.mask.logical_not() * group_weights(model).to(packed)
+    x0_weight = group_weights(model).to(packed)
     if std is not None:
-        x0_weight = x0_weight / std.clamp_min(X0_STD_FLOOR).square()
+        x0_weight = conditioning.mask.logical_not() * x0_weight / std.clamp_min(X0_STD_FLOOR).square()
     alpha = model.schedule.alpha(t)
     certainty = alpha.square() if std is None else certainty_of(model, std)
 
@@ -111,6 +112,14 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
         terms |= losses(predicted, truth, asked("joints", "velocity"), sample_weight=certainty)
         terms |= losses(predicted, truth, asked("bone", "contact", "shape"), sample_weight=alpha.square())
     return terms
+
+
+def _level(model: MotionModel, motion: Motion, packed: Tensor) -> Tensor | None:
+    """(batch, hand) level of the liveliness of motions, of which everything is known."""
+    if not model.uses_prior:
+        return None
+    prior = model.prior(packed.shape[1])
+    return prior.nearest(model.belief(Controls.all(motion), prior.liveliness.after(None, 0), packed))
 
 
 def group_weights(model: MotionModel) -> Tensor:

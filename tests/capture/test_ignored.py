@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from clips import write
 
 from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings
-from handpipe.capture.video import CLIP_SUFFIXES, find_clips
+from handpipe.capture.video import CLIP_SUFFIXES, find_clips, probe
+from handpipe.cli import main
+from handpipe.core.cameras_file import write_cameras
 from handpipe.core.errors import VideoError
+from handpipe.rendering.rig import dome_rig
 
 OPTIONS = CaptureSettings()
 
@@ -135,3 +139,12 @@ def test_two_views_whose_names_differ_in_case_are_said(root):
     session = read_session(root, OPTIONS)
     assert len(session.views) == 3
     assert "are two views, because their names differ in case" in session.warnings[0]
+
+
+def test_a_run_says_which_cameras_it_does_not_use(root, clip, capsys):
+    rig = dome_rig(3, probe(clip).size_px)
+    write_cameras(root / "cameras.toml", replace(rig, names=("LEFT", "right", "top")))
+    assert main(["calibrate", str(root), "--workers", "0"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: " + f"{root}/cameras.toml: the camera top has no clip and is not used" in said
+    assert "the camera LEFT is taken for the view left" in said

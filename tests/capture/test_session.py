@@ -197,6 +197,14 @@ def test_timestamps_that_lead_nowhere_are_not_absent(make):
 
 
 @pytest.mark.parametrize("make_it", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_cameras_that_are_a_pipe_or_a_device_are_not_waited_for(make, make_it):
+    root = make(["c1"])
+    make_it(root / "cameras.toml")
+    with pytest.raises(SessionError, match=r"cameras\.toml: expected a camera file, but found no plain file"):
+        read_session(root, OPTIONS)
+
+
+@pytest.mark.parametrize("make_it", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_a_clip_that_is_a_pipe_or_a_device_is_not_waited_for(make, make_it):
     root = make(["c1"])
     make_it(root / "videos" / "c2.mp4")

@@ -109,13 +109,15 @@ def _checkpoint(folder: Path, window: int) -> None:
         name: torch.from_numpy(rng.normal(0, 0.03, tuple(value.shape)).astype(np.float32))
         for name, value in sorted(network.state_dict().items())
     }
-    wrist, rest = np.zeros(3), np.tile([1.0, 0, 0, 0, 1, 0], 16)
+    wrist, rest = np.zeros(3), np.array([1.0] + 48 * [0.0])
     joints = HandModel.procedural(HANDS[1]).joints(np.zeros(10), wrist, np.zeros(45), wrist)
     lags = np.arange(2 * window)
     statistics = {
         "mean": np.concatenate([wrist, rest, (joints - joints[0]).ravel()]),
-        "std": np.concatenate([np.full(3, 0.05), np.full(96, 0.2), np.full(63, 0.05)]),
+        "std": np.concatenate([np.full(3, 0.05), np.full(49, 0.2), np.full(63, 0.05)]),
         "correlation": np.tile(np.exp(-((lags / 12) ** 2)), (4, 1)),
+        "levels": np.array([0.2, 1.4]),
+        "transition": np.array([[0.8, 0.2], [0.2, 0.8]]),
         "R_home": np.eye(3),
         "betas": np.stack([0.3 * np.cos(np.arange(20.0)), np.zeros(20)]).reshape(2, 2, 10),
     }

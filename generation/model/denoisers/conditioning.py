@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class Conditioning:
     """(batch, hand, 10) MANO shape."""
     conditional: Conditional | None
     """The Gaussian process given the observed entries; for denoisers with `uses_prior`."""
+    log_liveliness: Tensor | None = None
+    """(batch, hand) logarithm of the liveliness, where there is a prior."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,47 @@ class DenoiserSettings:
 
 
 class Denoiser(nn.Module, ABC):
-    """Predicts the clean motion x0 from x_t = alpha x0 + sigma noise. All tensors normalised."""
+    """Predicts the clean motion x0 from x_t = alpha x0 + sigma noise. All tensors normalised.
 
-    uses_prior: ClassVar[bool]
-    """Whether `Conditioning.conditional` has to be there."""
+    With the Gaussian-process prior, x0 = posterior mean + posterior standard deviation * network: the prior gives
+    smooth motion through the observed entries, and the network adds a correction. Where the deviation is zero nothing
+    is added, so constraints hold without a seam, and the untrained denoiser is the prior. Without it, x0 is the
+    network's output, also at the observed entries, so that what is missing there can be spread over time afterwards.
+    """
+
+    def __init__(self, uses_prior: bool) -> None:
+        super().__init__()
+        self.uses_prior = uses_prior
+        """Whether `Conditioning.conditional` has to be there."""
+
+    @staticmethod
+    def inputs(channels: int, groups: int, uses_prior: bool) -> int:
+        """Numbers per frame and hand that `network` gets."""
+        return 2 * channels + groups + uses_prior
 
     def forward(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None = None) -> Tensor:
-        """(batch, frame, hand, channel) float32; observed entries are exactly the observed values.
+        """(batch, frame, hand, channel) float32.
 
         x_t is (batch, frame, hand, channel), t (batch,) long; `posterior` is the prior's mean and standard deviation of
         x0 after x_t, for denoisers with `uses_prior`. Runs under autocast too.
         """
-        x_t = torch.where(conditioning.mask, conditioning.values, x_t)
-        x0 = self.predict(x_t, t, conditioning, posterior)
-        return torch.where(conditioning.mask, conditioning.values, x0.float())
+        if not self.uses_prior:
+            x_t = torch.where(conditioning.mask, conditioning.values, x_t)
+            inputs = torch.cat((x_t, conditioning.values, conditioning.group_mask), -1)
+            return self.network(inputs, t, conditioning.betas).float()
+        assert posterior is not None, "the denoiser needs the prior's posterior"
+        assert conditioning.conditional is not None, "the denoiser needs the prior"
+        assert conditioning.log_liveliness is not None
+        mean, std = posterior
+        lively = conditioning.log_liveliness[:, None, :, None].expand(*mean.shape[:-1], 1).to(mean.dtype)
+        # Per channel, the mean contains all information of x_t about x0; x_t itself would only add noise.
+        inputs = torch.cat((mean, conditioning.conditional.base, conditioning.group_mask, lively), -1)
+        x0 = torch.addcmul(mean, std, self.network(inputs, t, conditioning.betas).float())
+        return torch.where(conditioning.mask, conditioning.values, x0)
 
     @abstractmethod
-    def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None) -> Tensor:
-        """x0 with anything at the observed entries; x_t has the observed values there."""
+    def network(self, inputs: Tensor, t: Tensor, betas: Tensor) -> Tensor:
+        """(batch, frame, hand, channel) from inputs (batch, frame, hand, number) and hand shapes (batch, hand, 10)."""
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -12,25 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import FeedForward, TimestepEmbedding, attend, modulated_norm, rotary, rotate, zero_linear
-from .conditioning import TIMESTEPS, Conditioning, Denoiser, DenoiserSettings, Posterior
-
-HALF_TRUST = 0.3
-"""Signal in x_t at which the network's correction counts by 0.7."""
+from .conditioning import Denoiser, DenoiserSettings
 
 MODULATIONS = 6
 """Shift, scale and gate of a block's attention and of its feed-forward layer."""
 
 
 class HandDiffuse(Denoiser):
-    """x0 = posterior mean + posterior standard deviation * network."""
+    """One token per hand and frame, see the module."""
 
-    uses_prior = True
-
-    def __init__(self, settings: DenoiserSettings, channels: int, groups: int) -> None:
-        super().__init__()
+    def __init__(self, settings: DenoiserSettings, channels: int, groups: int, uses_prior: bool) -> None:
+        super().__init__(uses_prior)
         width = settings.width
         self.settings = settings
-        self.input = nn.Linear(2 * channels + groups, width)
+        self.input = nn.Linear(self.inputs(channels, groups, uses_prior), width)
         self.timestep = TimestepEmbedding(width)
         self.shape = nn.Linear(10, width)
         # One projection for all blocks (adaLN-single, Chen et al. 2023): far fewer parameters than one for each.
@@ -39,18 +34,8 @@ class HandDiffuse(Denoiser):
         self.final_modulation = nn.Sequential(nn.SiLU(), zero_linear(width, 2 * width))
         self.output = zero_linear(width, channels)
 
-    def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None) -> Tensor:
-        assert posterior is not None, "the denoiser needs the prior's posterior"
-        assert conditioning.conditional is not None, "the denoiser needs the prior"
-        mean, std = posterior
-        # Per channel, the mean contains all information of x_t about x0; x_t itself would only add noise.
-        tokens = torch.cat((mean, conditioning.conditional.base, conditioning.group_mask), -1)
-        correction = self.network(tokens, t, conditioning.betas)
-        return torch.addcmul(mean, trust(t, std) * std, correction.float())
-
-    def network(self, tokens: Tensor, t: Tensor, betas: Tensor) -> Tensor:
-        """(batch, frame, hand, channel) from (batch, frame, hand, input)."""
-        x = self.input(tokens).transpose(1, 2)  # from here on (batch, hand, frame, width)
+    def network(self, inputs: Tensor, t: Tensor, betas: Tensor) -> Tensor:
+        x = self.input(inputs).transpose(1, 2)  # from here on (batch, hand, frame, width)
         condition = self.timestep(t)[:, None] + self.shape(betas)
         modulation = self.modulation(condition)[:, :, None].to(x.dtype)
         table = rotary(x.shape[2], self.settings.width // self.settings.heads, x)
@@ -58,15 +43,6 @@ class HandDiffuse(Denoiser):
             x = block(x, modulation, table)
         shift, scale = self.final_modulation(condition)[:, :, None].to(x.dtype).chunk(2, -1)
         return self.output(modulated_norm(x, shift, scale)).transpose(1, 2)
-
-
-def trust(t: Tensor, like: Tensor) -> Tensor:
-    """(batch, 1, 1, 1) weight of the correction at timesteps t: near one, except where x_t is mostly noise.
-
-    There, the prior is close to optimal, and the correction of a network after short training makes it worse.
-    """
-    signal = torch.cos(0.5 * torch.pi * t.to(like.dtype) / TIMESTEPS)  # alpha of the cosine schedule
-    return (signal / (signal.square() + HALF_TRUST**2).sqrt())[:, None, None, None]
 
 
 class HandDiffuseBlock(nn.Module):

@@ -5,29 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import FeedForward, TimestepEmbedding, attend, modulated_norm, sinusoids
-from .conditioning import Conditioning, Denoiser, DenoiserSettings, Posterior
+from .blocks import FeedForward, TimestepEmbedding, attend, modulated_norm, sinusoids, zero_linear
+from .conditioning import Denoiser, DenoiserSettings
 
 
 class InterGen(Denoiser):
     """Each hand attends to itself, then to the other hand; the timestep shifts and scales each norm; predicts x0."""
 
-    uses_prior = False
-
-    def __init__(self, settings: DenoiserSettings, channels: int, groups: int) -> None:
-        super().__init__()
+    def __init__(self, settings: DenoiserSettings, channels: int, groups: int, uses_prior: bool) -> None:
+        super().__init__(uses_prior)
         width = settings.width
-        self.input = nn.Linear(2 * channels + groups, width)
+        self.input = nn.Linear(self.inputs(channels, groups, uses_prior), width)
         self.timestep = TimestepEmbedding(width)
         self.shape = nn.Linear(10, width)
         self.blocks = nn.ModuleList(InterGenBlock(settings) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, channels)
+        self.output = (zero_linear if uses_prior else nn.Linear)(width, channels)
 
-    def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None) -> Tensor:
-        x = self.input(torch.cat((x_t, conditioning.values, conditioning.group_mask), -1)).transpose(1, 2)
+    def network(self, inputs: Tensor, t: Tensor, betas: Tensor) -> Tensor:
+        x = self.input(inputs).transpose(1, 2)
         x = x + sinusoids(torch.arange(x.shape[2], device=x.device), x.shape[3]).to(x.dtype)
-        condition = (self.timestep(t)[:, None] + self.shape(conditioning.betas))[:, :, None]
+        condition = (self.timestep(t)[:, None] + self.shape(betas))[:, :, None]
         for block in self.blocks:
             x = block(x, condition)
         return self.output(self.norm(x)).transpose(1, 2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .blocks import TimestepEmbedding, sinusoids
-from .conditioning import Conditioning, Denoiser, DenoiserSettings, Posterior
+from .blocks import TimestepEmbedding, sinusoids, zero_linear
+from .conditioning import Denoiser, DenoiserSettings
 
 
 class MDM(Denoiser):
@@ -15,12 +15,10 @@ class MDM(Denoiser):
     A standard encoder, but with the norms before the layers, so that it trains at the others' learning rate.
     """
 
-    uses_prior = False
-
-    def __init__(self, settings: DenoiserSettings, channels: int, groups: int) -> None:
-        super().__init__()
+    def __init__(self, settings: DenoiserSettings, channels: int, groups: int, uses_prior: bool) -> None:
+        super().__init__(uses_prior)
         width = settings.width
-        self.input = nn.Linear(2 * (2 * channels + groups), width)
+        self.input = nn.Linear(2 * self.inputs(channels, groups, uses_prior), width)
         self.timestep = TimestepEmbedding(width)
         self.shape = nn.Linear(20, width)
         # Not nn.TransformerEncoder: it copies one layer, so all would start with the same weights.
@@ -31,13 +29,13 @@ class MDM(Denoiser):
             for _ in range(settings.blocks)
         )
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, 2 * channels)
+        self.output = (zero_linear if uses_prior else nn.Linear)(width, 2 * channels)
 
-    def predict(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None) -> Tensor:
-        frames = self.input(torch.cat((x_t, conditioning.values, conditioning.group_mask), -1).flatten(-2))
-        first = self.timestep(t) + self.shape(conditioning.betas.flatten(1))
+    def network(self, inputs: Tensor, t: Tensor, betas: Tensor) -> Tensor:
+        frames = self.input(inputs.flatten(-2))
+        first = self.timestep(t) + self.shape(betas.flatten(1))
         x = torch.cat((first[:, None].to(frames.dtype), frames), 1)
         x = x + sinusoids(torch.arange(x.shape[1], device=x.device), x.shape[2]).to(x.dtype)
         for layer in self.layers:
             x = layer(x)
-        return self.output(self.norm(x[:, 1:])).unflatten(-1, x_t.shape[2:])
+        return self.output(self.norm(x[:, 1:])).unflatten(-1, (inputs.shape[2], -1))

@@ -14,7 +14,7 @@ from paths import WEBCAMS as RECORDING
 from scipy.spatial.transform import Rotation
 
 from handpipe.core.cameras import Cameras
-from handpipe.core.cameras_file import format_cameras, match_views, read_cameras, write_cameras
+from handpipe.core.cameras_file import format_cameras, match_views, read_cameras, unlike_views, write_cameras
 from handpipe.core.errors import CalibrationError, DiskError
 from handpipe.exchange.cameras.caliscope import read_caliscope_cameras
 
@@ -109,6 +109,14 @@ distortions = [0.0, 0.0, 0.0, 0.0, 0.0]
 rotation = [0.0, 0.0, 0.0]
 translation = [0.0, 0.0, 0.0]
 """
+
+
+def test_cameras_without_a_clip_and_names_in_another_case_are_said():
+    assert unlike_views("f", ["top", "c1", "été"], ["top", "c1", "été"]) == []
+    assert unlike_views("f", ["top", "C1"], ["c1"]) == [
+        "f: the camera top has no clip and is not used. Add videos/top.mp4 to use it.",
+        "f: the camera C1 is taken for the view c1. Give both the same name.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,10 @@ def test_a_network_without_prior_is_asked_without_it():
     assert told.conditional is None
     x0, unsure = model.predict(torch.randn(told.values.shape), torch.tensor([1, 2, 3]), told)
     assert unsure is None
-    assert torch.equal(x0[told.mask], told.values[told.mask])
+    # What is missing at the controls is left to see, and is then spread over the frames around them.
+    assert not torch.equal(x0[told.mask], told.values[told.mask])
+    controls = drawn("keyframes")
+    assert_meets(model.constrained(x0.detach(), controls), controls)
 
 
 # ---- from numbers to motion --------------------------------------------------------------------------------------

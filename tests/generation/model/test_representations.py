@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from handpipe.core.errors import ModelError
 from handpipe.core.hands import BONES, LEFT, RIGHT, TIPS
+from handpipe.generation.model.canonical_frame import AXES_WRIST_HAND
 from handpipe.generation.model.kinematics import Kinematics
 from handpipe.generation.model.motion import MIRROR, Motion
-from handpipe.generation.model.representations import REPRESENTATIONS, cumulative_rotation, from_6d, to_6d
+from handpipe.generation.model.representations import (
+    OPPOSITE,
+    PALM_DOWN,
+    REPRESENTATIONS,
+    cumulative_rotation,
+    from_quaternion,
+    from_rotvec,
+    to_quaternion,
+    unwrapped,
+)
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural import procedural_hand
 
@@ -189,9 +199,9 @@ def test_groups_and_their_widths():
     def widths(representation):
         return {g.name: g.stop - g.start for g in representation.groups}
 
-    assert widths(GLOBAL) == {"wrist": 3, "orient": 6, "pose": 90, "joints": 63}
-    assert widths(LOCAL) == {"step": 3, "turn": 6, "other": 9, "pose": 90, "joints": 63}
-    assert (GLOBAL.channels, LOCAL.channels) == (162, 171)
+    assert widths(GLOBAL) == {"wrist": 3, "orient": 4, "pose": 45, "joints": 63}
+    assert widths(LOCAL) == {"step": 3, "turn": 3, "other": 7, "pose": 45, "joints": 63}
+    assert (GLOBAL.channels, LOCAL.channels) == (115, 121)
     for representation in (GLOBAL, LOCAL):
         starts, stops = ([getattr(g, end) for g in representation.groups] for end in ("start", "stop"))
         assert starts == [0, *stops[:-1]]
@@ -251,19 +261,24 @@ def test_local_numbers_of_a_scene_worked_out_by_hand(kinematics):
     motion = Motion(wrist, R, torch.eye(3).expand(2, 2, 15, 3, 3), torch.zeros(2, 10))
     x = LOCAL.pack(motion, kinematics.joints(motion))
     numbers = {g.name: x[..., g.slice] for g in LOCAL.groups}
-    still = [1.0, 0, 0, 0, 1, 0]
+    half = 0.5**0.5
 
     def assert_numbers(found, expected):
         torch.testing.assert_close(found, torch.tensor(expected), atol=1e-6, rtol=0)
 
     assert_numbers(numbers["step"][:, RIGHT], [[0.0, 0, 0], [0, 0, 0]])
     assert_numbers(numbers["step"][:, LEFT], [[0.0, 0, 0], [-0.01, 0, 0]])
-    assert_numbers(numbers["turn"][:, RIGHT], [still, still])
-    # A quarter turn about z, mirrored: x goes to -y, y to x.
-    assert_numbers(numbers["turn"][:, LEFT], [still, [0.0, -1, 0, 1, 0, 0]])
-    assert_numbers(numbers["other"][:, RIGHT], [[-1.0, 0, 0, 0, 1, 0, -1, 0, 0], [-1, 0.01, 0, -1, 0, 0, 0, -1, 0]])
-    # One metre to the world's right is -y of the left hand in frame 0 and, mirrored back and forth, x in frame 1.
-    assert_numbers(numbers["other"][:, LEFT], [[0.0, -1, 0, 0, 1, 0, -1, 0, 0], [1, 0.01, 0, -1, 0, 0, 0, -1, 0]])
+    assert_numbers(numbers["turn"][:, RIGHT], [[0.0, 0, 0], [0, 0, 0]])
+    # A quarter turn about z, mirrored.
+    assert_numbers(numbers["turn"][:, LEFT], [[0.0, 0, 0], [0, 0, -torch.pi / 2]])
+    # Seen from the right hand, the left one is turned by a quarter, then by half a turn about z; typical is half a turn
+    # about y. What is left is half a turn about an axis between x and y, then half a turn about x: of either sign.
+    turned = [[0, half, half, 0], [0, 1.0, 0, 0]]
+    for hand, places in ((RIGHT, [[-1.0, 0, 0], [-1, 0.01, 0]]), (LEFT, [[0.0, -1, 0], [1, 0.01, 0]])):
+        # One metre to the world's right is -y of the left hand in frame 0 and, mirrored back and forth, x in frame 1.
+        place, quaternion = numbers["other"][:, hand].split([3, 4], dim=-1)
+        assert_numbers(place, places)
+        assert_numbers(quaternion * quaternion[0, 1].sign(), turned)
 
 
 @BOTH
@@ -279,15 +294,66 @@ def test_noisy_numbers_still_mean_rotations(representation):
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_six_numbers_ignore_scale_and_shear(seed):
-    """Gram-Schmidt forgets lengths and what of the second column lies along the first."""
+@given(seed=st.integers(0, 2**32 - 1), angle=st.sampled_from([0.0, 1e-9, 1e-4, 1.0, 3.0, np.pi]))
+def test_rotations_as_numbers_against_roma(seed, angle):
     g = torch.Generator().manual_seed(seed)
-    R = roma.rotvec_to_rotmat(2 * torch.randn(5, 3, generator=g, dtype=torch.float64))
-    a, b, c = torch.rand(3, 5, 1, generator=g, dtype=torch.float64) + 0.1
-    x, y = to_6d(R).split(3, dim=-1)
-    torch.testing.assert_close(x, R[..., 0])
-    torch.testing.assert_close(from_6d(torch.cat([a * x, b * y + c * x], dim=-1)), R)
+    v = angle * torch.nn.functional.normalize(torch.randn(5, 3, generator=g, dtype=torch.float64), dim=-1)
+    R = roma.rotvec_to_rotmat(v)
+    torch.testing.assert_close(from_rotvec(v), R, atol=1e-9, rtol=0)
+    length = torch.rand(5, 1, generator=g, dtype=torch.float64) + 0.1
+    torch.testing.assert_close(from_quaternion(length * to_quaternion(R)), R, atol=1e-9, rtol=0)
+
+
+def turning(degrees: float, frames: int = 60) -> Motion:
+    """Both wrists turn about the fingers at a steady rate, from the typical orientation."""
+    v = torch.zeros(1, frames, 2, 3)
+    v[..., 0] = torch.deg2rad(torch.linspace(0, degrees, frames))[:, None]
+    mirror = torch.tensor(MIRROR)
+    right = torch.tensor(PALM_DOWN) @ roma.rotvec_to_rotmat(v)
+    left = right * mirror[:, None] * mirror
+    R = torch.stack([left[..., LEFT, :, :], right[..., RIGHT, :, :]], dim=-3)
+    return Motion(torch.zeros(1, frames, 2, 3), R, torch.eye(3).expand(1, frames, 2, 15, 3, 3), torch.zeros(1, 2, 10))
+
+
+@BOTH
+@pytest.mark.parametrize("degrees", [170.0, 400.0])
+def test_numbers_do_not_jump_however_far_a_wrist_turns(kinematics, representation, degrees):
+    motion = turning(degrees)
+    x = representation.pack(motion, kinematics.joints(motion))[..., 1:, :, :]  # frame 0 of increments is none
+    steady = np.deg2rad(degrees) / 59
+    for group in representation.groups:
+        if group.name in ("orient", "other"):  # the other hand turns against this one, twice as fast
+            assert x[..., group.slice].diff(dim=1).norm(dim=-1).max() < 1.01 * steady
+
+
+def test_rotation_vectors_do_not_jump_where_a_finger_turns_on(kinematics):
+    """Beyond half a turn, which generated motion may reach."""
+    v = torch.zeros(2, 40, 2, 15, 3)
+    v[..., 1] = torch.linspace(2.0, 4.5, 40)[:, None, None]
+    v[1] *= -1
+    wrapped = roma.rotmat_to_rotvec(roma.rotvec_to_rotmat(v))
+    assert wrapped.diff(dim=1).abs().max() > 5
+    torch.testing.assert_close(unwrapped(wrapped), v, atol=1e-5, rtol=0)
+    assert unwrapped(v) is v
+
+
+def test_of_two_quaternions_those_asked_for_are_taken(kinematics):
+    motion = turning(400.0)
+    joints = kinematics.joints(motion)
+    x = GLOBAL.pack(motion, joints)
+    orient = GLOBAL.groups[1].slice
+    assert x[..., orient.start].mean() > 0  # nearer to no rotation
+    other = x.clone()
+    other[..., orient] *= -1
+    assert torch.equal(GLOBAL.pack(motion, joints, like=other + 0.1), other)
+    assert_same(GLOBAL.unpack(other, motion.betas), motion)
+
+
+def test_typical_orientations_are_those_of_the_canonical_frame():
+    axes = torch.tensor(AXES_WRIST_HAND)
+    palm_down = axes.mT
+    torch.testing.assert_close(palm_down[RIGHT], torch.tensor(PALM_DOWN))
+    torch.testing.assert_close(palm_down[LEFT].mT @ palm_down[RIGHT], torch.tensor(OPPOSITE))
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5, 8, 60])
@@ -336,7 +402,8 @@ def test_what_is_observed():
 
 @BOTH
 def test_observed_numbers_depend_on_observed_values_only(kinematics, representation):
-    """What the controls determine is the same whatever stands where nothing is observed."""
+    """What the controls determine is the same whatever stands where nothing is observed; of a quaternion, up to the
+    sign, which is that of the motion as a whole."""
     g = torch.Generator().manual_seed(4)
     has = {name: torch.rand(3, 7, 2, generator=g) < 0.7 for name in ("has_wrist", "has_orient", "has_pose")}
     a, b = some_motion(3, seed=5), some_motion(3, seed=6)
@@ -348,6 +415,9 @@ def test_observed_numbers_depend_on_observed_values_only(kinematics, representat
     )
     mask = representation.observed(SimpleNamespace(**has))
     x, y = (representation.pack(m, kinematics.joints(m)) for m in (a, b))
+    quaternion = slice(3, 7) if representation is GLOBAL else slice(9, 13)
+    flipped = (x[..., quaternion] * y[..., quaternion]).sum(-1, keepdim=True) < 0
+    y[..., quaternion] = torch.where(flipped, -1, 1) * y[..., quaternion]
     torch.testing.assert_close(x[mask], y[mask], atol=1e-6, rtol=0)
     if representation is GLOBAL:
         changed = (x - y).abs() > 1e-4

@@ -91,6 +91,23 @@ def test_the_same_seed_gives_the_same_bits_and_another_another_motion():
 
 
 @BOTH
+def test_the_expected_motion_is_the_mean_of_the_prior(representation):
+    """Whatever the network says, and whatever the seed."""
+    model, motion = untrained(representation), some(clips(LONG), 0, 1).window(slice(WINDOW))
+    controls = masked(motion, [0, 1, 40])
+
+    def other(x_t, t, given, posterior):
+        return posterior[0] + 3 * posterior[1]
+
+    expected = sampled(model, controls, SamplingOptions.expected())
+    assert_alike(sampled(model.with_denoiser(other), controls, SamplingOptions.expected(), seed=1), expected, atol=0)
+    assert_meets(expected, controls)
+    error = (model.kinematics.joints(expected) - model.kinematics.joints(motion)).norm(dim=-1)[:, :40].mean()
+    drawn = (model.kinematics.joints(sampled(model, controls)) - model.kinematics.joints(motion)).norm(dim=-1)
+    assert error < drawn[:, :40].mean()
+
+
+@BOTH
 @pytest.mark.parametrize("sampler", [SamplerSettings("dpm", 8), SamplerSettings("ddpm", 10)], ids=lambda s: s.name)
 def test_a_sample_is_the_same_alone_and_in_a_batch(representation, sampler):
     """Also where other samples have other controls."""

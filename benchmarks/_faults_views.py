@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from _fault_sessions import Recording, complaints, run
+from _faults_recordings import Recording, complaints, run
 from _identity_scenes import Faults, detect, interacting
 from numpy import ndarray
 
