@@ -30,13 +30,14 @@ class Figure:
 
 
 def by_check(label: str, value: str, checks: Sequence[Check], names: Sequence[str], note: str = "") -> Figure:
-    """A figure that the checks of some names judge; the worst of them speaks."""
+    """A figure that the checks of some names judge: the worst of them says what to do. Its reason is in the verdict."""
     order: list[Severity] = ["ok", "warning", "error"]
     judged = [check for check in checks if check.name in names]
     if not judged:
         return Figure(label, value, "plain", note)
     worst = max(judged, key=lambda check: order.index(check.severity))
-    return Figure(label, value, MARKS[worst.severity], worst.sentence or note)
+    advice = f"{worst.view}: {worst.remedy}" if worst.view else worst.remedy
+    return Figure(label, value, MARKS[worst.severity], note if worst.severity == "ok" else advice)
 
 
 def calibration_figures(attributes: Mapping[str, Any], calibrated: ndarray, views: Sequence[str]) -> list[Figure]:
@@ -96,10 +97,15 @@ def keypoint_figures(points: ndarray, attributes: Mapping[str, Any], checks: Seq
     label = f"frames with the {HANDS[0]} / {HANDS[1]} hand in 3D"
     names = ["hands in space", "hands in the images", "hands apart"]
     figures = [by_check(label, per_hand(seen), checks, names, "hands found in two views or more")]
+    views = [check for check in checks if check.name == "view agrees"]
+    if views:
+        agree = sum(check.severity == "ok" for check in views)
+        note = "their detections, used or not, are where the result is"
+        figures.append(by_check("views that agree", f"{agree} of {len(views)}", views, ["view agrees"], note))
     px = attributes.get("reprojection_px")
     if px is not None:
         note = "median of the joints that were used; rejected views do not count"
-        figures.append(by_check("reprojection error", f"{px:.1f} px", checks, ["view agrees"], note))
+        figures.append(Figure("reprojection error", f"{px:.1f} px", "plain", note))
     return figures
 
 

@@ -18,6 +18,7 @@ window.startPlayer = function (data, onFrame) {
     const x = Math.min(Math.max(share, 0), 1) * 4, i = Math.min(Math.floor(x), 3), f = x - i;
     return CIVIDIS[i].map((low, k) => low + f * (CIVIDIS[i + 1][k] - low));
   }
+  const measured = residual.some((value) => value !== NONE);
   const residualMm = (at, hand, joint) => {
     const value = residual[(at * hands + hand) * joints + joint];
     return value === NONE ? null : value / 100;
@@ -347,7 +348,9 @@ window.startPlayer = function (data, onFrame) {
   element("residual").addEventListener("change", (event) => colorBy(event.target.checked));
   element("near").addEventListener("click", () => lookAround(5.2 * data.reach));
   element("far").addEventListener("click", () => lookAround(3.1 * reach));
-  function colorBy(on) {
+  element("residual").parentElement.hidden = !measured;
+  function colorBy(asked) {
+    const on = asked && measured;
     state.residual = element("residual").checked = on;
     element("scale").hidden = !on;
     show(state.at);
