@@ -50,7 +50,7 @@ def summarize(done: Done) -> dict[str, Any]:
         figures["quality"] = _quality(done.store)
     truth = Store(str(session.root / "truth.zarr"))
     if truth.exists() and done.rig.complete("cameras"):
-        figures["truth"] = _against_truth(done, truth)
+        figures["truth"] = against_truth(done.store, done.rig, truth)
     return figures
 
 
@@ -112,9 +112,9 @@ def _mano(store: Store) -> dict[str, Any]:
     }
 
 
-def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
+def against_truth(store: Store, rig: Store, truth: Store) -> dict[str, Any]:
     """Errors after rigid alignment of the world to that of the ground truth, by the best fit of the cameras."""
-    found, true = read_cameras(done.rig), read_cameras(truth)
+    found, true = read_cameras(rig), read_cameras(truth)
     names = [name for name, ok in zip(found.names, found.calibrated, strict=True) if ok and name in true.names]
     if len(names) < 3:
         return {}
@@ -127,10 +127,10 @@ def _against_truth(done: Done, truth: Store) -> dict[str, Any]:
         ("triangulated_joint_mm", "keypoints", "points", None),
         ("fitted_joint_mm", "mano", "joints", "valid"),
     ):
-        if done.store.complete(group):
-            joints = done.store.read(group, array).astype(float)
+        if store.complete(group):
+            joints = store.read(group, array).astype(float)
             if usable is not None:
-                joints[~done.store.read(group, usable)] = np.nan
+                joints[~store.read(group, usable)] = np.nan
             # An imported dataset may contain joints only.
             where = ("mano", "joints") if truth.complete("mano") else ("keypoints", "points")
             reference = truth.read(*where, slice(0, len(joints)))

@@ -69,7 +69,11 @@ class _OnSession(Configured):
         for check in figures.get("quality", {}).get("checks", []):
             word = "warning" if check["severity"] == "warning" else "not usable"
             screen.say(f"{word}: {check['reason']} {check['remedy']}")
+        self.advise(screen)
         return figures
+
+    def advise(self, screen: Screen) -> None:
+        """What to do next."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class Run(_OnSession):
 
     def stages(self) -> tuple[Stage, ...]:
         return STAGES[: STAGES.index(self.until) + 1]
+
+    def advise(self, screen: Screen) -> None:
+        where = "" if self.store is None else f" --store {self.store}"
+        pruned = "" if self.prune is None else f" --prune {self.prune}"
+        screen.say(f"next: `handpipe report {self.session}{where}{pruned}` writes a page to look at the result")
 
 
 FROM_HELP = (

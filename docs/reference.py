@@ -5,11 +5,15 @@ python docs/reference.py
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import handpipe
 from handpipe.core.config import Key, keys
 from handpipe.core.storage import schema
 from handpipe.core.storage.schema import Columns
@@ -196,7 +200,83 @@ def cameras_page() -> str:
     return with_format_table("cameras.md", "table", "\n".join(rows) + "\n")
 
 
+PYTHON_INTRO = """\
+# handpipe from Python
+
+```python
+import handpipe as hp
+
+s = hp.open("capture-session")  # after `handpipe run capture-session`, or hp.run("capture-session")
+s.verdict  # 'good'
+s.mano.joints.sel(hand="left", joint="index_tip")  # (frame, xyz) metres, with `time` along `frame`
+vertices = s.vertices("left")  # (frame, 778, 3) metres
+s.faces["left"]  # (face, 3)
+s.plot("residual")
+s.report()  # writes capture-session/report.html
+```
+
+`import handpipe` is quick; what a name needs is imported when it is used. All names are typed. Errors that a user can cause are
+`hp.HandpipeError`; their text says what was expected, what was found and what to do. In the examples below, `session` is a session
+folder, `checkpoint` a folder that `handpipe train-diffusion` wrote, and `out` a place for a store.
+
+`xarray.open_datatree("capture-session/session.zarr", engine="zarr")` opens the same results without handpipe;
+[store.md](store.md) lists their arrays.
+"""
+
+_SECTION = re.compile(r"^(Args|Returns|Raises|Examples):$", re.MULTILINE)
+
+
+def python_page() -> str:
+    """The public names, from their docstrings."""
+    parts = [PYTHON_INTRO]
+    for name in ("open", "run", "triangulate", "fit", "generate"):
+        parts.append(_documented(f"hp.{name}", getattr(handpipe, name), "##"))
+    parts.append(_documented("hp.Session", handpipe.Session, "##"))
+    for name, member in vars(handpipe.Session).items():
+        if not name.startswith("_") and (isinstance(member, property) or callable(member)):
+            parts.append(_documented(f"Session.{name}", member, "###"))
+    return "\n".join(parts)
+
+
+def _documented(name: str, what: Any, level: str) -> str:
+    """A heading with the signature, and the docstring as Markdown."""
+    called = what.fget if isinstance(what, property) else what
+    shown = name if isinstance(what, property | type) else f"{name}{_signature(called)}"
+    text, *sections = _SECTION.split(inspect.getdoc(called) or "")
+    parts = [f"{level} `{name}`\n"]
+    if shown != name:
+        parts.append(f"```python\n{shown}\n```\n")
+    parts.append(f"{text.strip()}\n")
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        body = textwrap.dedent(body).strip()
+        if title == "Examples":
+            parts.append(f"```pycon\n{body}\n```\n")
+        elif title == "Returns":
+            parts.append(f"Returns:\n\n{body}\n")
+        else:
+            entries = re.sub(r"\n +", " ", body).splitlines()
+            rows = [re.sub(r"^([\w, ]+):", r"- `\1`:", entry) for entry in entries]
+            parts.append({"Args": "Arguments:", "Raises": "Errors:"}[title] + "\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _signature(called: Any) -> str:
+    """Without `self`; one argument a line where it is long."""
+    found = inspect.signature(called)
+    arguments = [each for each in found.parameters.values() if each.name != "self"]
+    short = str(found.replace(parameters=arguments))
+    if len(short) < 100:
+        return short
+    star = next((i for i, each in enumerate(arguments) if each.kind is each.KEYWORD_ONLY), None)
+    # Annotations are text, quoted.
+    lines = [re.sub(r"^(\w+): (['\"])(.*)\2( =|$)", r"\1: \3\4", str(each)) for each in arguments]
+    if star is not None:
+        lines.insert(star, "*")
+    return "(\n" + "".join(f"    {line},\n" for line in lines) + f") -> {found.return_annotation}"
+
+
 PAGES = {
+    "python.md": python_page,
     "store.md": store_page,
     "configuration.md": configuration_page,
     "cameras.md": cameras_page,

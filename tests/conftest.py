@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from paths import WEBCAMS
+from paths import ONE_PROCESS, WEBCAMS
 from toy_stage import Quiet
 
 from handpipe.core.engine import Engine
@@ -38,6 +40,14 @@ def _filmed(tmp_path_factory):
 def tiny(_filmed, tmp_path):
     """A fresh copy of a small synthetic session with nothing computed yet."""
     return Path(shutil.copytree(_filmed, tmp_path / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def computed(_filmed, tmp_path_factory):
+    """The small session after `handpipe run`: to read, or to copy from."""
+    root = shutil.copytree(_filmed, tmp_path_factory.mktemp("computed") / "tiny")
+    subprocess.run([sys.executable, "-m", "handpipe.cli", "run", root, *ONE_PROCESS], check=True, capture_output=True)
+    return Path(root)
 
 
 @pytest.fixture(scope="session")

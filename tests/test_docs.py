@@ -24,7 +24,7 @@ def load(path: Path):
     return module
 
 
-PAGES = ["store.md", "configuration.md", "cameras.md", "exporting.md", "datasets.md", "importing.md"]
+PAGES = ["store.md", "configuration.md", "cameras.md", "exporting.md", "datasets.md", "importing.md", "python.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -29,7 +29,13 @@ def wheel(tmp_path_factory):
 def test_the_wheel_has_every_module_and_the_settings_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    expected = {f"handpipe/{path.relative_to(ROOT)}" for path in product_files()} | {"handpipe/pipeline.yaml"}
+    files = [
+        *product_files(),
+        ROOT / "pipeline.yaml",
+        ROOT / "py.typed",
+        *(p for p in (ROOT / "reporting/assets").rglob("*") if p.is_file()),
+    ]
+    expected = {f"handpipe/{path.relative_to(ROOT)}" for path in files}
     assert set(names) == expected
 
 

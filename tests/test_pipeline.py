@@ -18,12 +18,13 @@ import pytest
 import xarray as xr
 import zarr
 from clips import write
+from paths import ONE_PROCESS
 
 from handpipe.cli import main
 from handpipe.core.engine import Engine
 from handpipe.core.storage.store import SCHEMA_VERSION, Store
 
-RUN = ["--workers", "0", "--chunk-frames", "2", "--json"]
+RUN = [*ONE_PROCESS, "--json"]
 
 
 def run(capsys, *argv) -> tuple[int, Any, str]:
@@ -44,11 +45,9 @@ def contents(root: Path) -> dict[str, bytes | dict]:
 
 
 @pytest.fixture(scope="module")
-def done(_filmed, tmp_path_factory):
+def done(computed, tmp_path_factory):
     """A session that ran once, to copy from."""
-    root = shutil.copytree(_filmed, tmp_path_factory.mktemp("done") / "tiny")
-    subprocess.run([sys.executable, "-m", "handpipe.cli", "run", root, *RUN], check=True, capture_output=True)
-    return Path(root)
+    return Path(shutil.copytree(computed, tmp_path_factory.mktemp("done") / "tiny"))
 
 
 def test_the_summary_is_right_about_everything(done, capsys):

@@ -30,13 +30,18 @@ MAY_IMPORT = {
     # A stage meets another only through the store; what it needs of a clip is handed to it.
     **{stage: {"core", "hand", stage} for stage in STAGES},
     "rendering": {"core", "hand", "capture", "rendering"},
+    "reporting": {"core", "hand", "capture", "rendering", "reporting"},
     "exchange": {"core", "hand", "capture", "calibration", "exchange"},
     "settings": {"core", *STAGES, "rendering", "settings"},
     "pipeline": {"core", "hand", *STAGES, "rendering", "exchange", "settings", "pipeline"},
     "summary": {"core", "hand", "pipeline", "summary"},
     "screen": {"core", "screen"},
+    "api": {
+        *("core", "hand", *STAGES, "rendering", "reporting", "exchange"),
+        *("settings", "pipeline", "summary", "screen", "api"),
+    },
     "commands": {
-        *("core", "hand", *STAGES, "rendering", "exchange"),
+        *("core", "hand", *STAGES, "rendering", "reporting", "exchange"),
         *("settings", "pipeline", "summary", "screen", "commands"),
     },
 }

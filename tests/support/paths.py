@@ -11,6 +11,9 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 WEBCAMS = SHARED_DATA / "caliscope_charuco_4cam_hands"
 """Four webcams, a board and two hands (caliscope's test recording)."""
 
+ONE_PROCESS = ("--workers", "0", "--chunk-frames", "2")
+"""How tests run small sessions: without a cluster, in many units."""
+
 NOT_PRODUCT = {"tests", "benchmarks", "docs", "examples", "build", "dist"}
 
 
