@@ -13,7 +13,7 @@ printed apart.
 from __future__ import annotations
 
 import argparse
-import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +27,7 @@ from numpy import ndarray
 from handpipe.capture.learning.detector_file import load_detector
 from handpipe.capture.learning.judge import bias_and_spread, sizes
 from handpipe.capture.learning.labels import held_out_frames, held_out_views
+from handpipe.core.geometry import align
 from handpipe.core.hands import HANDS, JOINTS
 from handpipe.core.storage.schema import read_cameras, read_candidates
 from handpipe.core.storage.store import Store
@@ -104,28 +105,35 @@ def joint_rows(found_px: ndarray, scene: Scene) -> dict[str, tuple[float, float]
     return {joint: (size * float(b), size * float(s)) for joint, b, s in zip(JOINTS, bias, spread, strict=True)}
 
 
-def run(folder: Path, store: Path, *flags: str) -> dict:
-    """The summary of `handpipe run` into a store."""
-    command = [sys.executable, "-m", "handpipe.cli", "run", str(folder), "--store", str(store), "--json", *flags]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+def compute(session: Path, detector: Path) -> Store:
+    """The session's results with a detector, in a store beside its own, from which the calibration is taken."""
+    place = session / "session-learnt.zarr"
+    if not place.exists():
+        shutil.copytree(session / "session.zarr", place)
+    command = [sys.executable, "-m", "handpipe.cli", "run", str(session), "--store", str(place)]
+    done = subprocess.run([*command, "--detection.detector", str(detector)], check=False)
     if done.returncode not in (0, 3):
         raise SystemExit(f"{' '.join(command)}: exit status {done.returncode}")
-    return json.loads(done.stdout)
+    return Store(str(place))
 
 
-def figures_3d(name: str, summary: Mapping, limits: bool) -> list[Figure]:
-    """Errors against the truth in space."""
-    truth = summary["truth"]
-    wanted = (("triangulated_joint_mm", "mean", 2.5), ("fitted_joint_mm", "mean", 2.0), ("fitted_joint_mm", "p95", 4.5))
-    return [
-        Figure(
-            f"{name}: {which[:-9]} joints, {what}",
-            truth[which][what],
-            "mm",
-            limit if limits else None,
-        )
-        for which, what, limit in wanted
-    ]
+def figures_3d(name: str, store: Store, truth: Store, limits: bool) -> list[Figure]:
+    """Errors in space, after alignment of the rigs."""
+    T = align(read_cameras(store).centers_m, read_cameras(truth).centers_m)
+    true_m = truth.read("mano", "joints").astype(float)
+    rows = []
+    for what, group, array, wanted in (
+        ("triangulated joints", "keypoints", "points", {"mean": 2.5, "p95": None}),
+        ("fitted joints", "mano", "joints", {"mean": 2.0, "p95": 4.5}),
+    ):
+        found_m = T.apply(store.read(group, array).astype(float).reshape(-1, 3)).reshape(true_m.shape)
+        error_mm = 1e3 * np.linalg.norm(found_m - true_m, axis=-1)
+        value = {"mean": float(np.nanmean(error_mm)), "p95": float(np.nanpercentile(error_mm, 95))}
+        rows += [
+            Figure(f"{name}: {what}, {which}", value[which], "mm", limit if limits else None)
+            for which, limit in wanted.items()
+        ]
+    return rows
 
 
 def main() -> None:
@@ -136,18 +144,17 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     record = load_detector(options.detector).record
-    scene = scene_of(Store(str(options.session / "truth.zarr")), record["settings"])
-    learnt = options.session / "session-learnt.zarr"
-    summaries = {
-        "before": run(options.session, options.session / "session.zarr"),
-        "learnt": run(options.session, learnt, "--detection.detector", str(options.detector.resolve())),
+    truth = Store(str(options.session / "truth.zarr"))
+    scene = scene_of(truth, record["settings"])
+    stores = {
+        "before": Store(str(options.session / "session.zarr")),
+        "learnt": compute(options.session, options.detector.resolve()),
     }
     rows, joints = [], {}
-    for name, summary in summaries.items():
-        store = Store(str(learnt if name == "learnt" else options.session / "session.zarr"))
+    for name, store in stores.items():
         found = nearest(store, scene.true_px, second_look=not options.bare)
         rows += figures_2d(name, found, scene)
-        rows += figures_3d(name, summary, name == "learnt")
+        rows += figures_3d(name, store, truth, name == "learnt")
         joints[name] = joint_rows(found, scene)
     cells = {
         joint: {

@@ -89,11 +89,12 @@ def find_detector(name: str) -> InstalledDetector:
 
     Raises:
         ConfigError: no package, or more than one, registers the name.
-        ModelError: the package that does cannot be imported.
+        ModelError: the package that does cannot be imported, or the file is not a detector.
     """
     if name.endswith(TRAINED):
         # Imported on demand: it needs PyTorch, and it needs this module.
         made_by = import_module(".learning.detector", __package__).RigDetector
+        made_by.model(DetectionSettings(detector=name))  # What cannot work is said before anything is computed.
         return InstalledDetector(name, made_by.version(), made_by)
     offers = entry_points(group=ENTRY_POINTS)
     found = [offer for offer in offers if offer.name == name]

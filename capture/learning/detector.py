@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from ...core.errors import ConfigError, ModelError
+from ...core.errors import ConfigError
 from ...core.hands import NUM_JOINTS
 from ..detector import Candidates, MediaPipeDetector
 from ..settings import DetectionSettings
 from .crops import cut, region, to_pixels
-from .detector_file import ADVICE, VERSION, KnownDetector, load_detector
+from .detector_file import VERSION, KnownDetector, load_detector
 from .network import CROP_PX
 
 PASSES = 2
@@ -105,18 +105,19 @@ class RigDetector:
 
     @staticmethod
     def model(options: DetectionSettings) -> Path:
-        """Path of the detector's file. Raises ModelError or ConfigError."""
+        """Path of the detector's file, which is checked. Raises ModelError or ConfigError."""
         if options.model is not None:
             raise ConfigError(
                 f"'detection.model': expected none with the detector {options.detector}, which is a model file itself, "
                 f"but found {options.model}. Remove it."
             )
         path = Path(options.detector).expanduser()
-        if not path.is_file():
-            raise ModelError(f"{path}: expected a detector, but there is no such file. {ADVICE}")
+        load_detector(path)
         return path
 
     def __init__(self, options: DetectionSettings) -> None:
+        # Convolutions sum in another order on more threads, and the engine's limit may be older than PyTorch's import.
+        torch.set_num_threads(1)
         self._known = load_detector(self.model(options))
         self._regions = MediaPipeDetector(replace(options, detector="mediapipe", model=None))
 

@@ -40,7 +40,9 @@ def detection(work: Path) -> dict[str, ndarray]:
     return {"points": found.points_px, "score": found.score, "right": found.right}
 
 
+LEARNING = "handpipe.capture.learning"
+
 GOLDENS = (
-    Golden("detector_training", "handpipe.capture.learning.run", training, {"losses": Tolerance(0.05), "xy": CONVOLVED}),
-    Golden("rig_detector", "handpipe.capture.learning.detector", detection, {"points": Tolerance(0.2), "*": CONVOLVED}),
+    Golden("detector_training", f"{LEARNING}.run", training, {"losses": Tolerance(0.05), "xy": CONVOLVED}),
+    Golden("rig_detector", f"{LEARNING}.detector", detection, {"points": Tolerance(0.2), "*": CONVOLVED}),
 )

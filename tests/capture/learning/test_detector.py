@@ -108,7 +108,7 @@ def test_a_path_in_the_settings_is_a_detector(tmp_path, network):
     with pytest.raises(ConfigError, match=r"detection\.model"):
         found.model(DetectionSettings(detector=str(path), model="x.task"))
     with pytest.raises(ModelError, match="no such file"):
-        found.model(DetectionSettings(detector=str(tmp_path / "none.safetensors")))
+        find_detector(str(tmp_path / "none.safetensors"))
 
 
 def refined(points: np.ndarray, scale: float | np.ndarray = BEST_SCALE, right: float | np.ndarray = 1.0) -> Refined:
