@@ -12,7 +12,7 @@ from drawn_session import draw
 from hand_scenes import dome, interaction
 
 from handpipe.capture.crop_detection import detect_in_crop
-from handpipe.capture.detector import Candidates, detector_kind, find_detector
+from handpipe.capture.detector import Candidates, CheckedDetector, detector_kind, find_detector, make_detector
 from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
 from handpipe.capture.learning.detector_file import CONVENTIONS, KEY, KnownDetector, load_detector, save_detector
 from handpipe.capture.learning.network import HandNetwork
@@ -143,3 +143,18 @@ def test_the_second_look_tells_the_detector_where_and_which():
     points, score, _ = detect_in_crop(Near(), draw(hands), hands, 1, 2.25, 256)
     np.testing.assert_allclose(points, hands[1], atol=1e-3)
     assert (score, asked[0][1]) == (1.0, True)
+
+
+def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):
+    """With MediaPipe's regions in an image without hands, and where a hand is expected."""
+    path = tmp_path / "rig.safetensors"
+    with torch.no_grad():
+        network.whole.bias[-1] = 9.0  # Sure that there is a hand, whatever it sees.
+    save_detector(path, network.state_dict(), {})
+    detector = make_detector(DetectionSettings(detector=str(path)))
+    assert isinstance(detector, CheckedDetector)
+    assert len(detector.detect(np.full((96, 128, 3), 127, np.uint8)).score) == 0
+    hands = dome(1).project(interaction(1))[0, 0]
+    found, again = (detector.detect_near(draw(hands), hands[0], False) for _ in range(2))
+    assert found.points_px.shape == (1, 21, 2)
+    np.testing.assert_array_equal(found.points_px, again.points_px)
