@@ -19,7 +19,7 @@ from handpipe.cli import main
 
 Remedy = Literal["works", "wrong", "none"]
 
-LIMIT_S = 60
+LIMIT_S = 300
 """A command that takes longer waits for something."""
 
 

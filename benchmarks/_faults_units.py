@@ -51,16 +51,15 @@ def _board(low: float, high: float, to_m: float, digits: int) -> Callable[[Path,
             return handpipe("config", root)
 
         def follow(advice: re.Match[str]) -> bool:
-            true_m = square * to_m
-            given: re.Match[str] | None = advice
-            while given is not None:
-                sizes[given[1]] = float(given[2])
-                said = configured()
-                given = re.search(r"(square_m|marker_m): ([\d.]+)", said.said) if said.status else None
-            return abs(sizes["square_m"] / true_m - 1) < 0.01
+            sizes[advice[1]] = float(advice[2])
+            ran = configured()
+            other = re.search(pattern, ran.said)
+            if ran.status and other is not None:
+                return follow(other)
+            return ran.status == 0 and abs(sizes["square_m"] / (square * to_m) - 1) < 0.01
 
-        seen = told(configured(), "square_m'?: expected metres: a square of")
-        return followed(seen, r" is (square_m|marker_m): ([\d.]+)", follow)
+        pattern = r" is (square_m|marker_m): ([\d.]+)"
+        return followed(told(configured(), "square_m'?: expected metres: a square of"), pattern, follow)
 
     return plant
 

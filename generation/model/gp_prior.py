@@ -114,14 +114,20 @@ class Prior:
     @torch.no_grad()
     @full_precision
     def condition(
-        self, mask: Tensor, values: Tensor, mean: Tensor | None = None, level: Tensor | None = None
+        self,
+        mask: Tensor,
+        values: Tensor,
+        mean: Tensor | None = None,
+        level: Tensor | None = None,
+        recorded: Tensor | None = None,
     ) -> Conditional:
         """The process given `values` where `mask`, both (batch, frame, hand, channel); mask is bool.
 
         `mask` is constant within each channel group; `values` are normalised and may be anything where unobserved.
         `mean`, broadcastable to them, is what it has where nothing is observed: 0 by default. The level that the
         observed values have relative to it moves all frames (`LEVEL_VARIANCE`). `level` (batch, hand) is that of the
-        liveliness: by default the one next to the average.
+        liveliness: by default the one next to the average. `recorded` (batch,) says whether the observed values are of
+        a recording: by default they are.
         """
         frames = self.kernels.shape[-1]
         assert mask.shape == values.shape == (len(mask), frames, mask.shape[2], sum(self.sizes))
@@ -131,9 +137,14 @@ class Prior:
             level = self.nearest(self.liveliness.after(None, 0)).expand(batch, hands)
         group = torch.arange(groups, device=mask.device, dtype=torch.uint8).expand(batch, hands, groups)[..., None]
         speed = level.to(torch.uint8)[..., None, None].expand(batch, hands, groups, 1)
+        if recorded is None:
+            recorded = torch.ones(batch, dtype=torch.bool, device=mask.device)
+        elsewhere = recorded.to(torch.uint8)[:, None, None, None].expand(batch, hands, groups, 1)
         known = observed.sum(-1, dtype=torch.uint8 if frames < 256 else torch.int32, keepdim=True)
-        systems, index = torch.cat([known, group, speed, observed], -1).flatten(0, 2).unique(dim=0, return_inverse=True)
-        weights, covariances = _kriging(self, systems[:, 2].long(), systems[:, 1].long(), systems[:, 3:].bool())
+        keys = torch.cat([known, group, speed, elsewhere, observed], -1)
+        systems, index = keys.flatten(0, 2).unique(dim=0, return_inverse=True)
+        parts = (systems[:, 2].long(), systems[:, 1].long(), systems[:, 3].double(), systems[:, 4:].bool())
+        weights, covariances = _kriging(self, *parts)
         index = index.view(batch, hands, groups)
         seen = torch.where(mask, values if mean is None else values - mean, 0)
         base = _apply(weights, index, seen, self.sizes)
@@ -206,16 +217,16 @@ class Conditional:
         return Conditional(self.base[:, frames], covariances, self.index, self.sizes)
 
 
-def _kriging(prior: Prior, level: Tensor, group: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+def _kriging(prior: Prior, level: Tensor, group: Tensor, recorded: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
     """Weights of the observed frames in each frame's mean, float32, and covariances, float64, (system, frame, frame).
 
-    `level` and `group` are (system,), `observed` (system, frame), with the systems of few observed frames first. The
-    equations of a block are as many as its fullest system's; an identity fills the others up.
+    `level`, `group` and `recorded` are (system,), `observed` (system, frame), with the systems of few observed frames
+    first. The equations of a block are as many as its fullest system's; an identity fills the others up.
     """
 
-    def some(level: Tensor, group: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
+    def some(level: Tensor, group: Tensor, recorded: Tensor, observed: Tensor) -> tuple[Tensor, ...]:
         seen = observed.to(prior.kernels.dtype)
-        kernel = prior.kernel(level, group) + LEVEL_VARIANCE * seen.amax(dim=1)[:, None, None]
+        kernel = prior.kernel(level, group) + LEVEL_VARIANCE * (recorded * seen.amax(dim=1))[:, None, None]
         frames = kernel.shape[-1]
         order = seen.argsort(dim=1, descending=True, stable=True)[:, : max(1, int(seen[-1].sum()))]
         held = seen.gather(1, order)
@@ -230,7 +241,7 @@ def _kriging(prior: Prior, level: Tensor, group: Tensor, observed: Tensor) -> tu
         spread = torch.zeros_like(kernel, dtype=torch.float32)
         return spread.scatter(1, rows, weights.float()).mT, covariance
 
-    return _in_blocks(some, level, group, observed)
+    return _in_blocks(some, level, group, recorded, observed)
 
 
 def _wiener(covariances: Tensor, system: Tensor, signal: Tensor, noise: Tensor) -> tuple[Tensor, ...]:

@@ -54,7 +54,12 @@ class MotionModel:
         return self.representation.unpack(self.statistics.denormalise(x0), betas)
 
     def conditioning(
-        self, controls: Controls, frames: int, packed: Tensor | None = None, level: Tensor | None = None
+        self,
+        controls: Controls,
+        frames: int,
+        packed: Tensor | None = None,
+        level: Tensor | None = None,
+        recorded: Tensor | None = None,
     ) -> Conditioning:
         """The conditioning of the denoiser.
 
@@ -63,6 +68,7 @@ class MotionModel:
             frames: the window's length.
             packed: the normalised numbers of the controls' motion, where they are known already.
             level: (batch, hand) of the liveliness; by default what the controls say.
+            recorded: (batch,) whether the controls are of a recording, not generated; see `Prior.condition`.
         """
         mask, inside = self.representation.observed(controls), slice(frames)
         if packed is None or not self.representation.absolute:
@@ -73,7 +79,7 @@ class MotionModel:
             prior, hint = self.prior(controls.motion.frames), self._hint(controls, packed)
             if level is None:
                 level = prior.nearest(_belief(prior, mask, values, hint, prior.liveliness.after(None, 0)))
-            conditional = prior.condition(mask, values, hint, level).restrict(inside)
+            conditional = prior.condition(mask, values, hint, level, recorded).restrict(inside)
             log_liveliness = prior.liveliness.levels[level].log().to(values)
         starts = [group.start for group in self.representation.groups]
         mask, values = mask[:, inside], values[:, inside]

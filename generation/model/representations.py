@@ -125,7 +125,7 @@ class GlobalRepresentation:
     @full_precision
     def pack(self, motion: Motion, joints_m: Tensor, like: Tensor | None = None) -> Tensor:
         orient = to_quaternion(_typical(PALM_DOWN, motion.wrist_m).mT @ motion.R_world_wrist)
-        pose = roma.rotmat_to_rotvec(motion.R_pose).flatten(-2)
+        pose = unwrapped(roma.rotmat_to_rotvec(motion.R_pose)).flatten(-2)
         x = self._layout.mirror_left(torch.cat([motion.wrist_m, orient, pose, joints_m.flatten(-2)], dim=-1))
         return _continuous(x, self.groups[1].slice, like)
 
@@ -174,7 +174,7 @@ class LocalRepresentation:
             roma.rotmat_to_rotvec(R_before.mT @ R),
             _into(R, wrist.flip(-2) - wrist),
             to_quaternion(_typical(OPPOSITE, wrist).mT @ R.mT @ R.flip(-3)),
-            roma.rotmat_to_rotvec(motion.R_pose).flatten(-2),
+            unwrapped(roma.rotmat_to_rotvec(motion.R_pose)).flatten(-2),
             ((joints_m - wrist[..., None, :]) @ R).flatten(-2),
         ]
         other = self.groups[2]
@@ -242,6 +242,19 @@ def from_rotvec(v: Tensor) -> Tensor:
     eye = torch.eye(3, dtype=v.dtype, device=v.device)
     # sin(a) / a and (1 - cos(a)) / a^2, which divide by no zero.
     return eye + torch.sinc(angle) * K + 0.5 * torch.sinc(angle / 2).square() * (K @ K)
+
+
+def unwrapped(v: Tensor) -> Tensor:
+    """Rotation vectors (..., frame, hand, joint, 3) that mean the same and do not jump over time by a full turn."""
+    if not (v.diff(dim=-4).norm(dim=-1) > torch.pi).any():
+        return v
+    frames = list(v.unbind(-4))
+    for f in range(1, len(frames)):
+        turn = 2 * torch.pi * normalize(frames[f], dim=-1)
+        choices = torch.stack([frames[f] + k * turn for k in (-1, 0, 1)])
+        nearest = (choices - frames[f - 1]).norm(dim=-1).argmin(0)
+        frames[f] = choices.gather(0, nearest[None, ..., None].expand(1, *v.shape[:-4], *v.shape[-3:])).squeeze(0)
+    return torch.stack(frames, dim=-4)
 
 
 def _typical(R: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:

@@ -66,7 +66,11 @@ def judge_views(cameras: Cameras, seen: Candidates, fps: float) -> JudgedViews:
             whole = rig.what
     hands, points_px = reference.hands(aside), reference.seen.points_px
     explained = {cameras.names[v]: explain(cameras, hands, points_px, found, v, fps) for v in aside}
-    return JudgedViews(found, pair | both_of_a_pair(explained), whole)
+    # That the whole rig agrees with the two exchanged says more than what fits one of them alone.
+    settled = {
+        view: each for view, each in explained.items() if view not in pair or (each and each.kind == "exchanged")
+    }
+    return JudgedViews(found, pair | both_of_a_pair(settled), whole)
 
 
 def _put_aside(cameras: Cameras, reference: Reference) -> tuple[Agreement, list[int]]:

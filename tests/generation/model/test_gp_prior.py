@@ -205,6 +205,20 @@ def test_the_covariance_never_depends_on_the_values(generator):
     torch.testing.assert_close(thrice.base, 3 * once.base, rtol=1e-4, atol=1e-4)
 
 
+def test_generated_motion_goes_on_as_the_process_itself(generator):
+    """Nothing is added to its variance; of recordings, the level is unknown."""
+    mask, values = observations(2, generator)
+    recorded = torch.tensor([True, False])
+    found, plain = (prior().condition(mask, values, recorded=which) for which in (recorded, None))
+    assert torch.equal(found.covariance[0], plain.covariance[0])
+    for b, h, c, g in each_channel()[-HANDS * CHANNELS :]:
+        observed = mask[b, :, h, c].numpy()
+        K = kernel_of(g, np.zeros(1, bool))
+        mean, covariance = naive_conditional(K, observed, values[b, :, h, c].double().numpy())
+        np.testing.assert_allclose(found.base[b, :, h, c], mean, atol=1e-4)
+        np.testing.assert_allclose(found.covariance[b, h, g], covariance, atol=1e-6)
+
+
 def test_changes_scale_with_the_liveliness(generator):
     mask, values = observations(2, generator, share=0.0)
     frame = torch.arange(FRAMES)

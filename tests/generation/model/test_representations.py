@@ -22,6 +22,7 @@ from handpipe.generation.model.representations import (
     from_quaternion,
     from_rotvec,
     to_quaternion,
+    unwrapped,
 )
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural import procedural_hand
@@ -323,6 +324,17 @@ def test_numbers_do_not_jump_however_far_a_wrist_turns(kinematics, representatio
     for group in representation.groups:
         if group.name in ("orient", "other"):  # the other hand turns against this one, twice as fast
             assert x[..., group.slice].diff(dim=1).norm(dim=-1).max() < 1.01 * steady
+
+
+def test_rotation_vectors_do_not_jump_where_a_finger_turns_on(kinematics):
+    """Beyond half a turn, which generated motion may reach."""
+    v = torch.zeros(2, 40, 2, 15, 3)
+    v[..., 1] = torch.linspace(2.0, 4.5, 40)[:, None, None]
+    v[1] *= -1
+    wrapped = roma.rotmat_to_rotvec(roma.rotvec_to_rotmat(v))
+    assert wrapped.diff(dim=1).abs().max() > 5
+    torch.testing.assert_close(unwrapped(wrapped), v, atol=1e-5, rtol=0)
+    assert unwrapped(v) is v
 
 
 def test_of_two_quaternions_those_asked_for_are_taken(kinematics):
