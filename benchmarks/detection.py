@@ -6,8 +6,8 @@
 
 2D: the landmarks of both detectors in the images, held-out frames and views apart, against the true joints projected by
 the true cameras. 3D: triangulated and fitted joints with each. The session's own results are those of its detector;
-those of the new one are computed in a store beside them, `session-learnt.zarr`. Bias and spread of every joint are
-printed apart.
+those of the new one are computed in a store beside them, `session-learnt.zarr`. Bias, which is the same in all images
+or frames, and spread about it are told apart, in the frame of the hand.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from handpipe.capture.learning.detector_file import load_detector
 from handpipe.capture.learning.judge import bias_and_spread, sizes
 from handpipe.capture.learning.labels import held_out_frames, held_out_views
 from handpipe.core.geometry import align
-from handpipe.core.hands import HANDS, JOINTS
+from handpipe.core.hands import HANDS, JOINTS, TIPS
 from handpipe.core.storage.schema import read_cameras, read_candidates
 from handpipe.core.storage.store import Store
 
+PALM = ("wrist", "index_mcp", "middle_mcp", "pinky_mcp")
 BOTH_PX = 10.0
 """Median distance of a hand's joints within which it counts as right."""
 INSIDE = 16
@@ -129,11 +130,31 @@ def figures_3d(name: str, store: Store, truth: Store, limits: bool) -> list[Figu
         found_m = T.apply(store.read(group, array).astype(float).reshape(-1, 3)).reshape(true_m.shape)
         error_mm = 1e3 * np.linalg.norm(found_m - true_m, axis=-1)
         value = {"mean": float(np.nanmean(error_mm)), "p95": float(np.nanpercentile(error_mm, 95))}
+        bias_mm, spread_mm = in_hand(1e3 * (found_m - true_m), true_m)
+        value |= {"bias": float(bias_mm.mean()), "spread": float(spread_mm.mean())}
+        value |= {"bias of the fingertips": float(bias_mm[:, TIPS].mean())}
         rows += [
             Figure(f"{name}: {what}, {which}", value[which], "mm", limit if limits else None)
-            for which, limit in wanted.items()
+            for which, limit in {**dict.fromkeys(value), **wanted}.items()
         ]
     return rows
+
+
+def in_hand(error: ndarray, joints_m: ndarray) -> tuple[ndarray, ndarray]:
+    """(hand, 21) length of the mean error in the frame of the palm, and mean distance from it.
+
+    Args:
+        error, joints_m: (frame, hand, 21, 3)
+    """
+    wrist, index, middle, pinky = (joints_m[..., JOINTS.index(name), :] for name in PALM)
+    along = (middle - wrist) / np.linalg.norm(middle - wrist, axis=-1, keepdims=True)
+    across = index - pinky
+    across = across - (across * along).sum(-1, keepdims=True) * along
+    across = across / np.linalg.norm(across, axis=-1, keepdims=True)
+    R = np.stack([along, across, np.cross(along, across)], axis=-2)
+    local = np.einsum("fhab,fhjb->fhja", R, error)
+    bias = np.nanmean(local, axis=0)
+    return np.linalg.norm(bias, axis=-1), np.nanmean(np.linalg.norm(local - bias, axis=-1), axis=0)
 
 
 def main() -> None:
