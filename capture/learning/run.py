@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ...core.engine import Progress
-from ...core.errors import ModelError
+from ...core.errors import ModelError, SessionError
 from ...core.hands import JOINTS
 from ...core.storage.lock import claimed
 from ..settings import CaptureSettings, DetectorTrainingSettings
@@ -76,6 +76,8 @@ def train_detector(
         ModelError: the file exists, is none of ours, or the detector did not become better.
         SessionError: a session has nothing to learn from.
     """
+    if not roots:
+        raise SessionError("train-detector: expected at least one fitted session, but got none. Name a session.")
     if out.suffix != ".safetensors" or out.is_dir():
         raise ModelError(f"{out}: expected a file name that ends in .safetensors. Correct --out.")
     if out.exists() and not force:

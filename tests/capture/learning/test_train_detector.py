@@ -198,6 +198,11 @@ def test_wrong_files(session, tmp_path, monkeypatch, capsys, flags, expected):
     assert Path("there.safetensors").read_text() == "mine"
 
 
+def test_no_session_at_all(tmp_path, capsys):
+    assert main(["train-detector", "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "at least one fitted session" in capsys.readouterr().err
+
+
 def test_bias_and_spread_are_told_apart():
     rng = np.random.default_rng(0)
     true = np.cumsum(rng.normal(0, 10, (400, 21, 2)), axis=1)
