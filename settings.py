@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
 from .calibration.settings import CalibrationSettings
-from .capture.settings import CaptureSettings, DetectionSettings
+from .capture.settings import CaptureSettings, DetectionSettings, DetectorTrainingSettings
 from .core.config import Layer, build, read_yaml
 from .core.settings import STRICT, Board, EngineSettings
 from .fitting.settings import FittingSettings
@@ -52,6 +52,7 @@ class Config:
     capture: CaptureSettings = CaptureSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     detection: DetectionSettings = DetectionSettings()
+    detector_training: DetectorTrainingSettings = DetectorTrainingSettings()
     time_sync: TimeSyncSettings = TimeSyncSettings()
     second_look: SecondLookSettings = SecondLookSettings()
     triangulation: TriangulationSettings = TriangulationSettings()

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from ..core.hands import BONES, JOINTS, NUM_JOINTS
-from .detector import Detector, make_detector
+from ..core.hands import BONES, JOINTS, NUM_JOINTS, RIGHT
+from .detector import Detector, detect_near, make_detector
 from .settings import DetectionSettings
 
 _WRIST, _MIDDLE = JOINTS.index("wrist"), JOINTS.index("middle_mcp")
@@ -91,7 +91,7 @@ def detect_in_crop(
     crop = cv2.warpAffine(image_bgr, M, (crop_px, crop_px), flags=cv2.INTER_LINEAR)
     own, other = (hands_px[k] @ M[:, :2].T + M[:, 2] for k in (hand, 1 - hand))
     paint_over(crop, own, other)
-    found = detector.detect(crop)
+    found = detect_near(detector, crop, own, hand == RIGHT)
     if not len(found.score):
         return np.full((NUM_JOINTS, 2), np.nan), 0.0, np.nan
     away = np.linalg.norm(found.points_px - own, axis=-1)

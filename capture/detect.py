@@ -18,7 +18,7 @@ from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
 from ..core.storage.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.storage.store import Store
-from .detector import Candidates, find_detector, make_detector
+from .detector import Candidates, detector_kind, find_detector, make_detector
 from .frames import view_frames
 from .settings import DetectionSettings
 
@@ -128,7 +128,7 @@ def plan(
         unit={"view": 1, "frame": chunk},
         fingerprint={
             # The model is identified by its content, not by its path.
-            "settings": {**asdict(options), "model": None},
+            "settings": {**asdict(options), "model": None, "detector": detector_kind(options.detector)},
             "inputs": {**hashes, "detector": version, "timeline": session.timeline.digest()},
             "code": CODE,
         },

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -26,6 +27,9 @@ from .settings import DetectionSettings
 
 ENTRY_POINTS = "handpipe.detectors"
 """Entry-point group in which a package registers its detectors: `name = "module:Class"`."""
+
+TRAINED = ".safetensors"
+"""Ending of a detector's file, by which it is told from a name."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,10 @@ class Detector(Protocol):
     """Anything that finds hands in an image.
 
     Its class is called with `DetectionSettings`, once in each worker process. An image's result must depend on the
-    image alone: chunks may be computed in any order. Two static methods may say what else the results depend on:
-    `version() -> str` where the version of the package that registers it does not, and `model(options) -> Path` where
-    the detector has a model file even if `detection.model` names none.
+    image alone: chunks may be computed in any order. A method `detect_near(image_bgr, hand_px, right)` may look for a
+    hand that is expected at (21, 2) pixels; without it, the second look uses `detect`. Two static methods may say what
+    else the results depend on: `version() -> str` where the version of the package that registers it does not, and
+    `model(options) -> Path` where the detector has a model file even if `detection.model` names none.
     """
 
     def detect(self, image_bgr: ndarray) -> Candidates:
@@ -80,10 +85,17 @@ class InstalledDetector:
 def find_detector(name: str) -> InstalledDetector:
     """Return the installed detector with this name.
 
+    A name that ends in .safetensors is the path of a detector that `handpipe train-detector` wrote.
+
     Raises:
         ConfigError: no package, or more than one, registers the name.
-        ModelError: the package that does cannot be imported.
+        ModelError: the package that does cannot be imported, or the file is not a detector.
     """
+    if name.endswith(TRAINED):
+        # Imported on demand: it needs PyTorch, and it needs this module.
+        made_by = import_module(".learning.detector", __package__).RigDetector
+        made_by.model(DetectionSettings(detector=name))  # What cannot work is said before anything is computed.
+        return InstalledDetector(name, made_by.version(), made_by)
     offers = entry_points(group=ENTRY_POINTS)
     found = [offer for offer in offers if offer.name == name]
     if len(found) != 1:
@@ -102,6 +114,11 @@ def find_detector(name: str) -> InstalledDetector:
         ) from error
     say = getattr(made_by, "version", None)
     return InstalledDetector(name, _package(found[0]) if say is None else str(say()), made_by)
+
+
+def detector_kind(name: str) -> str:
+    """What the settings say of a detector without its path."""
+    return f"trained{TRAINED}" if name.endswith(TRAINED) else name
 
 
 def _package(offer: EntryPoint) -> str:
@@ -179,12 +196,24 @@ class CheckedDetector:
 
     def detect(self, image_bgr: ndarray) -> Candidates:
         """Find hands in a (height, width, 3) uint8 image. Raises ModelError when the result cannot be hands in it."""
-        found = self.detector.detect(image_bgr)
+        return self._checked(self.detector.detect(image_bgr), image_bgr)
+
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        """The same for a right or left hand that is expected at (21, 2) pixels, by detectors that can use this."""
+        return self._checked(detect_near(self.detector, image_bgr, hand_px, right), image_bgr)
+
+    def _checked(self, found: Candidates, image_bgr: ndarray) -> Candidates:
         height, width = image_bgr.shape[:2]
         complaint = complaint_about(found, np.array([width, height]))
         if complaint is not None:
             raise ModelError(f"{self.name}: {complaint} in an image of {width}x{height}. Fix or replace the detector.")
         return found
+
+
+def detect_near(detector: Detector, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+    """Hands in an image that should show one at (21, 2) pixels; a detector without `detect_near` is not told where."""
+    look = getattr(detector, "detect_near", None)
+    return detector.detect(image_bgr) if look is None else look(image_bgr, hand_px, right)
 
 
 def complaint_about(found: Any, size_px: ndarray) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass as settings
 
-from ..core.settings import STRICT, Confidence
+from ..core.settings import STRICT, Confidence, Count, Positive
 
 
 @settings(frozen=True, config=STRICT)
@@ -27,7 +27,8 @@ class DetectionSettings:
     """Detection of 2D hands in images."""
 
     detector: str = "mediapipe"
-    """Detector, by its name in the entry-point group `handpipe.detectors` of an installed package."""
+    """Detector: its name in the entry-point group `handpipe.detectors` of an installed package, or the path of a
+    .safetensors file that `handpipe train-detector` wrote."""
     model: str | None = None
     """Path of the detector's model file; for MediaPipe a .task bundle. None: the detector's default model."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 2
@@ -36,3 +37,27 @@ class DetectionSettings:
     """Minimum confidence of the palm detector (0 to 1). Low, because triangulation rejects false detections."""
     min_presence: Confidence = 0.5
     """Minimum confidence of the landmark network (0 to 1)."""
+
+
+@settings(frozen=True, config=STRICT)
+class DetectorTrainingSettings:
+    """Training of a detector on sessions of a rig (`handpipe train-detector`)."""
+
+    steps: Count = 1600
+    """Number of optimizer steps."""
+    batch: Annotated[int, Field(ge=2, le=1024)] = 24
+    """Batch size, crops."""
+    learning_rate: Positive = 2e-3
+    """Peak learning rate, after the warm-up."""
+    crops: Annotated[int, Field(ge=16, le=100_000)] = 8000
+    """Maximum number of labelled hands to learn from; each takes 110 kB of memory. More are thinned evenly."""
+    held_out_frames: Annotated[float, Field(ge=0.05, le=0.5)] = 0.15
+    """Share of the frames that judge the detector and are not learnt from."""
+    held_out_views: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Share of the views that judge it; at least six are learnt from."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Random seed."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device; `auto` selects a GPU if there is one."""
+    save_every: Count = 100
+    """Steps between two saves of the state from which an interrupted training continues."""

@@ -15,7 +15,7 @@ from ..core.flags import UNIT
 from ..exchange.cameras.formats import FORMATS
 from ..screen import Screen
 from ..settings import STAGES, Config, Stage, session_folder
-from . import Configured
+from . import Configured, OnResults
 
 _ENGINE = ("engine.workers", "engine.scheduler")
 
@@ -170,6 +170,47 @@ class Fit(_OnSession):
 
     def stages(self) -> tuple[Stage, ...]:
         return ("fit",)
+
+
+@dataclass(frozen=True)
+class TrainDetector(OnResults):
+    """Train a 2D detector on fitted sessions of a rig: the hands that the views agree on are its labels."""
+
+    common = ("detector_training",)
+    sections = ("fps", "capture", "detector_training")
+    short = ("detector_training", "engine")
+
+    sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
+    """Fitted sessions: folders, or names of sessions in pipeline.yaml."""
+    out: Annotated[Path, arg(metavar="FILE")] = Path("my-rig.safetensors")
+    """Output file; an interrupted training of it is continued."""
+    start: Annotated[Path | None, arg(metavar="FILE")] = None
+    """A detector to start from, such as the one of an earlier session of the rig."""
+    force: bool = False
+    """Replace the file if it exists, and start from scratch."""
+
+    def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..capture.learning.run import train_detector
+
+        roots = [session_folder(config, name) for name in self.sources]
+        self.check_usable([str(root) for root in roots])
+        record = train_detector(
+            roots,
+            config.detector_training,
+            config.capture,
+            config.fps,
+            self.out,
+            screen,
+            start=self.start,
+            force=self.force,
+        )
+        errors = record["judged"]["all"]
+        screen.say(
+            f"{self.out}: error in held-out images {100 * errors['after']:.2f} % of the hand's size, "
+            f"{100 * errors['before']:.2f} % before"
+        )
+        screen.say(f"next: `handpipe run SESSION --detection.detector {self.out}`")
+        return record
 
 
 @dataclass(frozen=True)

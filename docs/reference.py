@@ -51,8 +51,9 @@ value. Unknown keys and wrong types are errors.
 Every key has a flag of the same path, with dashes for underscores: `fitting.robust_scale` is `--fitting.robust-scale`. Every command
 that takes `--config` accepts all of these flags; its `--help` lists the common ones, its `--help-all` all that it uses. Values that are
 lists of mappings or mappings are written as YAML: `--sessions '{mine: {path: /data/mine}}'`. Some sections may be left out of a flag:
-`engine` in every command (`--workers`), and `training`, `sampling`, `evaluator`, `evaluation`, `synthesis` and `augmentation` in
-`train-diffusion`, `generate`, `train-evaluator`, `evaluate`, `synthesize` and `augment`, where e.g. `--steps` is `--training.steps`. In
+`engine` in every command (`--workers`), and `training`, `sampling`, `evaluator`, `evaluation`, `synthesis`, `augmentation` and
+`detector_training` in `train-diffusion`, `generate`, `train-evaluator`, `evaluate`, `synthesize`, `augment` and `train-detector`, where
+e.g. `--steps` is `--training.steps`. In
 `train-diffusion`, `train-evaluator` and `synthesize`, `--fps` is therefore the frame rate of that section, not the key `fps`.
 """
 

@@ -32,6 +32,7 @@ PRINTED_BY: dict[str, set[str]] = {
     "generation/sampling": {"generate"},
     "generation/training": {"train-diffusion"},
     "rendering/augment.py": {"augment"},
+    "capture/learning": {"train-detector"},
     "exchange/exporting.py": {"export mano"},
     "exchange/datasets/interhand26m/importer.py": {"import interhand26m"},
     "exchange/datasets/hub": {"import hub"},

@@ -137,6 +137,7 @@ def test_the_default_session_is_known():
         ["train-evaluator", "mine", "--out", "evaluator"],
         ["evaluate", "mine", "mine"],
         ["train-diffusion", "mine"],
+        ["train-detector", "mine"],
         ["export", "mano", "mine", "--out", "motion.npz"],
         ["export", "cameras", "mine", "cameras.toml"],
         ["import", "keypoints2d", "mine", "."],

@@ -1,0 +1,154 @@
+"""The detector that a rig has learnt: MediaPipe says where hands are, the rig's network where their joints are."""
+
+# Ring 2: reads and writes.
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from ...core.errors import ConfigError
+from ...core.hands import NUM_JOINTS
+from ..detector import Candidates, MediaPipeDetector
+from ..settings import DetectionSettings
+from .crops import cut, region, to_pixels
+from .detector_file import VERSION, KnownDetector, load_detector
+from .network import CROP_PX
+
+PASSES = 2
+"""Times that the network looks: the second crop is about what it found in the first."""
+BEST_SCALE = 0.012
+"""Uncertainty, in sides of the crop, from which on a hand has the full score."""
+MIN_PRESENT = 0.5
+"""Probability of a hand in a region that is only expected to show one."""
+SAME_HAND = 0.15
+"""Median distance of two candidates' joints, in sizes of the hand, below which they are one hand found twice."""
+CODE = 1
+"""Version of this code. Increase it when results change for the same file and image."""
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The joints of hands in an image, by the network."""
+
+    points_px: ndarray
+    """(hand, 21, 2) pixels of the image."""
+    scale: ndarray
+    """(hand, 21) uncertainty of each joint, in sides of the crop."""
+    scale_px: ndarray
+    """(hand, 21) the same in pixels of the image."""
+    right: ndarray
+    """(hand,) probability of a right hand."""
+    present: ndarray
+    """(hand,) probability of a hand."""
+
+    @property
+    def score(self) -> ndarray:
+        """(hand,) 0 to 1: the weight of its squared errors, relative to a hand that is sure."""
+        sure = (BEST_SCALE / np.maximum(np.median(self.scale, axis=-1), BEST_SCALE)) ** 2
+        return self.present * sure
+
+    def take(self, index: Sequence[int] | ndarray) -> Refined:
+        """Some of the hands."""
+        rows = np.asarray(index, int)
+        return Refined(*(a[rows] for a in (self.points_px, self.scale, self.scale_px, self.right, self.present)))
+
+
+def refine(
+    known: KnownDetector, image_bgr: ndarray, hands_px: ndarray, right: ndarray, passes: int = PASSES
+) -> Refined:
+    """Find the joints of hands whose places are roughly known.
+
+    Args:
+        known: the detector.
+        image_bgr: (height, width, 3) uint8.
+        hands_px: (hand, 21, 2) roughly, pixels; NaN where unknown.
+        right: (hand,) probability that it is a right hand.
+        passes: how many times the network looks.
+    """
+    device = next(known.network.parameters()).device
+    points, is_right = hands_px.astype(float), right.astype(float)
+    nothing = np.zeros((len(points), NUM_JOINTS))
+    found = Refined(points, nothing, nothing, is_right, np.zeros(len(points)))
+    for _ in range(passes if len(points) else 0):
+        mirror = is_right < 0.5
+        matrices = np.stack([region(hand, bool(flip)) for hand, flip in zip(points, mirror, strict=True)])
+        crops = np.stack([cut(image_bgr, M, CROP_PX) for M in matrices]).transpose(0, 3, 1, 2)
+        with torch.inference_mode():
+            images = torch.from_numpy(np.ascontiguousarray(crops)).to(device).float() / 255
+            said = known.network(images.contiguous(memory_format=torch.channels_last))
+        xy, scale, odds, present = (
+            x.double().cpu().numpy()
+            for x in (said.xy, said.log_scale.exp(), said.right, said.present)
+        )  # fmt: skip
+        turned = to_pixels(xy) - matrices[:, None, :, 2]
+        points = np.linalg.solve(matrices[:, None, :, :2], turned[..., None])[..., 0]
+        seen_right = 1 / (1 + np.exp(-odds))
+        is_right = np.where(mirror, 1 - seen_right, seen_right)
+        side_px = CROP_PX / np.sqrt(np.abs(np.linalg.det(matrices[:, :, :2])))
+        found = Refined(points, scale, scale * side_px[:, None], is_right, 1 / (1 + np.exp(-present)))
+    return found
+
+
+class RigDetector:
+    """Both networks on single images: each result depends on its image only."""
+
+    @staticmethod
+    def version() -> str:
+        """What the results depend on besides the file."""
+        return f"rig detector {VERSION}.{CODE}, {MediaPipeDetector.version()}"
+
+    @staticmethod
+    def model(options: DetectionSettings) -> Path:
+        """Path of the detector's file, which is checked. Raises ModelError or ConfigError."""
+        if options.model is not None:
+            raise ConfigError(
+                f"'detection.model': expected none with the detector {options.detector}, which is a model file itself, "
+                f"but found {options.model}. Remove it."
+            )
+        path = Path(options.detector).expanduser()
+        load_detector(path)
+        return path
+
+    def __init__(self, options: DetectionSettings) -> None:
+        # Convolutions sum in another order on more threads, and the engine's limit may be older than PyTorch's import.
+        torch.set_num_threads(1)
+        self._known = load_detector(self.model(options))
+        self._regions = MediaPipeDetector(replace(options, detector="mediapipe", model=None))
+
+    def detect(self, image_bgr: ndarray) -> Candidates:
+        """Find hands in a (height, width, 3) uint8 image."""
+        found = self._regions.detect(image_bgr)
+        return candidates(refine(self._known, image_bgr, found.points_px, found.right), image_bgr.shape)
+
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        """Look for a right or left hand that is expected at (21, 2) pixels, NaN where unknown."""
+        found = refine(self._known, image_bgr, hand_px[None], np.array([float(right)]))
+        return candidates(found.take(np.flatnonzero(found.present >= MIN_PRESENT)), image_bgr.shape)
+
+
+def candidates(found: Refined, shape: Sequence[int]) -> Candidates:
+    """The hands as candidates, best first; one that was found twice, or lies outside the image, once or not at all."""
+    score = found.score
+    middle = np.median(found.points_px, axis=1) if len(score) else np.zeros((0, 2))
+    inside = np.all((middle > -0.5) & (middle < np.array([shape[1], shape[0]]) - 0.5), axis=-1)
+    kept: list[int] = []
+    for i in np.argsort(-score, kind="stable"):
+        if inside[i] and not any(_same(found, int(i), other) for other in kept):
+            kept.append(int(i))
+    best = found.take(kept)
+    return Candidates(
+        best.points_px.astype(np.float32), best.score.astype(np.float32), best.right.astype(np.float32)
+    )  # fmt: skip
+
+
+def _same(found: Refined, a: int, b: int) -> bool:
+    """Whether two hands of the same side lie on each other."""
+    size = float(np.ptp(found.points_px[b], axis=0).max())
+    away = float(np.median(np.linalg.norm(found.points_px[a] - found.points_px[b], axis=-1)))
+    return (found.right[a] > 0.5) == (found.right[b] > 0.5) and away < SAME_HAND * size

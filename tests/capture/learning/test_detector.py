@@ -1,0 +1,160 @@
+"""The file of a detector, and the detector of a file."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from drawn_session import draw
+from hand_scenes import dome, interaction
+
+from handpipe.capture.crop_detection import detect_in_crop
+from handpipe.capture.detector import Candidates, CheckedDetector, detector_kind, find_detector, make_detector
+from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
+from handpipe.capture.learning.detector_file import CONVENTIONS, KEY, KnownDetector, load_detector, save_detector
+from handpipe.capture.learning.network import HandNetwork
+from handpipe.capture.settings import DetectionSettings
+from handpipe.core.errors import ConfigError, ModelError
+
+
+@pytest.fixture
+def network() -> HandNetwork:
+    torch.manual_seed(0)
+    return HandNetwork().eval()
+
+
+def test_a_file_holds_what_was_saved(tmp_path, network):
+    path = tmp_path / "rig.safetensors"
+    save_detector(path, network.state_dict(), {"sessions": [{"name": "a"}]})
+    known = load_detector(path)
+    assert known.record["sessions"] == [{"name": "a"}]
+    for name, value in network.state_dict().items():
+        assert torch.equal(known.network.state_dict()[name], value)
+    image, hands = draw(dome(1).project(interaction(1))[0, 0]), dome(1).project(interaction(1))[0, 0]
+    before, after = (refine(each, image, hands, np.array([0.0, 1.0])) for each in (KnownDetector(network, {}), known))
+    np.testing.assert_allclose(before.points_px, after.points_px, atol=1e-3)
+
+
+def saved(path, tensors, header=None, key=KEY):
+    record = {**CONVENTIONS, "handpipe_version": "0"} if header is None else header
+    path.write_bytes(safetensors.torch.save(tensors, {key: json.dumps(record)}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("missing", "there is no such file"),
+        ("folder", "a folder"),
+        ("empty", "cannot be read"),
+        ("pickle", "cannot be read"),
+        ("truncated", "cannot be read"),
+        ("other", "holds other tensors"),
+        ("no object", "cannot be read"),
+        ("version", "another version"),
+        ("layer missing", "does not fit"),
+        ("layer more", "does not fit"),
+        ("shape", "does not fit"),
+        ("type", "does not fit"),
+        ("nan", "finite"),
+        ("large", "at most"),
+    ],
+)
+def test_other_files_are_refused_in_one_sentence(tmp_path, network, kind, expected):
+    path, tensors = tmp_path / "rig.safetensors", {k: v.clone() for k, v in network.state_dict().items()}
+    name = "heat.weight"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.touch()
+    elif kind == "pickle":
+        torch.save(tensors, path)
+    elif kind == "truncated":
+        saved(path, tensors)
+        path.write_bytes(path.read_bytes()[:-10])
+    elif kind == "other":
+        saved(path, tensors, key="handpipe_evaluator")
+    elif kind == "no object":
+        saved(path, tensors, header=[1])
+    elif kind == "version":
+        saved(path, tensors, header={**CONVENTIONS, "version": 99})
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(1 << 30)
+    elif kind != "missing":
+        changed = {
+            "layer missing": {k: v for k, v in tensors.items() if k != name},
+            "layer more": {**tensors, "x": torch.zeros(1)},
+            "shape": {**tensors, name: torch.zeros(3)},
+            "type": {**tensors, name: tensors[name].half()},
+            "nan": {**tensors, name: tensors[name] * torch.nan},
+        }[kind]
+        saved(path, changed)
+    with pytest.raises(ModelError, match=expected) as error:
+        load_detector(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_path_in_the_settings_is_a_detector(tmp_path, network):
+    path = tmp_path / "rig.safetensors"
+    save_detector(path, network.state_dict(), {})
+    found = find_detector(str(path))
+    assert found.make is RigDetector
+    assert "mediapipe" in found.version
+    assert found.model(DetectionSettings(detector=str(path))) == path
+    assert detector_kind(str(path)) == detector_kind("other/place.safetensors") != str(path)
+    with pytest.raises(ConfigError, match=r"detection\.model"):
+        found.model(DetectionSettings(detector=str(path), model="x.task"))
+    with pytest.raises(ModelError, match="no such file"):
+        find_detector(str(tmp_path / "none.safetensors"))
+
+
+def refined(points: np.ndarray, scale: float | np.ndarray = BEST_SCALE, right: float | np.ndarray = 1.0) -> Refined:
+    n = len(points)
+    scales = np.broadcast_to(np.reshape(scale, (-1, 1)), (n, 21)).copy()
+    return Refined(points, scales, 100 * scales, np.broadcast_to(right, n).astype(float), np.full(n, 0.9))
+
+
+def test_sure_hands_come_first_and_none_comes_twice():
+    hands = dome(1).project(interaction(1))[0, 0]
+    three = np.stack([hands[0], hands[1], hands[1] + 1])
+    found = candidates(refined(three, np.array([0.03, 0.05, 0.02]), np.array([0.0, 1, 1])), (480, 640))
+    np.testing.assert_allclose(found.points_px, three[[2, 0]], rtol=1e-6)
+    np.testing.assert_allclose(found.score, [0.9 * 0.36, 0.9 * 0.16], rtol=1e-6)
+    assert found.right.tolist() == [1, 0]
+    assert len(candidates(refined(three + 5000), (480, 640)).score) == 0
+    assert len(candidates(refined(three[:0]), (480, 640)).score) == 0
+
+
+def test_the_second_look_tells_the_detector_where_and_which():
+    asked = []
+
+    class Near:
+        def detect(self, image_bgr):
+            raise AssertionError("it was told where")
+
+        def detect_near(self, image_bgr, hand_px, right):
+            asked.append((hand_px, right))
+            return Candidates(hand_px[None].astype(np.float32), np.ones(1, np.float32), np.ones(1, np.float32))
+
+    hands = dome(1).project(interaction(1))[0, 0]
+    points, score, _ = detect_in_crop(Near(), draw(hands), hands, 1, 2.25, 256)
+    np.testing.assert_allclose(points, hands[1], atol=1e-3)
+    assert (score, asked[0][1]) == (1.0, True)
+
+
+def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):
+    """With MediaPipe's regions in an image without hands, and where a hand is expected."""
+    path = tmp_path / "rig.safetensors"
+    with torch.no_grad():
+        network.whole.bias[-1] = 9.0  # Sure that there is a hand, whatever it sees.
+    save_detector(path, network.state_dict(), {})
+    detector = make_detector(DetectionSettings(detector=str(path)))
+    assert isinstance(detector, CheckedDetector)
+    assert len(detector.detect(np.full((96, 128, 3), 127, np.uint8)).score) == 0
+    hands = dome(1).project(interaction(1))[0, 0]
+    found, again = (detector.detect_near(draw(hands), hands[0], False) for _ in range(2))
+    assert found.points_px.shape == (1, 21, 2)
+    np.testing.assert_array_equal(found.points_px, again.points_px)

@@ -1,0 +1,230 @@
+"""`handpipe train-detector`: from a fitted session to a file that is better, or to a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from drawn_session import drawn_session
+from toy_stage import Quiet
+
+from handpipe.capture.learning import run as run_module
+from handpipe.capture.learning.detector_file import load_detector
+from handpipe.capture.learning.judge import Judged, bias_and_spread
+from handpipe.capture.learning.run import _refuse_if_worse, state_file, train_detector
+from handpipe.capture.learning.sources import open_source, training_crops
+from handpipe.capture.settings import CaptureSettings, DetectorTrainingSettings
+from handpipe.cli import main
+from handpipe.core.errors import ModelError
+from handpipe.core.storage.store import Store
+
+SETTINGS = DetectorTrainingSettings(steps=2, batch=2, crops=16, device="cpu")
+FLAGS = ["--steps", "2", "--batch", "2", "--crops", "16", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("drawn") / "session"
+    drawn_session(root, noise_px=15.0)
+    return root
+
+
+def train(session: Path, out: Path, settings: DetectorTrainingSettings = SETTINGS, **kwargs) -> dict:
+    return train_detector([session], settings, CaptureSettings(), None, out, Quiet(), **kwargs)
+
+
+def test_the_file_says_what_was_learnt_from_and_how_it_was_judged(session, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "BETTER", np.inf)
+    record = train(session, tmp_path / "rig.safetensors")
+    known = load_detector(tmp_path / "rig.safetensors")
+    assert known.record["judged"] == json.loads(json.dumps(record["judged"]))
+    assert 0 < record["judged"]["all"]["before"] < record["judged"]["all"]["after"], "two steps teach nothing"
+    assert record["sessions"][0]["image_sizes"] == [[640, 480]]
+    assert set(record["judged"]["joints_after"]) == set(record["judged"]["joints_before"])
+    assert not state_file(tmp_path / "rig.safetensors").exists()
+
+
+def test_it_refuses_to_replace_a_detector_that_is_better(session, tmp_path, capsys):
+    out = tmp_path / "rig.safetensors"
+    assert main(["train-detector", str(session), "--out", str(out), *FLAGS]) == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "No file was written" in sentence
+    assert not out.exists()
+
+
+def test_an_interrupted_training_ends_with_the_same_numbers(session, tmp_path, monkeypatch):
+    settings = DetectorTrainingSettings(steps=4, batch=2, crops=16, save_every=2, device="cpu")
+    monkeypatch.setattr(run_module, "BETTER", np.inf)
+    train(session, tmp_path / "whole.safetensors", settings)
+
+    class Interrupted(Quiet):
+        def advance(self, amount):
+            super().advance(amount)
+            if self.total == settings.steps and self.done == 3:
+                raise KeyboardInterrupt
+
+    out = tmp_path / "rig.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train_detector([session], settings, CaptureSettings(), None, out, Interrupted())
+    assert state_file(out).exists()
+    progress = Quiet()
+    train_detector([session], settings, CaptureSettings(), None, out, progress)
+    assert any("goes on after step 2" in text for text in progress.said)
+    a, b = (load_detector(path).network.state_dict() for path in (tmp_path / "whole.safetensors", out))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_another_training_is_not_gone_on_with(session, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "BETTER", 0.0)
+    out = tmp_path / "rig.safetensors"
+    settings = DetectorTrainingSettings(steps=2, batch=2, crops=16, device="cpu")
+    with pytest.raises(ModelError, match="No file was written"):
+        train(session, out, settings)
+    other = DetectorTrainingSettings(steps=2, batch=2, crops=16, device="cpu", seed=1)
+    with pytest.raises(ModelError, match="other sessions or settings"):
+        train(session, out, other)
+    with pytest.raises(ModelError, match="No file was written"):
+        train(session, out, other, force=True)
+
+
+def test_held_out_images_are_not_learnt_from(session):
+    source = open_source(session, CaptureSettings(), None, SETTINGS)
+    assert source.held_out.any()
+    assert not source.held_out.all()
+    crops = training_crops([source], DetectorTrainingSettings(crops=1000), Quiet())
+    hands = [crop for crop in crops if np.isfinite(crop.own_px).all()]
+    assert len(hands) == (source.labels.trusted & ~source.held_out[..., None]).sum()
+    thinned = training_crops([source], DetectorTrainingSettings(crops=16), Quiet())
+    assert sum(np.isfinite(crop.own_px).all() for crop in thinned) == 16
+
+
+def copied(session: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(session, tmp_path / "copy"))
+
+
+def no_fit(root: Path) -> None:
+    Store(str(root / "session.zarr")).remove("mano")
+
+
+def no_store(root: Path) -> None:
+    shutil.rmtree(root / "session.zarr")
+
+
+def other_size(root: Path) -> None:
+    store = Store(str(root / "session.zarr"))
+    size = store.read("cameras", "size")
+    _rewrite(store, "cameras", "size", 2 * size)
+
+
+def other_cameras(root: Path) -> None:
+    store = Store(str(root / "session.zarr"))
+    T = store.read("cameras", "T_cam_world")
+    _rewrite(store, "cameras", "T_cam_world", np.roll(T, 1, axis=0))
+
+
+def stale(root: Path) -> None:
+    store = Store(str(root / "session.zarr"))
+    store.set_attrs("mano", fingerprint={"settings": {}, "inputs": {"keypoints": "0" * 64}, "code": 1})
+
+
+def no_consensus(root: Path) -> None:
+    store = Store(str(root / "session.zarr"))
+    _rewrite(store, "mano", "valid", np.zeros_like(store.read("mano", "valid")))
+
+
+def no_video(root: Path) -> None:
+    (root / "videos" / "view1.mp4").unlink()
+
+
+def _rewrite(store: Store, group: str, name: str, value: np.ndarray) -> None:
+    array = zarr.open_group(store.url, mode="r+")[f"{group}/{name}"]
+    assert isinstance(array, zarr.Array)
+    array[...] = value
+
+
+@pytest.mark.parametrize(
+    ("harm", "expected"),
+    [
+        (no_fit, "expected a fitted session"),
+        (no_store, "expected a fitted session"),
+        (other_size, "as they were calibrated"),
+        (other_cameras, "the calibration is of another rig"),
+        (stale, "computed with other `keypoints`"),
+        (no_consensus, "frames in which the views agree"),
+        (no_video, "expected clips of the views"),
+    ],
+)
+def test_sessions_with_nothing_to_learn_from(session, tmp_path, capsys, harm, expected):
+    root = copied(session, tmp_path)
+    harm(root)
+    out = tmp_path / "rig.safetensors"
+    assert main(["train-detector", str(root), "--out", str(out), *FLAGS]) == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert expected in sentence
+    assert not out.exists()
+    assert not state_file(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("scene", "expected"),
+    [({"views": 2}, "at least 3 calibrated views"), ({"frames": 8}, "expected at least 20 frames")],
+)
+def test_too_few_views_or_frames(tmp_path, capsys, scene, expected):
+    drawn_session(tmp_path / "small", **scene)
+    assert main(["train-detector", str(tmp_path / "small"), "--out", str(tmp_path / "x.safetensors"), *FLAGS]) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--out", "rig.pt"], "ends in .safetensors"),
+        (["--out", "there.safetensors"], "expected a new file"),
+        (["--start", "none.safetensors"], "no such file"),
+        (["--start", "there.safetensors"], "cannot be read"),
+    ],
+)
+def test_wrong_files(session, tmp_path, monkeypatch, capsys, flags, expected):
+    monkeypatch.chdir(tmp_path)
+    Path("there.safetensors").write_text("mine")
+    assert main(["train-detector", str(session), *flags, *FLAGS]) == 2
+    assert expected in capsys.readouterr().err
+    assert Path("there.safetensors").read_text() == "mine"
+
+
+def test_no_session_at_all(tmp_path, capsys):
+    assert main(["train-detector", "--out", str(tmp_path / "x.safetensors")]) == 2
+    assert "at least one fitted session" in capsys.readouterr().err
+
+
+def test_bias_and_spread_are_told_apart():
+    rng = np.random.default_rng(0)
+    true = np.cumsum(rng.normal(0, 10, (400, 21, 2)), axis=1)
+    true[:, 0], true[:, 9] = 0, [0, -80]
+    shifted = true + [4.0, 0]
+    bias, spread = bias_and_spread(shifted, true, np.ones(400, bool))
+    np.testing.assert_allclose(spread, 0, atol=0.02)
+    assert (bias > 0).all()
+    noisy = true + rng.normal(0, 4, true.shape)
+    bias, spread = bias_and_spread(noisy, true, np.ones(400, bool))
+    assert bias.max() < 0.3 * spread.min()
+    mirrored = true * [-1, 1]
+    again, _ = bias_and_spread(mirrored - [4.0, 0], mirrored, np.zeros(400, bool))
+    np.testing.assert_allclose(again, bias_and_spread(shifted, true, np.ones(400, bool))[0], atol=1e-9)
+
+
+def test_the_present_detector_is_given_the_better_of_two_measures():
+    label = np.cumsum(np.ones((5, 21, 2)), axis=1)
+    judged = Judged(label, label + 7, label + 4, label + 2, np.ones(5, bool), np.zeros(5, bool))
+    _refuse_if_worse(Path("x"), replace(judged, after_px=label + 2.9))
+    with pytest.raises(ModelError, match="No file was written"):
+        _refuse_if_worse(Path("x"), replace(judged, after_px=label + 2.99))
+    errors = judged.errors()
+    assert errors["before"] == errors["before_to_keypoints"] == pytest.approx(errors["before_to_labels"] * 3 / 4)
+    assert errors["after"] == pytest.approx(errors["before"] * 2 / 3)

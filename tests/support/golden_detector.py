@@ -1,0 +1,48 @@
+"""Goldens of the detector that learns from a rig: its training, and what it makes of an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from drawn_session import draw
+from golden import Golden, Tolerance
+from hand_scenes import dome, interaction
+from numpy import ndarray
+
+from handpipe.capture.learning.crops import batch, store
+from handpipe.capture.learning.detector import candidates, refine
+from handpipe.capture.learning.detector_file import KnownDetector
+from handpipe.capture.learning.network import HandNetwork
+from handpipe.capture.learning.training import Trainer, train
+
+CONVOLVED = Tolerance(2e-3, 2e-3)
+"""Convolutions sum in an order that depends on the processor, and rounding grows from step to step."""
+
+
+def training(work: Path) -> dict[str, ndarray]:
+    """The losses of three steps on crops of drawn hands, and the labels of the last batch."""
+    uv = dome(3).project(interaction(2)).reshape(-1, 2, 21, 2)
+    crops = [store(draw(hands), hands[side], hands[1 - side], side == 1) for hands in uv for side in (0, 1)]
+    losses: list[list[float]] = []
+    trainer = Trainer.start(0, torch.device("cpu"))
+    train(trainer, lambda step: batch(crops, 0, step, 4), 3, 1e-3, 0, lambda _, terms: losses.append([*terms.values()]))
+    return {"losses": np.array(losses, np.float32), "xy": batch(crops, 0, 2, 4).xy.numpy()}
+
+
+def detection(work: Path) -> dict[str, ndarray]:
+    """Hands of an image by a network of random weights: the crops, both looks and the way back to the image."""
+    torch.manual_seed(0)
+    hands = dome(1).project(interaction(1))[0, 0]
+    known = KnownDetector(HandNetwork().eval(), {})
+    found = candidates(refine(known, draw(hands), hands, np.array([0.1, 0.9])), (480, 640))
+    return {"points": found.points_px, "score": found.score, "right": found.right}
+
+
+LEARNING = "handpipe.capture.learning"
+
+GOLDENS = (
+    Golden("detector_training", f"{LEARNING}.run", training, {"losses": Tolerance(0.05), "xy": CONVOLVED}),
+    Golden("rig_detector", f"{LEARNING}.detector", detection, {"points": Tolerance(0.2), "*": CONVOLVED}),
+)
