@@ -83,16 +83,17 @@ def _hypotheses(cameras: Cameras, points_px: ndarray) -> Iterator[RigExplanation
     x, y = points_px[..., 0], points_px[..., 1]
     yield RigExplanation(Explanation("mirrored", 0.0), cameras, np.stack([w - x, y], -1))
     yield RigExplanation(Explanation("upside down", 0.0), cameras, np.stack([w - x, h - y], -1))
-    as_text = sorted(range(len(cameras)), key=lambda i: cameras.names[i])
-    if as_text != list(range(len(cameras))):
-        for order in (as_text, np.argsort(as_text).tolist()):
-            yield RigExplanation(Explanation("sorted as text", 0.0), _renamed(cameras, order), points_px)
     if 2 < len(cameras) <= MAX_PAIR_VIEWS:
         for a, b in combinations(np.flatnonzero(cameras.calibrated).tolist(), 2):
             order = list(range(len(cameras)))
             order[a], order[b] = b, a
             pair = (cameras.names[a], cameras.names[b])
             yield RigExplanation(Explanation("exchanged", 0.0), _renamed(cameras, order), points_px, pair)
+    # After the pairs: of hypotheses that come to the same, the first counts.
+    as_text = sorted(range(len(cameras)), key=lambda i: cameras.names[i])
+    if as_text != list(range(len(cameras))):
+        for order in (as_text, np.argsort(as_text).tolist()):
+            yield RigExplanation(Explanation("sorted as text", 0.0), _renamed(cameras, order), points_px)
 
 
 def _renamed(cameras: Cameras, order: list[int]) -> Cameras:

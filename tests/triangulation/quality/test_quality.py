@@ -100,6 +100,21 @@ def test_exchanged_cameras_are_found_although_no_view_is_left_to_judge_by():
     }
 
 
+def test_two_exchanged_names_in_a_file_are_no_other_order():
+    """The names then sort otherwise than the cameras, which two exchanged views explain as well."""
+    cameras, hands = dome(4), interaction(24, 1)
+    points, score, right, _ = detect(cameras, hands, noise_px=1.0)
+    order = [1, 0, 2, 3]
+    wrong = replace(cameras, names=tuple(cameras.names[i] for i in order))
+    points = points.astype(float)[order]
+    judged = judge_views(wrong, grouped(wrong, points, score[order], right[order]), 30.0)
+    assert judged.whole is None
+    assert {name: each and each.other for name, each in judged.explained.items()} == {
+        "view0": "view1",
+        "view1": "view0",
+    }
+
+
 def test_the_group_is_written_once_and_read_back(tmp_path):
     cameras, points, score, right = recording()
     points[1, ..., 0] = 639 - points[1, ..., 0]
