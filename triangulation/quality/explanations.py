@@ -21,6 +21,9 @@ NEARER = 0.6
 """An explanation that brings no more candidates must bring them this much nearer."""
 GAIN = 0.25
 """An explanation must raise the view's share by at least this part of the better views' share."""
+CHANCE, MIN_NEARER = 3.0, 40
+"""It must also raise it by so many standard errors of the share; and among fewer candidates, that they come nearer
+says nothing: many explanations are tried."""
 EXPLAINED = 0.75
 """Part of the better views' share that an explanation must reach."""
 SIZES = (2.0, 0.5, 1.5, 2 / 3, 4 / 3, 0.75, 3.0, 1 / 3)
@@ -87,12 +90,15 @@ def explain(
     if abs(scale - 1) > TURNED_BACK:
         tried.append(judge("cut out", own, scale * points + shift, value=1 / scale))
     now = judge("", own, points)
-    good = [
-        each
-        for each in tried
-        if each.share >= EXPLAINED * found.usual
-        and (each.share >= now.share + GAIN * found.usual or each.error_m <= NEARER * now.error_m)
-    ]
+    count = max(int(found.count[view]), 1)
+
+    def better(each: Explanation) -> bool:
+        agree = (each.share + now.share) / 2
+        chance = CHANCE * np.sqrt(2 * agree * (1 - agree) / count)
+        more = each.share >= now.share + max(GAIN * found.usual, chance)
+        return more or (count >= MIN_NEARER and each.error_m <= NEARER * now.error_m)
+
+    good = [each for each in tried if each.share >= EXPLAINED * found.usual and better(each)]
     # The first that does about as well as the best: they are in the order of how much they can adapt.
     most = max((each.share for each in good), default=0.0)
     nearest = min((each.error_m for each in good if each.share >= 0.92 * most), default=0.0)
