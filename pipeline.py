@@ -15,8 +15,8 @@ from .calibration.cameras_toml import publish, supplied_cameras
 from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
 from .capture.damage import UntilDamage
-from .capture.detector import find_detector
 from .capture.ignored import FOLDERS
+from .capture.installed import find_detector
 from .capture.session import content_hashes, judge, read_session
 from .core.cameras_file import read_cameras, unlike_views
 from .core.engine import Engine, Progress

@@ -38,7 +38,7 @@ import torch
 from _lifter_arms import Experiment, Generated
 from _report import Figure, report, write
 
-from handpipe.capture.detector import make_detector
+from handpipe.capture.installed import make_detector
 from handpipe.capture.settings import DetectionSettings
 from handpipe.core.engine import Engine
 from handpipe.core.settings import EngineSettings

@@ -11,7 +11,8 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.hands import BONES, JOINTS, NUM_JOINTS, RIGHT
-from .detector import Detector, detect_near, make_detector
+from .detector import Detector, detect_near
+from .installed import make_detector
 from .settings import DetectionSettings
 
 _WRIST, _MIDDLE = JOINTS.index("wrist"), JOINTS.index("middle_mcp")

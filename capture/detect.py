@@ -18,8 +18,9 @@ from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
 from ..core.storage.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.storage.store import Store
-from .detector import Candidates, detector_kind, find_detector, make_detector
+from .detector import Candidates
 from .frames import view_frames
+from .installed import detector_kind, find_detector, make_detector
 from .settings import DetectionSettings
 
 GROUP = "detections"

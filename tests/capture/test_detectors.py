@@ -14,14 +14,8 @@ import pytest
 from clips import write
 from paths import ROOT
 
-from handpipe.capture.detector import (
-    ENTRY_POINTS,
-    Candidates,
-    CheckedDetector,
-    complaint_about,
-    find_detector,
-    make_detector,
-)
+from handpipe.capture.detector import Candidates, complaint_about
+from handpipe.capture.installed import ENTRY_POINTS, CheckedDetector, find_detector, make_detector
 from handpipe.capture.settings import DetectionSettings
 from handpipe.cli import main
 from handpipe.core.errors import ConfigError, ModelError

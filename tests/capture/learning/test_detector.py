@@ -12,7 +12,8 @@ from drawn_session import draw
 from hand_scenes import dome, interaction
 
 from handpipe.capture.crop_detection import detect_in_crop
-from handpipe.capture.detector import Candidates, CheckedDetector, detector_kind, find_detector, make_detector
+from handpipe.capture.detector import Candidates
+from handpipe.capture.installed import CheckedDetector, detector_kind, find_detector, make_detector
 from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
 from handpipe.capture.learning.detector_file import CONVENTIONS, KEY, KnownDetector, load_detector, save_detector
 from handpipe.capture.learning.network import HandNetwork

@@ -1,0 +1,120 @@
+"""Which detector the settings mean: one that a package registers, or a file that `train-detector` wrote."""
+
+# Ring 2: reads and writes.
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from ..core.errors import ConfigError, ModelError
+from .detector import Candidates, Detector, complaint_about, detect_near
+from .settings import DetectionSettings
+
+ENTRY_POINTS = "handpipe.detectors"
+"""Entry-point group in which a package registers its detectors: `name = "module:Class"`."""
+TRAINED = ".safetensors"
+"""Ending of a detector's file, by which it is told from a name."""
+
+
+@dataclass(frozen=True)
+class InstalledDetector:
+    """A detector that an installed package registers."""
+
+    name: str
+    version: str
+    """Package and version. Results of another version are recomputed."""
+    make: Callable[[DetectionSettings], Detector]
+
+    def model(self, options: DetectionSettings) -> Path | None:
+        """Path of its model file, if it has one. Raises ModelError if the configured file does not exist."""
+        find = getattr(self.make, "model", None)
+        if find is not None:
+            return Path(find(options))
+        path = None if options.model is None else Path(options.model).expanduser()
+        if path is not None and not path.is_file():
+            raise ModelError(
+                f"{path}: expected the model of the detector '{self.name}', but there is no such file. "
+                "Correct `detection.model`."
+            )
+        return path
+
+
+def find_detector(name: str) -> InstalledDetector:
+    """Return the installed detector with this name.
+
+    A name that ends in .safetensors is the path of a detector that `handpipe train-detector` wrote.
+
+    Raises:
+        ConfigError: no package, or more than one, registers the name.
+        ModelError: the package that does cannot be imported, or the file is not a detector.
+    """
+    if name.endswith(TRAINED):
+        from .learning.detector import RigDetector as made_by  # It needs PyTorch, which takes its time.
+
+        made_by.model(DetectionSettings(detector=name))  # What cannot work is said before anything is computed.
+        return InstalledDetector(name, made_by.version(), made_by)
+    offers = entry_points(group=ENTRY_POINTS)
+    found = [offer for offer in offers if offer.name == name]
+    if len(found) != 1:
+        what = "no package" if not found else " and ".join(sorted(_package(offer) for offer in found))
+        known = ", ".join(sorted({offer.name for offer in offers})) or "none: reinstall handpipe, which includes one"
+        raise ConfigError(
+            f"'detection.detector': expected the name of one installed detector ({known}), but '{name}' is registered "
+            f"by {what} in the entry-point group {ENTRY_POINTS}. Correct the name, or install the package that has it."
+        )
+    try:
+        made_by = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"detector '{name}' of {_package(found[0])}: expected the class {found[0].value}, but it cannot be "
+            f"imported ({error}). Install its dependencies, or use another detector."
+        ) from error
+    say = getattr(made_by, "version", None)
+    return InstalledDetector(name, _package(found[0]) if say is None else str(say()), made_by)
+
+
+def detector_kind(name: str) -> str:
+    """What the settings say of a detector without its path."""
+    return f"trained{TRAINED}" if name.endswith(TRAINED) else name
+
+
+def _package(offer: EntryPoint) -> str:
+    return "an unknown package" if offer.dist is None else f"{offer.dist.name} {offer.dist.version}"
+
+
+@cache
+def make_detector(options: DetectionSettings) -> Detector:
+    """The detector of these settings, with checked results; one per process. Raises as `find_detector` does."""
+    installed = find_detector(options.detector)
+    return CheckedDetector(f"detector '{installed.name}' ({installed.version})", installed.make(options))
+
+
+@dataclass(frozen=True)
+class CheckedDetector:
+    """A detector that validates its results, so that only valid candidates reach the store."""
+
+    name: str
+    """Name for messages."""
+    detector: Detector
+
+    def detect(self, image_bgr: ndarray) -> Candidates:
+        """Find hands in a (height, width, 3) uint8 image. Raises ModelError when the result cannot be hands in it."""
+        return self._checked(self.detector.detect(image_bgr), image_bgr)
+
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        """The same for a right or left hand that is expected at (21, 2) pixels, by detectors that can use this."""
+        return self._checked(detect_near(self.detector, image_bgr, hand_px, right), image_bgr)
+
+    def _checked(self, found: Candidates, image_bgr: ndarray) -> Candidates:
+        height, width = image_bgr.shape[:2]
+        complaint = complaint_about(found, np.array([width, height]))
+        if complaint is not None:
+            raise ModelError(f"{self.name}: {complaint} in an image of {width}x{height}. Fix or replace the detector.")
+        return found
