@@ -12,7 +12,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from ..crop_detection import crop_matrix, paint_over
+from ..crop_images import crop_matrix, paint_over
 from .network import CROP_PX
 
 SCALE = 1.6

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from ..crop_detection import crop_matrix
+from ..crop_images import crop_matrix
 
 
 @dataclass(frozen=True)

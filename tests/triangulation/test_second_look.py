@@ -15,7 +15,8 @@ from moving_hands import hands_joints, rig
 from toy_stage import Quiet
 
 from handpipe.capture import crop_detection
-from handpipe.capture.crop_detection import crop_matrix, detect_in_crop, paint_over
+from handpipe.capture.crop_detection import detect_in_crop
+from handpipe.capture.crop_images import crop_matrix, paint_over
 from handpipe.capture.detector import Candidates
 from handpipe.capture.frames import view_frames
 from handpipe.capture.settings import DetectionSettings
