@@ -150,7 +150,7 @@ def provenance(results: Results) -> list[dict[str, Any]]:
                     "name": group,
                     "store": Path(store.url).name,
                     "complete": bool(attributes.get("complete")),
-                    "code": fingerprint.get("code", ""),
+                    "code_version": fingerprint.get("code", ""),
                     "digest": digest(fingerprint)[:12] if fingerprint else "",
                     "fingerprint": text,
                 }
