@@ -121,9 +121,11 @@ def _inputs(root: Path) -> list[Path]:
     return [*clips, root / "cameras.toml", root / "session.yaml", root / "timestamps.csv"]
 
 
-def _by_name(clips: Iterable[Clip]) -> dict[str, Path]:
-    """The files of clips, by their names in the session."""
-    return {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in clips}
+def _readable(store: Store, clips: Iterable[Clip]) -> tuple[dict[str, Path], dict[str, str], UntilDamage]:
+    """The files of clips and their contents, by their names in the session, and what reads them."""
+    files = {f"{clip.path.parent.name}/{clip.path.name}": clip.path for clip in clips}
+    hashes = dict(content_hashes(store, files))
+    return files, hashes, UntilDamage(store, {path: hashes[name] for name, path in files.items()})
 
 
 def _make_if_synthetic(job: Job, root: Path, engine: Engine) -> None:
@@ -194,9 +196,7 @@ class _Work:
 
     def _calibrate(self, force: bool) -> list[str]:
         config, session, done = self.config, self.session, []
-        clips = _by_name(session.board_clips.values())
-        hashes = content_hashes(self.rig, clips)
-        reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
+        clips, hashes, reader = _readable(self.rig, session.board_clips.values())
         supplied = supplied_cameras(session, self.rig, hashes)
         if supplied is None:
             plan = partial(calibration_stage.board_plan, session, reader.views, config.board, hashes)
@@ -227,9 +227,8 @@ class _Work:
         session = self.session
         if not session.lens_clips:
             return []
-        clips = _by_name(session.lens_clips.values())
-        hashes, group = content_hashes(self.rig, clips), calibration_stage.LENSES_GROUP
-        reader = UntilDamage(self.rig, {path: hashes[name] for name, path in clips.items()})
+        group = calibration_stage.LENSES_GROUP
+        clips, hashes, reader = _readable(self.rig, session.lens_clips.values())
         plan = partial(calibration_stage.board_plan, session, reader.views, self.config.board, hashes, name=group)
         done = [group] * self.engine.execute(self.rig, plan, force=force, reads=clips.values())
         self._warn_once(reader.missing(list(session.lens_clips.values()), session.lens_timeline)[0].values())
@@ -244,11 +243,11 @@ class _Work:
                 done += ["detections"] * self.engine.execute(self.store, plan)
             return done
         options = self.config.detection
-        files = _by_name(self.session.clips)
+        files, hashes, reader = _readable(self.store, self.session.clips)
         model = find_detector(options.detector).model(options)
-        hashes = content_hashes(self.store, files if model is None else {**files, "model": model})
+        if model is not None:
+            hashes |= content_hashes(self.store, {"model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
-        reader = UntilDamage(self.store, {path: hashes[name] for name, path in files.items()})
         plan = partial(detect_stage.plan, self.session, options, hashes, views_of=reader.views)
         done += ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
         damaged, unusable = reader.missing(self.session.clips, self.session.timeline)
@@ -276,10 +275,8 @@ class _Work:
             look = self.config.second_look
             low = replace(self.config.detection, min_detection=look.min_detection, min_presence=look.min_presence)
             detect = CropDetector(low, look.crop_scale, look.crop_px)
-            files = _by_name(self.session.clips)
-            hashes = content_hashes(self.store, files)
-            views = UntilDamage(self.store, {path: hashes[name] for name, path in files.items()}).views
-            make = partial(second_look.plan, self.session, self.store, self.rig, views, detect, look)
+            files, _, reader = _readable(self.store, self.session.clips)
+            make = partial(second_look.plan, self.session, self.store, self.rig, reader.views, detect, look)
             done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=files.values())
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         done += ["keypoints"] * self.engine.execute(self.store, make, force=force)

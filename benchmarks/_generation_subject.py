@@ -13,7 +13,7 @@ from handpipe.generation.evaluation.evaluator import Evaluator, mirrored, train_
 from handpipe.generation.model.controls import Controls
 from handpipe.generation.model.kinematics import Kinematics
 from handpipe.generation.model.motion import Motion
-from handpipe.generation.sampling.run import LoadedModel, load_model
+from handpipe.generation.sampling.loading import LoadedModel, load_model
 from handpipe.generation.sampling.windows import SamplingOptions, sample_motion
 from handpipe.generation.settings import TrainingSettings
 from handpipe.generation.training.windows import Windows, open_sources

@@ -61,8 +61,7 @@ class Reference:
     def hands_of_others(self, aside: Sequence[int]) -> ndarray:
         """(view, frame, hand, 21, 3) for each view the hands made by the others, without those put aside."""
         seeing = np.flatnonzero((self.seen.member >= 0).any((1, 2))).tolist()
-        if len(seeing) > LARGE_RIG or len(seeing) < 3:
-            hands = self.hands(aside)
-            return np.broadcast_to(hands, (len(self.cameras), *hands.shape))
         hands = self.hands(aside)
+        if len(seeing) > LARGE_RIG or len(seeing) < 3:
+            return np.broadcast_to(hands, (len(self.cameras), *hands.shape))
         return np.stack([self.hands([*aside, v]) if v in seeing else hands for v in range(len(self.cameras))])

@@ -59,21 +59,21 @@ class JudgeViews:
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        fps = float(self.store.attrs("keypoints")["fps"])
-        yield todo[0], _columns(read_cameras(self.rig), judge_views(read_cameras(self.rig), self._seen(), fps))
+        store, cameras = self.store, read_cameras(self.rig)
+        runs, detected = _runs(store), detections_group(store)
+        points, score, right = (_sampled(store, detected, name, runs) for name in ("points", "score", "right"))
+        member = _sampled(store, "groups", "member", runs).astype(int)
+        seen = Candidates(points.astype(float), score, right, member)
+        yield todo[0], _columns(cameras, judge_views(cameras, seen, float(store.attrs("keypoints")["fps"])))
 
-    def _seen(self) -> Candidates:
-        detections = (_sampled(self.store, detections_group(self.store), name) for name in ("points", "score", "right"))
-        points, score, right = detections
-        return Candidates(points.astype(float), score, right, _sampled(self.store, "groups", "member").astype(int))
 
-
-def _sampled(store: Store, group: str, name: str) -> ndarray:
-    """An array (view, frame, ...) in the frames that are looked at."""
-    return np.concatenate([store.read(group, name, (slice(None), part)) for part in _runs(store)], axis=1)
+def _sampled(store: Store, group: str, name: str, runs: Sequence[slice]) -> ndarray:
+    """An array (view, frame, ...) in runs of frames."""
+    return np.concatenate([store.read(group, name, (slice(None), run)) for run in runs], axis=1)
 
 
 def _runs(store: Store) -> list[slice]:
+    """The frames that are looked at."""
     total = store.read("timeline", "source_frame").shape[1]
     if total <= MAX_FRAMES:
         return [slice(0, total)]
@@ -111,10 +111,11 @@ def _judged(store: Store, rig: Store, root: str) -> dict[str, Any]:
 def checks(store: Store, rig: Store, root: str) -> tuple[Check, ...]:
     """The checks of a triangulated session whose views were judged."""
     cameras = read_cameras(rig)
-    candidates = np.isfinite(_sampled(store, detections_group(store), "points")[..., 0]).any((2, 3))
+    runs = _runs(store)
+    candidates = np.isfinite(_sampled(store, detections_group(store), "points", runs)[..., 0]).any((2, 3))
     seen = (candidates & cameras.calibrated[:, None]).sum(0) >= 2
     keypoints = store.read("keypoints", "points").astype(float)
-    known = np.concatenate([np.isfinite(keypoints[part]).any((1, 2, 3)) for part in _runs(store)])
+    known = np.concatenate([np.isfinite(keypoints[run]).any((1, 2, 3)) for run in runs])
     judged = _from_columns(cameras, {name: store.read(GROUP, name) for name in QUALITY})
     return checks_of(
         Evidence(

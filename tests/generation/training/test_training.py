@@ -27,7 +27,8 @@ from handpipe.core.storage.store import Store
 from handpipe.generation import checkpoint as checkpoints
 from handpipe.generation.model.canonical_frame import canonical_frame
 from handpipe.generation.model.controls import Controls
-from handpipe.generation.sampling.run import Request, generate, load_model
+from handpipe.generation.sampling.loading import load_model
+from handpipe.generation.sampling.run import Request, generate
 from handpipe.generation.sampling.windows import SamplingOptions, sample_motion
 from handpipe.generation.settings import SamplingSettings, TrainingSettings
 from handpipe.generation.training import identity
