@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from logging import CRITICAL
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -24,6 +24,9 @@ from .errors import ConfigError, HandpipeError, SessionError, disk_errors
 from .scheduler import join
 from .settings import EngineSettings
 from .storage.store import GroupSpec, Store
+
+if TYPE_CHECKING:
+    import torch
 
 Unit = tuple[int, ...]
 
@@ -74,6 +77,16 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; Python 3.13 has os.process_cpu_count.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def torch_device(name: str) -> torch.device:
+    """Where PyTorch computes: `auto` is the GPU where there is one, else the CPU. Raises ConfigError without a GPU."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    if name == "cuda" and not gpu:
+        raise ConfigError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
+    return torch.device("cuda" if name != "cpu" and gpu else "cpu")
 
 
 def limit_threads() -> None:

@@ -45,3 +45,10 @@ MANO_JOINT = np.array([0, 13, 14, 15, -1, 1, 2, 3, -1, 4, 5, 6, -1, 10, 11, 12, 
 
 MANO_TIP_VERTEX = np.array([744, 320, 443, 554, 671])
 """Vertex of each fingertip (thumb, index, middle, ring, pinky): `smplx.vertex_ids['mano']`."""
+
+
+def median_over_joints(values: np.ndarray) -> np.ndarray:
+    """Lower median over the last axis of what is known; NaN where nothing is. Unlike nanmedian it warns of nothing."""
+    ordered = np.sort(values, axis=-1)  # NaN last.
+    middle = np.maximum(np.isfinite(values).sum(-1) - 1, 0) // 2
+    return np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ...core.engine import Progress
+from ...core.engine import Progress, torch_device
 from ...core.errors import ModelError, SessionError
 from ...core.hands import JOINTS
 from ...core.storage.lock import claimed
@@ -82,7 +81,7 @@ def train_detector(
         raise ModelError(f"{out}: expected a file name that ends in .safetensors. Correct --out.")
     if out.exists() and not force:
         raise ModelError(f"{out}: expected a new file, but it exists. Use --force to replace it.")
-    device = _device(options.device)
+    device = torch_device(options.device)
     weights = None if start is None else load_detector(start).network.state_dict()
     with claimed(out):
         sources = [open_source(root, capture, fps, options) for root in roots]
@@ -105,12 +104,6 @@ def train_detector(
         save_detector(out, trainer.average.state_dict(), record)
         state_file(out).unlink(missing_ok=True)
     return record
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _shares(source: Source) -> str:

@@ -16,7 +16,7 @@ from numpy import ndarray
 from ...core.cameras import Cameras
 from ...core.engine import Progress
 from ...core.errors import SessionError
-from ...core.hands import RIGHT
+from ...core.hands import RIGHT, median_over_joints
 from ...core.recording import Session
 from ...core.storage.schema import detections_group, imported, read_cameras, read_taken_px
 from ...core.storage.store import Store
@@ -27,7 +27,7 @@ from .crops import Crop, store, store_empty
 from .detector import refine
 from .detector_file import KnownDetector
 from .judge import Judged, joined, sizes
-from .labels import FittedHands, Labels, held_out_frames, held_out_views, median_known, moved, trusted_labels
+from .labels import FittedHands, Labels, held_out_frames, held_out_views, moved, trusted_labels
 
 MIN_VIEWS = 3
 """Calibrated views of a session: two agree on anything that lies on their rays."""
@@ -174,7 +174,7 @@ def _check_rig(root: Path, session: Session, cameras: Cameras) -> None:
 def _check_labels(source: Source) -> None:
     trusted = source.labels.trusted
     away = np.linalg.norm(source.taken_px[trusted] - source.labels.points_px[trusted], axis=-1)
-    off = median_known(away / sizes(source.labels.points_px[trusted])[:, None])
+    off = median_over_joints(away / sizes(source.labels.points_px[trusted])[:, None])
     off = off[np.isfinite(off)]
     if not len(off) or np.median(off) > MAX_OFF:
         found = "no detections at all" if not len(off) else f"them {np.median(off):.2f} of its size away"

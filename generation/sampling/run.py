@@ -16,7 +16,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from ...core.engine import Progress
+from ...core.engine import Progress, torch_device
 from ...core.errors import ConfigError, GenerationError
 from ...core.hands import HANDS
 from ...core.storage.lock import claimed
@@ -83,7 +83,7 @@ def generate(
         GenerationError: checkpoint, keyframes or trajectory are invalid, or the store contains other motion.
         StoreError: another handpipe is writing it.
     """
-    device = _device(settings)
+    device = torch_device(settings.device)
     loaded = load_model(folder, hand_model, device, settings.precision)
     length = loaded.window if request.frames is None else request.frames
     if length < 2 or request.count < 1:
@@ -176,12 +176,6 @@ def _options(settings: SamplingSettings) -> SamplingOptions:
         return SamplingOptions.expected(settings.context, settings.clearance)
     sampler = SamplerSettings(settings.sampler, settings.steps or STEPS[settings.sampler])
     return SamplingOptions(sampler, settings.temperature, settings.context, settings.clearance)
-
-
-def _device(settings: SamplingSettings) -> torch.device:
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
-    return torch.device("cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _fingerprint(

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from ...core.engine import Progress
+from ...core.engine import Progress, torch_device
 from ...core.errors import GenerationError
 from ...core.storage.lock import claimed
 from ...hand.loading import hand_models
@@ -99,9 +99,7 @@ def train(
     settings = replace(
         settings, **{k: v for k, v in SCHEDULES[settings.preset].items() if getattr(settings, k) is None}
     )
-    accelerator = Accelerator(cpu=settings.device == "cpu" or not torch.cuda.is_available())
-    if settings.device == "cuda" and accelerator.device.type != "cuda":
-        raise GenerationError("device: expected a GPU that PyTorch can use, but found none. Use `--device auto`.")
+    accelerator = Accelerator(cpu=torch_device(settings.device).type == "cpu")
     sources = open_sources(names, settings.fps, settings.window, hand_model)
     config = training_config(names, settings, sources)
     # Of several processes of one training the first one writes.

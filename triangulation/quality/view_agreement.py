@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.cameras import Cameras
+from ...core.hands import median_over_joints
 from ..candidates import MIN_JOINTS, TOLERANCE_M
 
 SUSPECT = 0.8
@@ -95,20 +96,13 @@ def _distances(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[
     expected = cameras.project(hands_m)
     R, t = cameras.T_cam_world[:, 2, :3], cameras.T_cam_world[:, 2, 3]
     depth = np.einsum("vi,fhji->vfhj", R, hands_m) + t[:, None, None, None]
-    scale = _median(np.where(depth > 0, depth, np.nan)) / cameras.focal_px[:, None, None]
+    scale = median_over_joints(np.where(depth > 0, depth, np.nan)) / cameras.focal_px[:, None, None]
     distance = np.linalg.norm(points_px[:, :, :, None] - expected[:, :, None], axis=-1)
     enough = np.isfinite(distance).sum(-1) >= MIN_JOINTS
-    off_px = np.where(enough, _median(distance), np.nan)  # (view, frame, candidate, hand)
+    off_px = np.where(enough, median_over_joints(distance), np.nan)  # (view, frame, candidate, hand)
     off_m = off_px * scale[:, :, None]
     extent = np.fmax.reduce(expected, axis=-2) - np.fmin.reduce(expected, axis=-2)  # They pass over NaN.
     size = np.linalg.norm(extent, axis=-1)[:, :, None]
     best = np.argmin(np.where(np.isfinite(off_m), off_m, np.inf), axis=-1)[..., None]
     pick = lambda values: np.take_along_axis(np.broadcast_to(values, off_m.shape), best, axis=-1)[..., 0]  # noqa: E731
     return pick(off_m), pick(off_px), pick(size)
-
-
-def _median(values: ndarray) -> ndarray:
-    """Lower median over the last axis of what is known; NaN if nothing is. Without a warning, unlike nanmedian."""
-    ordered = np.sort(values, axis=-1)  # NaN last.
-    middle = np.maximum(np.isfinite(values).sum(-1) - 1, 0) // 2
-    return np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]
