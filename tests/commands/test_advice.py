@@ -38,7 +38,7 @@ PRINTED_BY: dict[str, set[str]] = {
     "exchange/datasets/hub": {"import hub"},
     "exchange/datasets/coco/importer.py": {"import coco"},
     "pipeline.py": ON_SESSION | {"import keypoints"},
-    "core/engine.py": {*ON_SESSION, "synthesize", "augment"},
+    "core/engine.py": {*ON_SESSION, "synthesize", "augment", "generate", "train-diffusion", "train-detector"},
 }
 """Modules that belong to some commands: each flag that they name is one of all these commands, or of one that the
 message names."""
