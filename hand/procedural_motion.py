@@ -144,7 +144,7 @@ def _least_distance(joints_m: ndarray) -> ndarray:
 # ---- keyposes ----------------------------------------------------------------------------------------------------
 
 
-def _orient(hand: int, fingers: ndarray, palm: ndarray) -> ndarray:
+def hand_orientation(hand: int, fingers: ndarray, palm: ndarray) -> ndarray:
     """(3, 3) R_world_hand from where the fingers point and the palm faces, in the world."""
     fingers = fingers / np.linalg.norm(fingers)
     palm = palm - (palm @ fingers) * fingers
@@ -178,7 +178,7 @@ def _apart(rng: np.random.Generator, depth_m: ndarray, phase: int, duration: flo
         turn = rng.uniform(-0.4, 1.2)  # the palm looks inward, or more and more along +y
         palm = np.array([-SIDE[h] * np.cos(turn), np.sin(turn), -0.2])
         fingers = np.array([SIDE[h] * rng.uniform(-0.25, 0.25), rng.uniform(-0.1, 0.5), 1.0])
-        orients.append(_jitter(rng, 6) @ _orient(h, fingers, palm))
+        orients.append(_jitter(rng, 6) @ hand_orientation(h, fingers, palm))
     place = np.stack([SIDE * rng.uniform(0.09, 0.12, 2), depth_m, rng.uniform(-0.03, 0.03, 2)], axis=1)
     return _key(rng, place, orients, (0.05, 0.4), phase, duration)
 
@@ -189,7 +189,7 @@ def _touch(rng: np.random.Generator, hands: _Hands) -> list[_Key]:
     lean = rng.uniform(-0.2, 0.6)
     tilt = 0.0 if how == "palms" else np.deg2rad(rng.uniform(18, 35))
     orients = [
-        _orient(h, np.array([-SIDE[h] * np.tan(tilt), lean, 1.0]), np.array([-SIDE[h], 0.0, -0.2 * tilt]))
+        hand_orientation(h, np.array([-SIDE[h] * np.tan(tilt), lean, 1.0]), np.array([-SIDE[h], 0.0, -0.2 * tilt]))
         for h in range(2)
     ]
     place = np.stack([SIDE * 0.02, np.zeros(2), rng.normal(0, 0.004, 2) - 0.03 * (how == "fingertips")], axis=1)
@@ -223,7 +223,7 @@ def _cross(rng: np.random.Generator, widen_m: float) -> list[_Key]:
     orients = []
     for h in range(2):
         lean = SIDE[h] * rng.uniform(-0.1, 0.45)
-        orients.append(_jitter(rng, 5) @ _orient(h, np.array([-lean, 0.0, 1.0]), palm))
+        orients.append(_jitter(rng, 5) @ hand_orientation(h, np.array([-lean, 0.0, 1.0]), palm))
     apart = np.stack([SIDE * rng.uniform(0.07, 0.09), depth, height], axis=1)
     beyond = np.stack([-SIDE * rng.uniform(0.015, 0.05), depth, height], axis=1)
     first = _key(rng, apart, orients, (0.05, 0.18), 2, 0.14)

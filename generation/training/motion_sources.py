@@ -1,4 +1,4 @@
-"""Sources of training motion (fitted sessions, generated motion, procedural clips), read in blocks."""
+"""Sources of training motion (fitted sessions, generated motion, clips that are made here), read in blocks."""
 
 # Ring 2: reads and writes.
 
@@ -22,6 +22,8 @@ from ...core.storage.store import Store
 from ...hand.loading import hand_models
 from ...hand.procedural_motion import two_hand_motion
 from ...hand.stored_motion import COLUMNS, WIDTH, motion_store, place, stored_motion
+from .contact_motion import BLOCK, block_of_episodes
+from .contact_plans import EPISODE_S
 
 BLOCK_FRAMES = 1024
 """Frames that are read at once, or more where a chunk of the store is longer."""
@@ -29,10 +31,11 @@ BLOCK_FRAMES = 1024
 CACHE_BYTES = 1 << 29
 """Size of the block cache of all sources opened together, bytes: 1.3 million frames."""
 
-PROCEDURAL = "procedural"
-PROCEDURAL_CLIPS = 256
-CLIP_S = 6.0
-"""Length of a procedural clip: two whole cycles of approach, touch, cross and part."""
+PROCEDURAL, CONTACT = "procedural", "contact"
+CLIPS = {PROCEDURAL: 256, CONTACT: 208}
+"""The kinds of clips that are made here, and how many of them without a number."""
+CLIP_S = {PROCEDURAL: 6.0, CONTACT: EPISODE_S}
+"""Length of a clip: two whole cycles of approach, touch, cross and part; one contact."""
 
 
 class BlockCache:
@@ -65,7 +68,7 @@ class MotionSource:
     name: str
     """Name for messages; unique among the sources opened together."""
     origin: str
-    """The unit of the split into training and validation: the session or file; procedural clips are separate units."""
+    """The unit of the split into training and validation: the session or file; clips made here are separate units."""
     fps: float
     """Frames per second of the recording."""
     hand_model: tuple[str, str]
@@ -80,7 +83,7 @@ class MotionSource:
     cache: BlockCache
     digest: str = ""
     """Of all that is learnt from it: its frames' numbers, which of them are valid, its hands and its rate. Empty for a
-    procedural clip, which its name, its rate and the version of the code determine."""
+    clip made here, which its name, its rate and the version of the code determine."""
 
     @property
     def betas(self) -> ndarray:
@@ -112,12 +115,12 @@ def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache
     """The sources of these names, checked but for their windows; arguments and errors as for `windows.open_sources`."""
     cache = BlockCache(cache_bytes)
     sources: list[MotionSource] = []
-    clips = max((clip_count(name) for name in names), default=0)  # the clips of procedural:8 are among procedural:64's
-    if clips:
-        sources += _procedural(clips, fps, cache)
+    for kind in CLIPS:  # the clips of procedural:8 are among procedural:64's
+        count = max((len(clip_names(name)) for name in names if name.partition(":")[0] == kind), default=0)
+        sources += _made(kind, count, fps, cache)
     stored: dict[str, str] = {}
     for name in names:
-        if not clip_count(name):
+        if not clip_names(name):
             stored.setdefault(place(name), name)
     for name in stored.values():
         sources += _stored(name, motion_store(name), cache)
@@ -127,40 +130,40 @@ def read_sources(names: Sequence[str], fps: float, hand_model: str | None, cache
     return sources
 
 
-def clip_count(name: str) -> int:
-    """Number of procedural clips of a source name; 0 for other sources.
+def clip_names(name: str) -> list[str]:
+    """Names of the clips of a source such as `procedural:8` or `contact`; none for other sources.
 
     Raises:
-        GenerationError: what follows `procedural:` is not a number.
+        GenerationError: what follows the colon is not a number.
     """
     kind, colon, number = name.partition(":")
-    if kind != PROCEDURAL:
-        return 0
-    if not colon:
-        return PROCEDURAL_CLIPS
-    if not re.fullmatch(r"[1-9][0-9]{0,6}", number):
+    if kind not in CLIPS:
+        return []
+    if colon and not re.fullmatch(r"[1-9][0-9]{0,6}", number):
         raise GenerationError(
             f"{name}: expected a number of clips after the colon, 1 to 9999999, but got '{number}'. "
-            "Write, for example, procedural:256."
+            f"Write, for example, {kind}:{CLIPS[kind]}."
         )
-    return int(number)
+    return [f"{kind}/{seed}" for seed in range(int(number) if colon else CLIPS[kind])]
 
 
-def _procedural(clips: int, fps: float, cache: BlockCache) -> list[MotionSource]:
-    frames = max(2, round(CLIP_S * fps))
+def _made(kind: str, clips: int, fps: float, cache: BlockCache) -> list[MotionSource]:
+    """The first clips of a kind."""
+    frames = max(2, round(CLIP_S[kind] * fps))
+    made = {PROCEDURAL: _clip, CONTACT: _episode}[kind]
     left, right = hand_models(None)
 
     return [
         MotionSource(
-            name=f"{PROCEDURAL}/{seed}",
-            origin=f"{PROCEDURAL}/{seed}",
+            name=f"{kind}/{seed}",
+            origin=f"{kind}/{seed}",
             fps=fps,
             hand_model=(left.model_id, right.model_id),
             frames=frames,
             valid=np.ones(frames, bool),
             block_frames=frames,
-            load=lambda start, stop, seed=seed: _clip(frames, fps, seed)[0][start:stop].copy(),
-            load_betas=lambda seed=seed: _clip(frames, fps, seed)[1],
+            load=lambda start, stop, seed=seed: made(frames, fps, seed)[0][start:stop].copy(),
+            load_betas=lambda seed=seed: made(frames, fps, seed)[1],
             cache=cache,
         )
         for seed in range(clips)
@@ -172,6 +175,22 @@ def _clip(frames: int, fps: float, seed: int) -> tuple[ndarray, ndarray]:
     """A procedural clip's numbers and betas, made in 50 ms; kept only until both are in the block cache."""
     clip = two_hand_motion(frames, fps, seed)
     return np.concatenate([getattr(clip, name) for name in COLUMNS], axis=-1, dtype=np.float32), clip.betas
+
+
+def _episode(frames: int, fps: float, seed: int) -> tuple[ndarray, ndarray]:
+    """The same of an episode of contact."""
+    numbers, betas = _episodes(fps, seed // BLOCK)[seed % BLOCK]
+    assert len(numbers) == frames
+    return numbers, betas
+
+
+@lru_cache(maxsize=2)
+def _episodes(fps: float, block: int) -> list[tuple[ndarray, ndarray]]:
+    """A block of them, made in some seconds; kept only until all are in the block cache."""
+    return [
+        (np.concatenate([each.arrays[name] for name in COLUMNS], axis=-1, dtype=np.float32), each.arrays["betas"])
+        for each in block_of_episodes(block, fps)
+    ]
 
 
 def _stored(name: str, store: Store, cache: BlockCache) -> list[MotionSource]:

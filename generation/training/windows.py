@@ -16,7 +16,7 @@ from ...core.errors import GenerationError
 from ...core.hands import HANDS, NUM_BETAS
 from ...hand.stored_motion import COLUMNS, WIDTH, place
 from ..settings import MIN_WINDOW
-from .motion_sources import CACHE_BYTES, PROCEDURAL, MotionSource, clip_count, few, read_sources
+from .motion_sources import CACHE_BYTES, MotionSource, clip_names, few, read_sources
 
 SHORTEN = "Use --training.window {} or less"
 """How windows become shorter, as errors advise it."""
@@ -57,7 +57,8 @@ def open_sources(
 
     Args:
         names: each a session folder, a Zarr store or URL with a `mano` group (every sample of generated motion is a
-            source), `procedural` or `procedural:N` (N clips of the procedural hands, six seconds each at `fps`).
+            source), `procedural:N` (N clips of the procedural hands, six seconds each at `fps`) or `contact:N` (N
+            episodes of contact of these hands, four seconds each); without a number, 256 and 208.
         fps: frames per second that windows will have.
         window: frames they will have.
         hand_model: folder of the model in use; None for the procedural hand.
@@ -81,7 +82,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
     Args:
         sources: all of them.
         held_out: names as given to `open_sources`; all samples of a file are held out together, `procedural:8` are the
-            first eight procedural clips.
+            first eight procedural clips, `contact:8` the first episodes.
 
     Raises:
         GenerationError: a name is not among the sources, or no source is left for training.
@@ -89,7 +90,7 @@ def split(sources: Sequence[MotionSource], held_out: Sequence[str]) -> tuple[lis
     places = {place(source.origin) for source in sources}
     wanted: set[str] = set()
     for name in held_out:
-        clips = [place(f"{PROCEDURAL}/{seed}") for seed in range(clip_count(name))]
+        clips = [place(clip) for clip in clip_names(name)]
         found = places.intersection(clips or [place(name)])
         if not found:
             origins = list(dict.fromkeys(source.origin for source in sources))
