@@ -28,7 +28,7 @@ class TrainDiffusion(OnResults):
     short = ("training", "engine")
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION")] = ("capture-session", "procedural")
-    """Training motion: sessions, Zarr stores with a `mano` group, or `procedural:N` for N procedural clips."""
+    """Training motion: sessions, Zarr stores with a `mano` group, `procedural:N`, or `contact:N` (N clips)."""
     out: Annotated[Path, arg(metavar="FOLDER")] = Path("checkpoint")
     """Checkpoint folder; an interrupted training in it is continued."""
     force: bool = False

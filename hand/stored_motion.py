@@ -63,7 +63,7 @@ def motion_store(name: str, fitted: bool = True) -> Store:
         )
     else:
         raise GenerationError(
-            f"{name}: expected a session folder, a Zarr store or `procedural`, but there is no such folder. "
+            f"{name}: expected a session folder, a Zarr store, `procedural` or `contact`, but there is no such folder. "
             "Check the path."
         )
     if not store.exists() or not (store.complete("mano") or (not fitted and store.complete("keypoints"))):
