@@ -1,7 +1,7 @@
 """The Interaction Loss judged on motion with known contacts: does it bring the hands together as they should be?
 
-    python benchmarks/interaction.py [--folder DIR] [--steps N] [--batch N] [--seeds N] [--variants NAME ...]
-        [--processes N] [--quick] [--json FILE]
+    python benchmarks/interaction.py [--folder DIR] [--steps N] [--batch N] [--window N] [--seeds N]
+        [--variants NAME ...] [--processes N] [--quick] [--json FILE]
 
 Models are trained on episodes of contact (`contact:N`: fingertips, palms, pokes, clasps, interlaced fingers, things
 handed over) with different weights of the Interaction Loss, and tested on other episodes: 10 frames, a gap of 30, one
@@ -57,6 +57,8 @@ STRIDE = 30
 """Frames from one test window to the next."""
 EACH = 2
 """Test windows of an episode."""
+WINDOW = 60
+"""Longest window of the models: longer ones would leave fewer test windows."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,13 @@ class Weighted(Run):
 
     batch: int | None = None
     """Windows in a step; None: the preset's."""
+    window: int = WINDOW
+    """Frames of a window, at least a gap with its context."""
 
     def settings(self, steps: int) -> TrainingSettings:
         terms = zip(REFERENCE.items(), VARIANTS[self.model], strict=True)
         loss = LossWeights(**{name: share * weight for (name, weight), share in terms})
-        return TrainingSettings(steps=steps, seed=self.seed, batch=self.batch, loss=loss)
+        return TrainingSettings(steps=steps, seed=self.seed, batch=self.batch, window=self.window, loss=loss)
 
 
 PARTS: Mapping[str, Callable[[Subject, int], dict[str, Any]]] = {"contact": contact, "gradients": gradients}
@@ -93,7 +97,7 @@ def tested(scene: Scene) -> torch.Tensor:
     """(window, frame, hand, 21, 3) true joints in the gaps."""
     settings = TrainingSettings()
     kinematics = Kinematics.of_models(hand_models(None))
-    motion = real_motion(kinematics, [scene.test], settings.fps, settings.window + CONTEXT + 1, scene.stride)
+    motion = real_motion(kinematics, [scene.test], settings.fps, WINDOW + CONTEXT + 1, scene.stride)
     return kinematics.joints(motion.window(slice(CONTEXT, CONTEXT + HARD_GAP)))
 
 
@@ -149,7 +153,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Figure]:
     scene = Scene((learnt_store,), test_store, folder / "none.pt", stride=STRIDE)
     seeds = range(1 if options.quick else options.seeds)
     runs = [
-        replace(Weighted.of(variant, seed, folder), batch=options.batch)
+        replace(Weighted.of(variant, seed, folder), batch=options.batch, window=options.window)
         for seed in seeds
         for variant in options.variants
     ]
@@ -164,12 +168,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder for episodes and models; a temporary folder by default")
     parser.add_argument("--steps", type=int, default=1200, help="steps of each training")
     parser.add_argument("--batch", type=int, help="windows in a step; the preset's by default")
+    parser.add_argument("--window", type=int, default=WINDOW, help="frames of a window, 41 to 60")
     parser.add_argument("--seeds", type=int, default=2, help="number of trainings of each model")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), help="what to train")
     parser.add_argument("--processes", type=int, default=2, help="number of processes, one thread each")
     parser.add_argument("--quick", action="store_true", help="a short trial run: few episodes, one seed")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
+    if not CONTEXT + HARD_GAP < options.window <= WINDOW:
+        parser.error(f"--window: expected {CONTEXT + HARD_GAP + 1} to {WINDOW} frames, but got {options.window}")
     with tempfile.TemporaryDirectory() as temporary:
         table = measure(options, options.folder or Path(temporary))
     report(f"interaction: {options.steps} steps", table, options.json)

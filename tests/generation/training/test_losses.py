@@ -142,6 +142,22 @@ class TestInteraction:
         # 1/2 of (0.5 sigma)^2, of (1 sigma)^2, and nothing.
         assert costs == pytest.approx([0.125, 0.5, 0.0, 0.0], abs=1e-6)
 
+    def test_shape_of_an_uncertain_truth_is_the_mean_weighted_by_contact(self):
+        """Hands that touch or are 3 cm farther apart, as likely one as the other. Errors of joints are least half-way;
+        `shape` is least where the motion with contact counts more. (Of one truth both are least at the truth.)"""
+        touching = near_hands((), seed=1)
+        away = torch.zeros_like(touching)
+        away[1, :, 1] = 0.03
+        near = [contact_potential(true).sum() for true in (touching, touching + away)]
+        weight = [(1 / (1 + 1 / phi)).item() for phi in near]
+        share = torch.linspace(0, 1, 1001, dtype=torch.float64)
+        predicted = touching + share[:, None, None, None] * away
+        cost = sum(interaction_loss(predicted, true)["shape"] for true in (touching, touching + away))
+        assert isinstance(cost, Tensor)
+        least = share[cost.argmin()].item()
+        assert least == pytest.approx(weight[1] / sum(weight), abs=1e-3)
+        assert least < 0.45
+
     @pytest.mark.parametrize("name", ["contact", "shape"])
     def test_gradient(self, name):
         predicted, true = near_hands((2,), seed=1).requires_grad_(), near_hands((2,), seed=2)
