@@ -24,7 +24,16 @@ def load(path: Path):
     return module
 
 
-PAGES = ["index.md", "store.md", "configuration.md", "cameras.md", "exporting.md", "datasets.md", "importing.md", "python.md"]
+PAGES = [
+    "index.md",
+    "store.md",
+    "configuration.md",
+    "cameras.md",
+    "exporting.md",
+    "datasets.md",
+    "importing.md",
+    "python.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
