@@ -18,7 +18,7 @@ from handpipe.generation.settings import LossWeights, TrainingSettings
 from handpipe.generation.training.run import build_model
 from handpipe.generation.training.step import Batch, loss_terms, step_seed
 
-DRAWS = 2
+DRAWS = 1
 """Motions drawn for each gap."""
 
 COUNTS = (
@@ -29,7 +29,7 @@ COUNTS = (
 """Sums over the frames of a gap and the draws: frames in which the hands touch (some joints within 2 cm), pairs of
 joints that touch; the error of the offset between the joints of each pair that truly touches; depth of penetration."""
 
-GRADIENT_BATCHES, BATCH = 8, 32
+GRADIENT_BATCHES, BATCH = 4, 32
 
 
 def contact_counts(joints_m: Tensor, true_m: Tensor) -> Tensor:

@@ -5,7 +5,7 @@
 
 Models are trained on episodes of contact (`contact:N`: fingertips, palms, pokes, clasps, interlaced fingers, things
 handed over) with different weights of the Interaction Loss, and tested on other episodes: 10 frames, a gap of 30, one
-frame; two motions drawn for each gap. With --folder everything is kept there, and the same command goes on where it
+frame; one motion is drawn for each gap. With --folder everything is kept there, and the same command goes on where it
 was interrupted. Contact is joints within 2 cm. F1 counts frames with contact, or each pair of joints in each frame; the
 offset error is that of the vector between the two joints of a pair that truly touches; penetration is the depth of
 spheres, a mean over all frames. Differences are to weight 0, paired: same seeds, windows and noise; their 95 %
@@ -81,7 +81,7 @@ PARTS: Mapping[str, Callable[[Subject, int], dict[str, Any]]] = {"contact": cont
 
 def judged(run: Run, scene: Scene, part: str) -> dict[str, Any]:
     """The numbers of one part for one checkpoint; they are kept beside it, for the next time."""
-    told = json.dumps(asdict(scene), default=str, sort_keys=True)
+    told = json.dumps({**asdict(scene), "draws": DRAWS}, default=str, sort_keys=True)
     key = hashlib.sha256((run.folder / "config.json").read_bytes() + told.encode()).hexdigest()
     path = run.folder / f"judged-{part}.json"
     if path.exists() and (kept := json.loads(path.read_text()))["key"] == key:

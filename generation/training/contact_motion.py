@@ -23,7 +23,7 @@ from ...hand.procedural import joint_frames, pose_limits
 from ..model.kinematics import Kinematics
 from ..model.motion import Motion
 from ..model.penetration import RADIUS_M, sphere_centers
-from .contact_plans import EPISODE_S, KINDS, TIP_RADIUS_M, Plan, Touch, drawn_plan, joint_radius_m
+from .contact_plans import EPISODE_S, KINDS, TIP_RADIUS_M, Plan, drawn_plan, joint_radius_m
 
 BLOCK = 16
 """Episodes that are optimised together."""
@@ -303,8 +303,3 @@ def _wandering(motion: Motion, rngs: Sequence[np.random.Generator], time_s: Tens
     R = roma.rotvec_to_rotmat(turn)[:, :, None]
     wrist = (R @ motion.wrist_m[..., None])[..., 0] + place[:, :, None]
     return Motion(wrist, R @ motion.R_world_wrist, motion.R_pose, motion.betas)
-
-
-def touching(touch: Touch, time_s: ndarray) -> ndarray:
-    """(time,) bool: whether a planned contact is there."""
-    return (time_s >= touch.time_s[0]) & (time_s <= touch.time_s[1])
