@@ -55,6 +55,7 @@ def difference(
 ) -> tuple[float, float, float, float]:
     """How much a score (mean over runs of (episode, COUNTS)) is above others', its 95 % interval by bootstrap of
     episodes, paired, and the smallest difference that such an interval shows with power 0.8."""
+    assert len(ours) == len(others), "a run of one for each of the other, of the same seed"
     draws = resampled(len(ours[0]))
 
     def mean(runs: Sequence[ndarray], weights: ndarray) -> ndarray:

@@ -27,8 +27,8 @@ class LossWeights:
     """Error of the joint velocities."""
     bone: NotNegative = 0.1
     """Error of the bone lengths between the joint channels."""
-    contact: NotNegative = 10.0
-    """Interaction Loss: error of the contact potential between the hands."""
+    contact: NotNegative = 0.0
+    """Interaction Loss: error of the contact potential between the hands; off, see docs/evaluation.md."""
     shape: NotNegative = 5.0
     """Interaction Loss: error of the offsets between the hands where they are in contact."""
 

@@ -24,7 +24,7 @@ from handpipe.generation.model.denoisers import PRESETS, make_denoiser
 from handpipe.generation.model.representations import REPRESENTATIONS
 from handpipe.generation.sampling.run import Request
 from handpipe.generation.sampling.run import generate as sample
-from handpipe.generation.settings import SamplingSettings, TrainingSettings
+from handpipe.generation.settings import LossWeights, SamplingSettings, TrainingSettings
 from handpipe.generation.training.motion_sources import read_sources
 from handpipe.generation.training.run import train
 from handpipe.hand.model import HandModel
@@ -82,6 +82,7 @@ def training(work: Path) -> dict[str, ndarray]:
             device="cpu",
             precision="float32",
             log_every=1,
+            loss=LossWeights(contact=10.0, shape=5.0),  # every term
         )
         folder = work / representation
         figures = train(["procedural:1"], settings, None, folder, Quiet())
