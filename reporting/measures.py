@@ -123,12 +123,16 @@ def worst_frames(residual: ndarray, count: int, apart: int) -> list[tuple[int, i
     return found
 
 
-def hands_box(uv_px: ndarray, size_px: ndarray) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the part of an image that shows the hands, with the shape of the image.
+def hands_box(
+    uv_px: ndarray, size_px: ndarray, shape: tuple[int, int] | None = None, margin: float = 0.06
+) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the part of an image that shows the hands.
 
     Args:
         uv_px: (..., 2) where the hands are in this view over time, NaN where they are not.
         size_px: (2,) width and height of the image.
+        shape: width and height, in any unit, of the part's shape; None: the shape of the image.
+        margin: around the hands, as a share of the image's width.
     """
     width, height = (float(n) for n in size_px)
     uv = uv_px.reshape(-1, 2)
@@ -137,8 +141,9 @@ def hands_box(uv_px: ndarray, size_px: ndarray) -> tuple[int, int, int, int]:
     if not len(uv):
         return 0, 0, int(width), int(height)
     low, high = np.percentile(uv, [1, 99], axis=0)
-    scale = min(1.0, max((high - low + 0.12 * width) / size_px))
-    size = scale * size_px
+    form = size_px if shape is None else np.array(shape) * min(size_px / shape)
+    scale = min(1.0, max((high - low + 2 * margin * width) / form))
+    size = scale * form
     start = np.clip((low + high - size) / 2, 0, size_px - size)
     x0, y0 = np.floor(start).astype(int).tolist()
     return x0, y0, min(int(width), x0 + int(np.ceil(size[0]))), min(int(height), y0 + int(np.ceil(size[1])))

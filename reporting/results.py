@@ -177,7 +177,8 @@ def read_results(root: Path, store: Store, rig: Store, hand_model: str | None) -
     fps = next(
         (float(rate) for name in ("mano", "keypoints", "timeline") if (rate := store.attrs(name).get("fps"))), 0.0
     )
-    models, no_models = (None, "") if mano is None else _models(store.attrs("mano").get("hand_model"), hand_model)
+    wanted = store.attrs("mano").get("hand_model")
+    models, no_models = (None, "") if mano is None else matching_models(wanted, hand_model)
     return Results(
         *(root, store, rig, views, frames, fps, cameras),
         view_errors=_view_errors(store, rig, len(views)),
@@ -198,7 +199,7 @@ def _mano(store: Store) -> dict[str, ndarray]:
     return {name: store.read("mano", name) for name in names if store.has("mano", name)}
 
 
-def _models(wanted: Any, folder: str | None) -> tuple[tuple[HandModel, HandModel] | None, str]:
+def matching_models(wanted: Any, folder: str | None) -> tuple[tuple[HandModel, HandModel] | None, str]:
     """The models that the hands were fitted with, or why they are not here."""
     try:
         models = hand_models(folder)
