@@ -111,24 +111,23 @@ class Studio:
         hands = self.hands.lit(frame, self.R, STUDIO)
         image = self.table
         if hands is not None:
-            image = image * self._light(camera, hands.vertices_m, hands.faces)[..., None]
+            image = image * self._light(camera, hands.vertices_m)[..., None]
         image = self._with_trails(image, camera, self.joints_m[max(0, trail_from) : frame + 1, :, TIPS])
         if hands is not None:
             image = draw_over(image.astype(np.float32), camera, hands, 1.0)
         return np.clip(image + 0.5, 0, 255).astype(np.uint8)
 
-    def _light(self, camera: Cameras, vertices_m: ndarray, faces: ndarray) -> ndarray:
+    def _light(self, camera: Cameras, vertices_m: ndarray) -> ndarray:
         """(h, w) how much of it reaches the table: the hands' soft shadow."""
         h, w = self.table.shape[:2]
         height_m = vertices_m[:, 2:] - self.table_m
         uv = camera.project(vertices_m - height_m * STUDIO.key / STUDIO.key[2])[0]
         mask = np.zeros((h // SHADOW_PX, w // SHADOW_PX), np.uint8)
-        # Triangles that look away from the lamp cover the same place.
-        corners = np.round(uv[faces] * (16 / SHADOW_PX)).astype(np.int32)
-        (ax, ay), (bx, by) = ((corners[:, k] - corners[:, 0]).T for k in (1, 2))
-        side = ax * by > ay * bx
-        for corner in corners[side]:
-            cv2.fillConvexPoly(mask, corner, 255, shift=4)
+        # The vertices of the smooth surface are nearer to each other than these pixels.
+        x, y = np.round(uv / SHADOW_PX).astype(int).T
+        inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
+        mask[y[inside], x[inside]] = 255
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         soft = cv2.GaussianBlur(mask, (0, 0), 0.02 * h / SHADOW_PX)
         return 1 - 0.5 / 255 * cv2.resize(soft, (w, h), interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
