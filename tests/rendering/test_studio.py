@@ -17,7 +17,7 @@ from handpipe.rendering.studio import around, orbit
 def hands() -> MovingHands:
     arrays = clip(8)
     pose = {name: arrays[name].astype(float) for name in ("global_orient", "hand_pose", "transl")}
-    return MovingHands(MODELS, arrays["betas"].astype(float), pose, arrays["valid"], np.arange(8), 30.0)
+    return MovingHands((MODELS[0], MODELS[1]), arrays["betas"].astype(float), pose, arrays["valid"], np.arange(8), 30.0)
 
 
 def test_every_camera_of_the_orbit_sees_everything_and_one_is_filled(hands):

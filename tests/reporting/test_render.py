@@ -51,6 +51,12 @@ def refused(capsys, *argv: object) -> str:
     return " ".join(err.split())
 
 
+def seen(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image
+
+
 def decoded(path: Path) -> tuple[av.VideoStream, list[np.ndarray]]:
     with av.open(str(path)) as file:
         return file.streams.video[0], [frame.to_ndarray(format="bgr24") for frame in file.decode(video=0)]
@@ -63,7 +69,7 @@ def test_the_hands_are_drawn_where_they_are(computed, tmp_path, capsys):
     out = tmp_path / "beside.png"
     figures = rendered(capsys, computed, out, "--views", "c2", "--frames", "3", "--beside", "--size", "480", "384")
     assert figures["views"] == ["c2"]
-    image = cv2.imread(str(out)).astype(int)
+    image = seen(out).astype(int)
     plain, drawn = image[:384], image[388:]
     changed = np.abs(plain - drawn).max(axis=-1) > 30
     store = Store(str(computed / "session.zarr"))
@@ -116,7 +122,7 @@ def test_a_picture_has_a_row_for_each_view_and_a_column_for_each_moment(computed
     for crop in ("no", "hands", "left"):
         figures = rendered(capsys, computed, out, "--views", "c1", "c4", "--frames", "1,3,5", "--crop", crop, *SMALL)
         assert figures["frames"] == 3
-        image = cv2.imread(str(out))
+        image = seen(out)
         assert image.shape == (2 * 192 + 4, 3 * 240 + 8, 3)
     figures = rendered(capsys, computed, out, "--moments", "2", *SMALL)
     assert figures["frames"] == 2
@@ -129,7 +135,7 @@ def test_forearms_hide_what_is_behind_them_and_opacity_shows_it(computed, tmp_pa
         rendered(
             capsys, computed, tmp_path / "one.png", "--view", "c1", "--frames", "3", "--size", "480", "384", *flags
         )
-        pictures[name] = cv2.imread(str(tmp_path / "one.png")).astype(int)
+        pictures[name] = seen(tmp_path / "one.png").astype(int)
     differs = {name: np.abs(image - pictures["faint"]).max(-1) > 20 for name, image in pictures.items()}
     assert differs["arms"].sum() > 1.1 * differs["hands"].sum()
     blue = [pictures[name][differs["hands"]][:, 0].mean() for name in ("hands", "skin")]
@@ -142,7 +148,7 @@ def test_a_frame_without_an_image_says_so_and_a_damaged_clip_ends_in_a_warning(s
     assert isinstance(source, zarr.Array)
     source[1, 2] = -1
     rendered(capsys, session, tmp_path / "gap.png", "--view", "c1", "--frames", "1,2", *SMALL)
-    gap = cv2.imread(str(tmp_path / "gap.png"))[:, 244:]
+    gap = seen(tmp_path / "gap.png")[:, 244:]
     assert (np.abs(gap.astype(int) - 60).max(axis=-1) < 5).mean() > 0.8
     source[2, 6:] = 400
     figures = rendered(capsys, session, tmp_path / "short.png", "--view", "c2", "--frames", "4-7", *SMALL)
@@ -165,7 +171,7 @@ def test_generated_motion_turns_on_a_table(motions, tmp_path, capsys):
     assert ((blue > 30).sum(axis=(2, 3)) > 60).all(), "the right hand, too"
     rendered(capsys, motions, tmp_path / "other.png", "--sample", "0", "--moments", "4", *SMALL)
     rendered(capsys, motions, tmp_path / "same.png", "--sample", "1", "--moments", "4", *SMALL)
-    a, b = (cv2.imread(str(tmp_path / name)).astype(int) for name in ("other.png", "same.png"))
+    a, b = (seen(tmp_path / name).astype(int) for name in ("other.png", "same.png"))
     assert a.shape == (192, 4 * 244 - 4, 3)
     assert np.abs(a - b).max() > 50
 
@@ -179,7 +185,7 @@ def test_keyframes_are_marked(motions, tmp_path, capsys):
     group.create_array("hand_pose", data=pose)
     figures = rendered(capsys, made, tmp_path / "keys.png", "--moments", "3", *SMALL)
     assert figures["keyframes"] == [0, 7]
-    image = cv2.imread(str(tmp_path / "keys.png")).astype(int)
+    image = seen(tmp_path / "keys.png").astype(int)
     edges = [image[96, k * 244] for k in range(3)]
     amber = [bool(np.abs(edge - [40, 170, 255]).max() < 10) for edge in edges]
     assert amber == [True, True, False]
@@ -197,7 +203,7 @@ def test_animations_move(motions, tmp_path, capsys, suffix):
 def test_a_session_turns_too_and_stands_upright(computed, tmp_path, capsys):
     """Seen from the side, what is up in the rig is up in the picture."""
     rendered(capsys, computed, tmp_path / "t.png", "--turntable", "--frames", "3", "--elevation", "0", *SMALL)
-    image = cv2.imread(str(tmp_path / "t.png")).astype(int)
+    image = seen(tmp_path / "t.png").astype(int)
     assert (np.abs(image[..., 2] - image[..., 0]) > 60).sum() > 300
 
 
