@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     "fit": Entry("sessions", "Fit", "Fit MANO to the keypoints of both hands."),
     "report": Entry("reports", "Report", "Write a session's report: one HTML file with a player and charts."),
     "render": Entry("pictures", "Render", "Render hands over the footage, or on a turntable, as a clip or a picture."),
+    "view": Entry("pictures", "View", "Show a session or generated motion in the Rerun viewer."),
     "train-detector": Entry("sessions", "TrainDetector", "Train a 2D detector on what the views of a rig agree on."),
     "synthesize": Entry("sessions", "Synthesize", "Render a synthetic session with ground truth."),
     "train-diffusion": Entry("generation", "TrainDiffusion", "Train a diffusion model of two-hand motion."),

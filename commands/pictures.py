@@ -1,4 +1,4 @@
-"""`handpipe render`: fitted or generated motion as clips and pictures."""
+"""`handpipe render` and `handpipe view`: fitted or generated motion as clips and pictures, and in a viewer."""
 
 # Ring 2: reads and writes.
 
@@ -104,3 +104,47 @@ class Render(Configured):
         ):
             if not low <= value <= high:
                 raise ConfigError(f"--{name}: expected {low} to {high}, but found {value:g}. Correct it.")
+
+
+@dataclass(frozen=True)
+class View(Configured):
+    """Show a session or generated motion in the Rerun viewer: images, detections, keypoints, meshes, cameras.
+
+    It needs the extra `view`: pip install 'handpipe[view]'.
+    """
+
+    common = ("hand_model",)
+    sections = ("hand_model",)
+
+    source: Annotated[Positional[str], arg(metavar="SESSION|GENERATED")]
+    """A session folder, the name of a session in pipeline.yaml, or a store with motion."""
+    save: Annotated[Path | None, arg(metavar="FILE.rrd")] = None
+    """Write a file for the viewer instead of opening it: no display is needed."""
+    views: Annotated[tuple[str, ...], arg(metavar="VIEW...")] = ()
+    """Views with images. Default: up to six that see the hands often, from different sides."""
+    frames: Annotated[str, arg(metavar="A-B")] = ""
+    """Frames to show, such as 0-120, or 0,20,40. Default: all."""
+    store: str | None = None
+    """Where a session's results are: a folder or an fsspec URL. Default: session.zarr in the session folder."""
+    prune: Annotated[int | None, arg(metavar="N")] = None
+    """Show the results of `--prune N`."""
+
+    def config_sources(self) -> tuple[Path | None, str | None]:
+        return self.config, self.source if self.source and "://" not in self.source else None
+
+    def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..reporting.shown_motion import chosen_frames, open_motion
+        from ..reporting.viewer import view
+
+        if self.save is not None and (self.save.is_dir() or self.save.suffix != ".rrd"):
+            raise ConfigError(f"--save {self.save}: expected a file that ends in .rrd. Correct the name.")
+        shown = open_motion(self.source, session_folder(config, self.source), self.store, self.prune)
+        number, _ = chosen_frames(self.frames, shown.frames)
+        figures = view(shown, config.hand_model, number, self.views, self.save)
+        for warning in figures["warnings"]:
+            screen.say(f"warning: {warning}")
+        if self.save is not None:
+            screen.say(
+                f"{self.save}: {figures['frames']} frames, {figures['megabytes']:.1f} MB. Open it: rerun {self.save}"
+            )
+        return figures

@@ -65,15 +65,18 @@ class MovingHands:
         """Whether there is a hand in any frame."""
         return bool(self.valid.any())
 
+    def vertices_m(self, frame: int, hand: int) -> ndarray:
+        """(778, 3) of a hand that is there."""
+        return self.models[hand].vertices(self.betas[hand], *(each[frame, hand] for each in self.pose.values()))
+
     def surfaces_m(self, frame: int) -> list[tuple[HandSkin, ndarray]]:
         """The skins of what is there in a frame, and their vertices (n, 3)."""
         found = []
         for hand in np.flatnonzero(self.valid[frame]).tolist():
-            pose = {name: each[frame, hand] for name, each in self.pose.items()}
-            found.append((self._skins[hand], self.models[hand].vertices(self.betas[hand], **pose)))
+            found.append((self._skins[hand], self.vertices_m(frame, hand)))
             if self.arms:
                 skin, rest_m = self._arms[hand]
-                R = rotation_from_axis_angle(pose["global_orient"])
+                R = rotation_from_axis_angle(self.pose["global_orient"][frame, hand])
                 found.append((skin, rest_m @ R.T + self.joints_m[frame, hand, 0]))
         return found
 

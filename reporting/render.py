@@ -25,7 +25,7 @@ from ..rendering.over_image import draw_over, lamps, through
 from ..rendering.studio import Studio, around, orbit
 from .measures import hands_box, project
 from .pictures import clip_paths, images_of
-from .shown_motion import ShownMotion
+from .shown_motion import ShownMotion, chosen_frames
 
 CLIP_PX, PICTURE_PX = (1280, 720), (480, 360)
 """Sizes where none is given: of a whole clip, and of one picture of a sheet."""
@@ -80,31 +80,6 @@ def check_out(out: Path) -> None:
             f"{out}: expected a clip ({', '.join(films.CLIPS)}) or a picture ({', '.join(films.PICTURES)}), but found "
             f"{out.suffix or 'no suffix'}. Use another suffix."
         )
-
-
-def chosen_frames(text: str, frames: int) -> tuple[ndarray, bool]:
-    """Frames from "0-120", "20" or "0,20,40-59"; all from an empty text.
-
-    Returns:
-        (n,) ascending, and whether they are named one by one.
-
-    Raises:
-        ConfigError: it is not of this form, or there are no such frames.
-    """
-    if not text:
-        return np.arange(frames), False
-    found: set[int] = set()
-    for part in text.replace(" ", "").split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or not (last.isdecimal() if dash else True):
-            raise ConfigError(
-                f"--frames: expected frames such as 0-120 or 0,20,40, but found {text!r}. Use numbers, commas and -."
-            )
-        low, high = int(first), int(last) if dash else int(first)
-        if not low <= high < frames:
-            raise ConfigError(f"--frames: expected frames from 0 to {frames - 1}, but found {part}. Correct it.")
-        found |= set(range(low, high + 1))
-    return np.array(sorted(found)), "," in text or "-" not in text
 
 
 def render(shown: ShownMotion, hand_model: str | None, wish: Request) -> dict[str, Any]:

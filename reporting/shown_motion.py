@@ -126,6 +126,31 @@ class ShownMotion:
         return spread_views(cameras, used, 1)
 
 
+def chosen_frames(text: str, frames: int) -> tuple[ndarray, bool]:
+    """Frames from "0-120", "20" or "0,20,40-59"; all from an empty text.
+
+    Returns:
+        (n,) ascending, and whether they are named one by one.
+
+    Raises:
+        ConfigError: it is not of this form, or there are no such frames.
+    """
+    if not text:
+        return np.arange(frames), False
+    found: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or not (last.isdecimal() if dash else True):
+            raise ConfigError(
+                f"--frames: expected frames such as 0-120 or 0,20,40, but found {text!r}. Use numbers, commas and -."
+            )
+        low, high = int(first), int(last) if dash else int(first)
+        if not low <= high < frames:
+            raise ConfigError(f"--frames: expected frames from 0 to {frames - 1}, but found {part}. Correct it.")
+        found |= set(range(low, high + 1))
+    return np.array(sorted(found)), "," in text or "-" not in text
+
+
 def not_computed(name: str, store: Store, group: str) -> SessionError:
     """What is missing, and the command that computes it."""
     command, what = STAGES[group]

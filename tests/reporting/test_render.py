@@ -19,7 +19,7 @@ from handpipe.cli import main
 from handpipe.core.errors import ConfigError
 from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import SCHEMA_VERSION, Store
-from handpipe.reporting.render import chosen_frames
+from handpipe.reporting.shown_motion import chosen_frames
 
 SMALL = ("--size", "240", "192")
 
