@@ -19,7 +19,7 @@ from ..core.storage.store import Store
 from ..hand.stored_motion import COLUMNS, StoredMotion, motion_store, stored_motion
 from ..rendering.moving_hands import MovingHands
 from .measures import spread_views
-from .results import STAGES, find_stores, matching_models
+from .results import STAGES, find_stores, hand_models_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class ShownMotion:
                 f"--sample: expected one of the {self.samples} samples of {self.name}, 0 to {self.samples - 1}, but "
                 f"found {sample}."
             )
-        models, why = matching_models(self.motion.hand_model, hand_model)
+        models, why = hand_models_of(self.motion.hand_model, hand_model)
         if models is None:
             raise ModelError(why)
         values = self.motion.load(sample, 0, self.frames)[number].astype(float)

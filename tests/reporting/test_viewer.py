@@ -152,7 +152,7 @@ def test_generated_samples_with_their_keyframes_and_paths(tmp_path, capsys):
             assert found[f"samples/{sample}/mano/{side}"].timelines == {"frame", "time"}
             assert found[f"samples/{sample}/paths/{side}"].static
         assert {f"samples/{sample}/keyframes/{frame}" for frame in (0, 5)} <= set(found)
-    assert f"samples/{sample}/keyframes/1" not in found
+    assert not any(name.endswith("keyframes/1") for name in found)
 
 
 def test_motion_without_clips_or_cameras_is_shown_too(computed, tmp_path, capsys):
