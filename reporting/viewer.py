@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,9 @@ def view(
     stream.set_log_tick_enabled(False)
     stream.set_log_time_enabled(False)
     recording = Recording(rr, stream, shown.motion.fps)
-    layout = _session_layout(rr, shown, chosen) if shown.root is not None else _samples_layout(rr, samples)
+    layout = (
+        _session_layout(rr, shown, chosen) if shown.root is not None else _samples_layout(rr, samples, shown.motion.fps)
+    )
     warnings: list[str] = []
 
     def write() -> None:
@@ -231,9 +234,9 @@ def quality_text(shown: ShownMotion) -> str:
     if not checks:
         return f"# {shown.name}\n\nNo verdict yet: run `handpipe triangulate {shown.name}`."
     lines = [f"# {shown.name}: {verdict(checks)}", ""]
-    for check in checks:
-        why = "" if check.severity == "ok" else f" {check.sentence} {check.remedy}"
-        lines.append(f"- **{check.name}**: {check.severity}.{why}")
+    lines += [f"- **{check.severity}**: {check.sentence}" for check in checks if check.severity != "ok"]
+    passed = Counter(check.name for check in checks if check.severity == "ok")
+    lines += [f"- ok: {name}" + (f" ({count})" if count > 1 else "") for name, count in passed.items()]
     return "\n".join(lines)
 
 
@@ -380,12 +383,11 @@ def _session_layout(rr: Any, shown: ShownMotion, chosen: Sequence[int]) -> Any:
     space = rrb.Spatial3DView(origin="world", name="hands and cameras")
     text = rrb.TextDocumentView(origin="quality", name="quality")
     right = rrb.Vertical(rrb.Grid(*images), text, row_shares=[3, 1]) if images else text
-    return rrb.Blueprint(
-        rrb.Horizontal(space, right, column_shares=[3, 2]), rrb.TimePanel(timeline="frame"), collapse_panels=True
-    )
+    time = rrb.TimePanel(timeline="frame", fps=shown.motion.fps)
+    return rrb.Blueprint(rrb.Horizontal(space, right, column_shares=[3, 2]), time, collapse_panels=True)
 
 
-def _samples_layout(rr: Any, samples: range) -> Any:
+def _samples_layout(rr: Any, samples: range, fps: float) -> Any:
     rrb = rr.blueprint
     views = [rrb.Spatial3DView(origin=f"samples/{each}", name=f"sample {each}") for each in samples]
-    return rrb.Blueprint(rrb.Grid(*views), rrb.TimePanel(timeline="frame"), collapse_panels=True)
+    return rrb.Blueprint(rrb.Grid(*views), rrb.TimePanel(timeline="frame", fps=fps), collapse_panels=True)
