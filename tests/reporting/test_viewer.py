@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,9 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from rerun.chunk import RrdReader
+from run_command import refusal, run_command
 from stored_motions import clip, fitted, generated
 
 from handpipe.cli import main
+from handpipe.commands.pictures import View
 from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import Store
 from handpipe.reporting.measures import project
@@ -51,21 +52,6 @@ def entities(path: Path) -> dict[str, Entity]:
                 entity.timed.setdefault(name, []).extend(values)
                 entity.timed.setdefault("frame " + name, []).extend(columns["frame"])
     return found
-
-
-def saved(capsys, *argv: object) -> dict:
-    capsys.readouterr()
-    assert main(["view", *map(str, argv), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(capsys, *argv: object) -> str:
-    """What is said instead."""
-    capsys.readouterr()
-    assert main(["view", *map(str, argv)]) == 2
-    err = capsys.readouterr().err
-    assert "Traceback" not in err
-    return " ".join(err.split())
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +124,13 @@ def test_the_verdict_can_be_read(written, computed):
     assert Store(str(computed / "session.zarr")).attrs("quality")["verdict"] in text[0][0]
 
 
-def test_generated_samples_with_their_keyframes_and_paths(tmp_path, capsys):
+def test_generated_samples_with_their_keyframes_and_paths(tmp_path):
     made = generated(tmp_path / "made.zarr", [clip(6, seed) for seed in (1, 2)])
     root = Store(str(made))._root("r+")
     pose = np.full((6, 2, 45), np.nan, np.float32)
     pose[[0, 5]] = 0
     root.create_group("controls", attributes={"complete": True}).create_array("hand_pose", data=pose)
-    figures = saved(capsys, made, "--save", tmp_path / "made.rrd")
+    figures = run_command(View, made, "--save", tmp_path / "made.rrd")
     assert figures["samples"] == 2
     found = entities(tmp_path / "made.rrd")
     for sample in range(2):
@@ -155,25 +141,25 @@ def test_generated_samples_with_their_keyframes_and_paths(tmp_path, capsys):
     assert not any(name.endswith("keyframes/1") for name in found)
 
 
-def test_motion_without_clips_or_cameras_is_shown_too(computed, tmp_path, capsys):
+def test_motion_without_clips_or_cameras_is_shown_too(computed, tmp_path):
     session = Path(shutil.copytree(computed, tmp_path / "tiny"))
     shutil.rmtree(session / "videos")
-    figures = saved(capsys, session, "--save", tmp_path / "a.rrd", "--views", "c1", "--frames", "2-3")
+    figures = run_command(View, session, "--save", tmp_path / "a.rrd", "--views", "c1", "--frames", "2-3")
     assert figures["warnings"] == ["there is no clip of c1: its images are left out"]
     session = fitted(tmp_path / "one", clip(4))
-    assert saved(capsys, session, "--save", tmp_path / "b.rrd")["views"] == []
+    assert run_command(View, session, "--save", tmp_path / "b.rrd")["views"] == []
     assert {"world/mano/left", "world/keypoints/right", "quality"} <= set(entities(tmp_path / "b.rrd"))
 
 
-def test_without_a_display_or_the_sdk_a_sentence_says_what_to_do(computed, tmp_path, capsys, monkeypatch):
+def test_without_a_display_or_the_sdk_a_sentence_says_what_to_do(computed, tmp_path, monkeypatch):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "WAYLAND_SOCKET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    assert "--save FILE.rrd" in refused(capsys, computed)
-    assert "ends in .rrd" in refused(capsys, computed, "--save", tmp_path / "x.mp4")
-    assert "ends in .rrd" in refused(capsys, computed, "--save", tmp_path)
+    assert "--save FILE.rrd" in refusal(View, computed)
+    assert "ends in .rrd" in refusal(View, computed, "--save", tmp_path / "x.mp4")
+    assert "ends in .rrd" in refusal(View, computed, "--save", tmp_path)
     monkeypatch.setitem(sys.modules, "rerun", None)
-    assert "pip install 'handpipe[view]'" in refused(capsys, computed, "--save", tmp_path / "x.rrd")
+    assert "pip install 'handpipe[view]'" in refusal(View, computed, "--save", tmp_path / "x.rrd")
     (tmp_path / "empty").mkdir()
-    assert "handpipe run" in refused(capsys, tmp_path / "empty", "--save", tmp_path / "x.rrd")
+    assert "handpipe run" in refusal(View, tmp_path / "empty", "--save", tmp_path / "x.rrd")
     assert not (tmp_path / "x.rrd").exists()
