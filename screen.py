@@ -212,7 +212,8 @@ class Screen:
         self.console.print(table)
         count = {each: sum(check.severity == each for check in checks) for each in ("error", "warning", "ok")}
         concluded = verdict(checks)
-        text = f"{concluded}: {count['error']} errors, {count['warning']} warnings, {count['ok']} checks passed"
+        words = [f"{count[each]} {each}{'s' * (count[each] != 1)}" for each in ("error", "warning")]
+        text = f"{concluded}: {', '.join(words)}, {count['ok']} checks passed"
         self._print(text, STYLE[concluded])
 
 

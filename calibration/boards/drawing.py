@@ -29,7 +29,7 @@ SHEETS_MM: Mapping[str, tuple[float, float]] = {
     **{"a4": (210, 297), "a3": (297, 420), "a2": (420, 594), "a1": (594, 841), "a0": (841, 1189)},
 }
 QUIET_MM = 12.0
-"""Clear edge around the board; printers do not reach the edge of the paper either."""
+"""Clear edge of the page; printers do not reach the edge of the paper either."""
 RULER_MM = 100.0
 RULER_ROOM_MM = 18.0
 """Left of and below the board."""
@@ -140,7 +140,8 @@ def sheet_for(board: Board, page: Page) -> Sheet:
         ConfigError: the board does not fit on the page that was asked for.
     """
     drawing = draw(board)
-    width, height = (size + 2 * QUIET_MM + RULER_ROOM_MM for size in (drawing.width_mm, drawing.height_mm))
+    sizes = (max(size, RULER_MM) for size in (drawing.width_mm, drawing.height_mm))
+    width, height = (size + 2 * QUIET_MM + RULER_ROOM_MM for size in sizes)
     fitting = {
         name: Sheet(name, *turned)
         for name, (short, long) in SHEETS_MM.items()
@@ -200,9 +201,9 @@ def write_pdf(board: Board, path: Path, page: Page = "auto") -> Sheet:
     # One path: neighbouring boxes of several would show a hairline between them.
     boxes = boxes + np.r_[shift, 0, 0]
     axes.add_patch(PathPatch(_outline(boxes), facecolor="white" if board.inverted else "black", linewidth=0))
-    _rulers(axes, left, top, drawing)
-    text = f"{describe(board)}    Print at 100 %, then measure: the lines are {RULER_MM:g} mm long."
-    axes.text(left, sheet.height_mm - 6, text, fontsize=7, va="bottom", ha="left")
+    _rulers(axes, sheet)
+    text = f"{describe(board)}\nPrint at 100 %, then measure: the lines are {RULER_MM:g} mm long."
+    axes.text(QUIET_MM / 2, sheet.height_mm - 4, text, fontsize=6, va="bottom", ha="left")
     with appearing(path) as place, place.open("wb") as file:
         FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None, "Title": describe(board)})
     return sheet
@@ -218,9 +219,10 @@ def _outline(boxes: ndarray) -> Outline:
     return Outline(corners.reshape(-1, 2), codes * len(boxes))
 
 
-def _rulers(axes: Axes, left: float, top: float, drawing: Drawing) -> None:
+def _rulers(axes: Axes, sheet: Sheet) -> None:
     """A line of 100 mm below the board and one to its left, with a tick every 10 mm."""
-    below, beside = top + drawing.height_mm + QUIET_MM, left - QUIET_MM
+    left, top = RULER_ROOM_MM + QUIET_MM, QUIET_MM
+    below, beside = sheet.height_mm - RULER_ROOM_MM, RULER_ROOM_MM
     style: dict[str, Any] = {"color": "black", "linewidth": 0.6, "solid_capstyle": "butt"}
     axes.plot([left, left + RULER_MM], [below, below], **style)
     axes.plot([beside, beside], [top, top + RULER_MM], **style)

@@ -22,7 +22,7 @@ BOARDS = [
     Board(columns=5, rows=4, square_m=0.03, marker_m=0.022, dictionary="DICT_6X6_250", first_marker=12),
     Board(columns=4, rows=6, square_m=0.03, marker_m=0.021, legacy=True),
     Board(columns=4, rows=5, square_m=0.05, marker_m=0.0375, dictionary="DICT_4X4_1000", inverted=True),
-    Board(type="chessboard", columns=6, rows=5, square_m=0.02),
+    Board(type="chessboard", columns=6, rows=5, square_m=0.03),
     Board(type="grid", columns=4, rows=3, square_m=0.05, marker_m=0.04, dictionary="DICT_5X5_100"),
     Board(type="aprilgrid", columns=4, rows=3, square_m=0.052, marker_m=0.04, first_marker=3),
 ]
@@ -47,16 +47,18 @@ def test_the_detector_finds_every_corner_of_the_print_where_it_should_be(board, 
     assert np.ptp(off_mm, axis=0).max() < 0.25, "to scale, and turned by nothing"
 
 
-def test_the_rulers_are_as_long_as_they_say(tmp_path):
-    board = BOARDS[1]
-    sheet = write_pdf(board, tmp_path / "board.pdf")
+@pytest.mark.parametrize("page", ["auto", "fit"])
+@pytest.mark.parametrize("square_m", [0.03, 0.015])
+def test_the_rulers_are_as_long_as_they_say(tmp_path, square_m, page):
+    board = Board(columns=5, rows=4, square_m=square_m, marker_m=0.75 * square_m)
+    sheet = write_pdf(board, tmp_path / "board.pdf", page)
     picture, _ = printed(tmp_path / "board.pdf")
     dark, board_mm = picture < 128, draw(board)
     left = int(((sheet.width_mm + RULER_ROOM_MM - board_mm.width_mm) / 2 - 1) / MM)
-    bottom = int(((sheet.height_mm - RULER_ROOM_MM + board_mm.height_mm) / 2 + 1) / MM)
-    # Left of the board and below it there are only the rulers, their ticks and words.
-    assert dark[:bottom, :left].sum(0).max() * MM == pytest.approx(RULER_MM, abs=0.5)
-    assert dark[bottom:, left:].sum(1).max() * MM == pytest.approx(RULER_MM, abs=0.5)
+    below, above = (int((sheet.height_mm - RULER_ROOM_MM + mm) / MM) for mm in (-1, 1))
+    # Left of the board, and along the lower edge above the words, there is nothing but the rulers.
+    assert dark[:below, :left].sum(0).max() * MM == pytest.approx(RULER_MM, abs=0.5)
+    assert dark[below:above].sum(1).max() * MM == pytest.approx(RULER_MM, abs=0.5)
 
 
 def test_an_aprilgrid_is_drawn_as_kalibr_draws_it():
