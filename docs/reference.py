@@ -276,7 +276,14 @@ def _signature(called: Any) -> str:
     return "(\n" + "".join(f"    {line},\n" for line in lines) + f") -> {found.return_annotation}"
 
 
+def index_page() -> str:
+    """The site's first page: the README, with links as they are from this folder."""
+    text = (DOCS.parent / "README.md").read_text()
+    return re.sub(r"\]\((?:docs/)?([^):]+)\)", r"](\1)", text)
+
+
 PAGES = {
+    "index.md": index_page,
     "python.md": python_page,
     "store.md": store_page,
     "configuration.md": configuration_page,

@@ -243,7 +243,7 @@ class BoardTexture:
     """A printed ChArUco board with its white margin, at several resolutions."""
 
     levels: tuple[ndarray, ...]
-    """Each (rows, columns) uint8, half as fine as the one before."""
+    """Each (rows, columns, 2) uint8, half as fine as the one before: the print, and 255 everywhere."""
     texel_m: tuple[float, ...]
     """Size of a texel of each level."""
     size_m: tuple[float, float]
@@ -273,14 +273,16 @@ def board_texture(columns: int, rows: int, square_m: float, marker_m: float, dic
         h, w = levels[-1].shape
         levels.append(np.asarray(cv2.resize(levels[-1], (w // 2, h // 2), interpolation=cv2.INTER_AREA), np.uint8))
         texel.append(2 * texel[-1])
+    levels = [np.stack([level, np.full_like(level, 255)], axis=-1) for level in levels]
     return BoardTexture(tuple(levels), tuple(texel), (columns * square_m, rows * square_m), margin * texel[0])
 
 
 def pixel_rays(camera: Cameras) -> ndarray:
-    """(h, w, 2) x/z and y/z of the ray of every pixel of a single view, undistorted. Half a second; once per camera."""
+    """(h, w, 2) float32 x/z and y/z of the ray of every pixel of a single view, undistorted. Half a second; once per
+    camera."""
     w, h = (int(n) for n in camera.size_px[0])
     grid = np.stack(np.meshgrid(np.arange(w), np.arange(h)), axis=-1).astype(float)
-    return camera.undistort(grid[None])[0]
+    return camera.undistort(grid[None])[0].astype(np.float32)
 
 
 def render_board(
@@ -318,26 +320,20 @@ def render_board(
 def _draw_board(image: ndarray, rays: ndarray, T_cam_board: ndarray, texture: BoardTexture, focal_px: float) -> None:
     """Draw the board over a cut of the picture, several rays per pixel, averaged."""
     h, w = rays.shape[:2]
-    # A ray and the plane z = 0 of the board meet where [X, Y, 1] ~ inv([r1 r2 t]) [x, y, 1].
-    H = np.linalg.inv(T_cam_board[:3][:, [0, 1, 3]])
-    XYW = rays @ H[:, :2].T + H[:, 2]
-    XY = XYW[..., :2] / XYW[..., 2:]
     facing = T_cam_board[:3, 2] @ T_cam_board[:3, 3] / np.linalg.norm(T_cam_board[:3, 3])
     # The level whose texels are just finer than the samples.
     sample_m = T_cam_board[2, 3] / focal_px / SUPERSAMPLING
     level = max(0, int(np.sum(np.array(texture.texel_m) <= sample_m)) - 1)
-    print_, texel = texture.levels[level], texture.texel_m[level]
-    at = ((XY + texture.margin_m) / texel - 0.5).astype(np.float32)
+    texel, margin = texture.texel_m[level], texture.margin_m / texture.texel_m[level] - 0.5
+    to_texel = np.array([[1 / texel, 0, margin], [0, 1 / texel, margin], [0, 0, 1]])
+    # A ray and the plane z = 0 of the board meet where [X, Y, 1] ~ inv([r1 r2 t]) [x, y, 1].
+    at = cv2.perspectiveTransform(rays, to_texel @ np.linalg.inv(T_cam_board[:3][:, [0, 1, 3]]))
     at = cv2.resize(at, (w * SUPERSAMPLING, h * SUPERSAMPLING), interpolation=cv2.INTER_LINEAR)
-    u, v = at[..., 0], at[..., 1]
-    rows, columns = print_.shape
-    inside = ((u > -0.5) & (u < columns - 0.5) & (v > -0.5) & (v < rows - 0.5)).astype(np.float32)
-    if facing > 0:
-        tone = cv2.remap(print_, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        tone *= (0.70 + 0.25 * facing) / 255
-    else:
-        tone = np.full_like(u, 0.35)
-    cover = cv2.resize(inside, (w, h), interpolation=cv2.INTER_AREA)[..., None]
-    tone = cv2.resize(tone * inside, (w, h), interpolation=cv2.INTER_AREA)[..., None]
-    image *= 1 - cover
-    image += tone
+    drawn = cv2.remap(texture.levels[level], at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    drawn = cv2.resize(drawn, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
+    drawn *= np.float32(1 / 255)
+    tone, cover = cv2.split(drawn)
+    tone = tone * np.float32(0.70 + 0.25 * facing) if facing > 0 else cover * np.float32(0.35)
+    # Numbers of three equal channels: NumPy is slow where the last axis is broadcast.
+    image *= cv2.cvtColor(1 - cover, cv2.COLOR_GRAY2BGR)
+    image += cv2.cvtColor(tone, cv2.COLOR_GRAY2BGR)

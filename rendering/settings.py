@@ -53,7 +53,7 @@ class SynthesisSettings:
     """Number of cameras, on a dome around the hands."""
     frames: Count = 60
     """Frames of the hand clips, in which two hands approach, touch, cross and part."""
-    board_frames: Count = 150
+    board_frames: Count = 100
     """Frames of the board clips, in which the board moves through the volume."""
     fps: Annotated[float, Field(gt=0)] = 30.0
     """Frame rate, frames per second."""

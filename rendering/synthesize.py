@@ -28,7 +28,7 @@ from .rig import board_motion, dome_rig
 from .settings import SynthesisSettings
 from .skin import HandSkin, hand_skin
 
-CODE = 1
+CODE = 2
 """Version of this code. Increase it when the same settings give different images."""
 
 CLIPS: Columns = {"bytes": ("view kind", "int64", -1, "byte", "size of the clip that was written")}

@@ -9,7 +9,7 @@ from numpy import ndarray
 from scipy.spatial import KDTree
 
 from ..core.cameras import Cameras
-from ..core.hands import BONES
+from ..core.hands import BONES, CONTACT_M
 
 
 def project(cameras: Cameras, points_m: ndarray) -> ndarray:
@@ -46,6 +46,21 @@ def acceleration_m_s2(joints_m: ndarray, fps: float) -> ndarray:
         second = joints_m[2:] - 2 * joints_m[1:-1] + joints_m[:-2]
         out[1:-1] = median(np.linalg.norm(second, axis=-1) * fps**2, axis=-1)
     return out
+
+
+def derivative(joints_m: ndarray, fps: float, order: int) -> ndarray:
+    """(sample, frame - order, hand, joint) size of a derivative of (sample, frame, hand, joint, 3) metres."""
+    return np.linalg.norm(np.diff(joints_m, n=order, axis=1), axis=-1) * fps**order
+
+
+def touching(joints_m: ndarray) -> ndarray:
+    """(sample, frame) whether some joints of both hands are nearer than `CONTACT_M`.
+
+    Args:
+        joints_m: (sample, frame, 2, joint, 3).
+    """
+    apart = joints_m[:, :, 0, :, None] - joints_m[:, :, 1, None]
+    return np.square(apart).sum(axis=-1).min(axis=(-2, -1)) < CONTACT_M**2
 
 
 def gap_m(vertices_m: ndarray) -> ndarray:

@@ -24,7 +24,16 @@ def load(path: Path):
     return module
 
 
-PAGES = ["store.md", "configuration.md", "cameras.md", "exporting.md", "datasets.md", "importing.md", "python.md"]
+PAGES = [
+    "index.md",
+    "store.md",
+    "configuration.md",
+    "cameras.md",
+    "exporting.md",
+    "datasets.md",
+    "importing.md",
+    "python.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -38,6 +47,14 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in target:
             assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Every page is in the navigation, and every internal link leads to a page or a heading."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "when it goes wrong" in (tmp_path / "site" / "search" / "search_index.json").read_text().lower()
 
 
 def test_the_overlay_example_draws(tiny, tmp_path):

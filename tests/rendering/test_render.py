@@ -173,7 +173,7 @@ def test_rays_come_back_to_their_pixels(rig):
     for x, y in ((0, 0), (639, 511), (320, 100)):
         point_cam = np.array([*rays[y, x], 1.0])
         R, t = camera.T_cam_world[0, :3, :3], camera.T_cam_world[0, :3, 3]
-        np.testing.assert_allclose(camera.project(R.T @ (point_cam - t))[0], [x, y], atol=1e-6)
+        np.testing.assert_allclose(camera.project(R.T @ (point_cam - t))[0], [x, y], atol=1e-4)
 
 
 @pytest.fixture(scope="module")
