@@ -9,7 +9,7 @@ import pytest
 from handpipe.doctor.images import doubled, edge_blur_px, lag
 
 
-@pytest.mark.parametrize("blur_px", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("blur_px", [1.5, 2.0, 4.0])
 @pytest.mark.parametrize("contrast", [40, 200])
 def test_the_blur_of_an_edge_is_measured_whatever_its_contrast(blur_px, contrast):
     image = np.full((240, 320), 20, np.uint8)
