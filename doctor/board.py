@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -17,9 +17,10 @@ from ..calibration.board import detect_board, is_usable, num_corners
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.quality_gate import Judge, contradictions, late_cameras
 from ..calibration.stage import BOARD_ADVICE, another_board, why_not_seen
-from ..calibration.timing.late_views import calibrate_in_time
+from ..calibration.timing.late_views import InTime, calibrate_in_time
 from ..capture.sample import sample_frames
 from ..capture.video import DamagedClip
+from ..core.cameras import Cameras
 from ..core.cameras_file import match_views
 from ..core.errors import CalibrationError
 from ..core.quality import Check
@@ -50,6 +51,8 @@ class Sightings:
     """(view, instant, corner, 2), NaN where not seen or not looked for."""
     looked: ndarray
     """(view, instant) bool."""
+    damage: Mapping[str, str] = field(default_factory=dict)
+    """What cannot be decoded, by view."""
 
     def merged(self, other: Sightings) -> Sightings:
         """Both samples."""
@@ -62,7 +65,7 @@ class Sightings:
             new[:, at] = each.looked
             corners[new] = each.corners_px[each.looked]
             looked |= new
-        return Sightings(instants, corners, looked)
+        return Sightings(instants, corners, looked, {**self.damage, **other.damage})
 
 
 Map = Callable[..., Iterator[ndarray]]
@@ -92,17 +95,24 @@ def look_for_board(session: Session, board: Board, instants: ndarray, rows: Sequ
     corners = np.full((*source.shape, num_corners(board), 2), np.nan)
     looked = np.zeros(source.shape, bool)
     results = apply(partial(_one_view, board), [clips[row] for row in rows], source[list(rows)])
-    for row, found in zip(rows, results, strict=True):
+    damage = {}
+    for row, (found, why) in zip(rows, results, strict=True):
         corners[row], looked[row] = found, True
-    return Sightings(instants, corners, looked)
+        damage |= {clips[row].view: why} if why else {}
+    return Sightings(instants, corners, looked, damage)
 
 
-def _one_view(board: Board, clip: Clip, source_frame: ndarray) -> ndarray:
-    """(instant, corner, 2)."""
+def _one_view(board: Board, clip: Clip, source_frame: ndarray) -> tuple[ndarray, str]:
+    """(instant, corner, 2), and what cannot be decoded."""
     wanted = np.unique(source_frame[source_frame >= 0]).tolist()
-    nothing = np.full((num_corners(board), 2), np.nan)
-    seen = {frame: detect_board(board, gray) for frame, gray in zip(wanted, _readable(clip, wanted), strict=False)}
-    return np.stack([seen.get(frame, nothing) for frame in source_frame.tolist()])
+    seen: dict[int, ndarray] = {-1: np.full((num_corners(board), 2), np.nan)}
+    damage = ""
+    try:
+        for frame, gray in zip(wanted, sample_frames(clip, wanted, "gray"), strict=True):
+            seen[frame] = detect_board(board, gray)
+    except DamagedClip as error:
+        damage = str(error)
+    return np.stack([seen.get(frame, seen[-1]) for frame in source_frame.tolist()]), damage
 
 
 def sightings_of(session: Session, config: Config, apply: Map) -> Sightings:
@@ -127,6 +137,9 @@ def sightings_of(session: Session, config: Config, apply: Map) -> Sightings:
 def visibility(session: Session, config: Config, found: Sightings) -> Iterator[Check]:
     """How often each view sees the board, and how the views are joined by it."""
     names, least = list(session.board_clips), config.calibration.min_frames
+    for view, why in found.damage.items():
+        if session.board_clips[view] not in session.clips:
+            yield told("decoding", "error", why, view)
     seen = is_usable(config.board, found.corners_px)
     share = seen.sum(1) / np.maximum(found.looked.sum(1), 1)
     expected = share * session.board_timeline.frames
@@ -168,8 +181,22 @@ def joined(names: Sequence[str], seen: ndarray, min_shared: int = 3) -> Check | 
     return fine("views joined by the board", text, float(count), float(min_shared))
 
 
-def rig_checks(session: Session, config: Config, found: Sightings) -> Iterator[Check]:
-    """What the calibration makes of the sample: the same rules as in a run."""
+@dataclass(frozen=True)
+class SampledRig:
+    """What the calibration makes of the sample."""
+
+    judge: Judge
+    hints: Mapping[str, str]
+    """Why views hardly see the board."""
+    in_time: InTime | None
+    cameras: Cameras | None
+    """Of the session's views."""
+    failure: str = ""
+    """Why there is none."""
+
+
+def solve_rig(session: Session, config: Config, found: Sightings) -> SampledRig:
+    """Calibrate from the sample."""
     options, board = config.calibration, config.board
     names = tuple(session.board_clips)
     sizes = np.array([clip.size_px for clip in session.board_clips.values()])
@@ -188,17 +215,26 @@ def rig_checks(session: Session, config: Config, found: Sightings) -> Iterator[C
         in_time = calibrate_in_time(solve, found.corners_px, time_s, options.correct_delays)
     except CalibrationError as error:
         hint = next(iter(hints.items()), None)
-        said = str(error) if hint is None else str(another_board(judge.where, *hint))
-        yield told("calibration", "error", said)
+        why = str(error) if hint is None else str(another_board(judge.where, *hint))
+        return SampledRig(judge, hints, None, None, why)
+    sizes = np.array([clip.size_px for clip in session.clips])
+    return SampledRig(judge, hints, in_time, match_views(in_time.calibration.cameras, session.views, sizes))
+
+
+def rig_checks(session: Session, config: Config, found: Sightings, rig: SampledRig) -> Iterator[Check]:
+    """Findings about the rig of the sample, by the rules of a run."""
+    judge, hints, in_time, options = rig.judge, rig.hints, rig.in_time, config.calibration
+    if in_time is None or rig.cameras is None:
+        yield told("calibration", "error", rig.failure)
         return
+    names = tuple(session.board_clips)
     result = in_time.calibration
     reasons = result.left_out | {
         view: f"{why}; {hints[view]}" for view, why in result.left_out.items() if view in hints
     }
-    cameras = match_views(result.cameras, session.views, np.array([clip.size_px for clip in session.clips]))
     severity = "warning"
     try:
-        judge.check(cameras, reasons)
+        judge.check(rig.cameras, reasons)
     except CalibrationError as error:
         severity = "error"
         if not reasons:

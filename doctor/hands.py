@@ -14,8 +14,10 @@ from numpy import ndarray
 from ..capture.detector import Candidates
 from ..capture.sample import sample_frames
 from ..capture.video import DamagedClip
+from ..core.cameras import Cameras
 from ..core.quality import Check
 from ..core.recording import Clip
+from ..core.units import reach
 from .findings import fine
 
 IMAGES, MORE = 3, 6
@@ -24,6 +26,9 @@ FEW_HANDS = 0.25
 """Share of the images with a hand that is little."""
 SMALL_PX = 40.0
 """Median size of the hands in a view that is small: the detector was made for larger ones."""
+
+HAND_M = (0.04, 0.5)
+"""Length of a hand by the rig; hands are 0.1 to 0.2 m, and not always where the cameras look."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,33 @@ def _sizes(size_px: Mapping[str, float]) -> Iterator[Check]:
         least = min(size_px, key=lambda view: size_px[view])
         text = f"{np.median(list(size_px.values())):.0f} pixels (median view), {size_px[least]:.0f} in {least}"
         yield fine("size of the hands", text, size_px[least], SMALL_PX)
+
+
+def length_check(looks: Mapping[str, HandLook], cameras: Cameras) -> Check | None:
+    """Whether the hands are as large as hands, by the rig and what it looks at; None where that is not known.
+
+    A rough measure that only tells a wrong unit, or squares of another size by far.
+    """
+    away_m = reach(cameras)
+    seen = [
+        float(np.median(look.sizes_px)) / cameras.focal_px[cameras.names.index(view)]
+        for view, look in looks.items()
+        if len(look.sizes_px) and cameras.calibrated[cameras.names.index(view)]
+    ]
+    if away_m is None or not seen:
+        return None
+    length_m = float(np.median(seen)) * away_m
+    if HAND_M[0] <= length_m <= HAND_M[1]:
+        return fine("length of the hands", f"about {100 * length_m:.0f} cm by the rig", length_m, HAND_M[1])
+    reason = (
+        f"expected hands of {100 * HAND_M[0]:.0f} to {100 * HAND_M[1]:.0f} cm, but by the size of the rig they are "
+        f"about {100 * length_m:.3g} cm long."
+    )
+    remedy = (
+        "Measure the print and correct board.square_m and board.marker_m, or the unit of cameras.toml; all are metres."
+    )
+    limit = HAND_M[1] if length_m > HAND_M[1] else HAND_M[0]
+    return Check("length of the hands", "error", length_m, limit, "", reason, remedy)
 
 
 def image_ms(looks: Mapping[str, HandLook]) -> float:

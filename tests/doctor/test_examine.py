@@ -6,12 +6,16 @@ import json
 import os
 import shutil
 
+import av
 import numpy as np
 import pytest
 from clips import write
 
+from handpipe.capture.session import read_session
+from handpipe.capture.settings import CaptureSettings
 from handpipe.capture.video import clip_writer, probe, read_frames
 from handpipe.cli import main
+from handpipe.doctor.machine import room_checks
 
 
 def doctor(root, capsys, *flags):
@@ -30,6 +34,25 @@ def rewrite(path, change):
     with clip_writer(path, clip.fps, clip.size_px) as writer:
         for image in change(images):
             writer.write(image)
+
+
+def cut_short(path):
+    """A clip in H.264 whose second half is noise."""
+    clip = probe(path)
+    images = list(read_frames(clip, range(clip.frames)))
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=round(clip.fps), options={"g": "10", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = *clip.size_px, "yuv420p"
+        for image in images:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image[..., ::-1]))))
+        file.mux(stream.encode())
+    with av.open(str(path)) as file:
+        places = [(packet.pos, packet.size) for packet in file.demux(file.streams.video[0]) if packet.size]
+    content = bytearray(path.read_bytes())
+    for at, size in places[len(places) // 2 :]:
+        assert at is not None
+        content[at : at + size] = b"\xff" * size
+    path.write_bytes(content)
 
 
 def test_a_sound_session_is_good_and_nothing_is_written(tiny, capsys):
@@ -60,7 +83,10 @@ def test_errors_give_status_3(tiny, capsys):
     for name in ("c1", "c4"):
         path = tiny / "videos" / f"{name}.mp4"
         path.write_bytes(path.read_bytes()[:-4000])
+    cut_short(tiny / "calibration" / "c2.mp4")
     status, bad, checks = doctor(tiny, capsys)
+    assert bad["decoding"]["view"] == "c2"
+    assert "cannot be decoded" in bad["decoding"]["reason"]
     assert status == 3
     assert {check["view"] for check in checks if check["name"] == "clips" and check["severity"] == "error"} == {
         "c1",
@@ -93,12 +119,12 @@ def test_a_single_view_is_not_enough(tmp_path, capsys):
     assert "board" in bad["calibration"]["reason"]
 
 
-def test_a_folder_that_cannot_be_written_to(tiny, capsys, monkeypatch):
-    writable = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode, **k: mode != os.W_OK and writable(path, mode, **k))
-    status, bad, _ = doctor(tiny, capsys)
-    assert status == 3
-    assert "not writable" in bad["disk"]["reason"]
+def test_a_folder_that_cannot_be_written_to(tiny, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    (check,) = room_checks(read_session(tiny, CaptureSettings()), str(tiny / "session.zarr"))
+    assert check.severity == "error"
+    assert "not writable" in check.reason
+    assert "--store" in check.remedy
 
 
 def test_a_computed_session_says_what_is_there(computed, capsys):
