@@ -17,7 +17,7 @@ from ..core.recording import Clip, Timeline
 from .findings import fine, listed, told
 from .images import doubled, edge_blur_px, lag, reduced
 
-PIXELS = 2e9
+PIXELS = 7e8
 """Of all clips together, decoded to look at: some seconds on two cores."""
 INSTANTS = (24, 150)
 """Consecutive instants that are looked at."""
