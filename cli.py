@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    name, command_class, rest = _find(argv)
+    name, command_class, rest = find_command(argv)
 
     from .core.config import build
     from .screen import Screen
@@ -124,7 +124,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     return NOT_USABLE if figures.get("quality", {}).get("verdict") == "not usable" else DONE
 
 
-def _find(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:
+def find_command(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:
     """The command that is named, what it is called, and its arguments; help and version end here."""
     if argv[:1] == ["--version"]:
         print(f"handpipe {__version__}")
