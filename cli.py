@@ -48,6 +48,8 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
+    "board": Entry("checks", "PrintBoard", "Draw the calibration board to scale, as a PDF to print."),
+    "doctor": Entry("checks", "Doctor", "Examine a session for faults before anything is computed."),
     "run": Entry("sessions", "Run", "Run every stage of a session that is missing or out of date."),
     "calibrate": Entry("sessions", "Calibrate", "Calibrate the cameras, or read a calibration."),
     "detect": Entry("sessions", "Detect", "Detect 2D hands in every view and frame."),
