@@ -48,12 +48,16 @@ class Entry:
 
 
 COMMANDS: Mapping[str, Entry] = {
+    "board": Entry("checks", "PrintBoard", "Draw the calibration board to scale, as a PDF to print."),
+    "doctor": Entry("checks", "Doctor", "Examine a session for faults before anything is computed."),
     "run": Entry("sessions", "Run", "Run every stage of a session that is missing or out of date."),
     "calibrate": Entry("sessions", "Calibrate", "Calibrate the cameras, or read a calibration."),
     "detect": Entry("sessions", "Detect", "Detect 2D hands in every view and frame."),
     "triangulate": Entry("sessions", "Triangulate", "Triangulate 3D keypoints from all views."),
     "fit": Entry("sessions", "Fit", "Fit MANO to the keypoints of both hands."),
     "report": Entry("reports", "Report", "Write a session's report: one HTML file with a player and charts."),
+    "render": Entry("pictures", "Render", "Render hands over the footage, or on a turntable, as a clip or a picture."),
+    "view": Entry("pictures", "View", "Show a session or generated motion in the Rerun viewer."),
     "train-detector": Entry("sessions", "TrainDetector", "Train a 2D detector on what the views of a rig agree on."),
     "synthesize": Entry("sessions", "Synthesize", "Render a synthetic session with ground truth."),
     "train-diffusion": Entry("generation", "TrainDiffusion", "Train a diffusion model of two-hand motion."),
@@ -102,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    name, command_class, rest = _find(argv)
+    name, command_class, rest = find_command(argv)
 
     from .core.config import build
     from .screen import Screen
@@ -122,7 +126,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     return NOT_USABLE if figures.get("quality", {}).get("verdict") == "not usable" else DONE
 
 
-def _find(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:
+def find_command(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:
     """The command that is named, what it is called, and its arguments; help and version end here."""
     if argv[:1] == ["--version"]:
         print(f"handpipe {__version__}")

@@ -17,6 +17,7 @@ from .core.quality import from_attributes, verdict
 from .core.storage.schema import read_cameras
 from .core.storage.store import Store
 from .pipeline import Done
+from .screen import Row
 
 
 def summarize(done: Done) -> dict[str, Any]:
@@ -148,55 +149,97 @@ def _mean(values: ndarray) -> float | None:
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
-def rows(figures: Mapping[str, Any]) -> dict[str, str]:
-    """Format the figures as rows of the table at the end of a run."""
+def rows(figures: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """Format the figures as the table at the end of a run: rows by stage."""
+    parts = {
+        "recording": _recording_rows(figures),
+        "cameras": _camera_rows(figures),
+        "hands in the images": _image_rows(figures),
+        "hands in space": _hand_rows(figures),
+        "compared with ground truth": _truth_rows(figures.get("truth", {})),
+        "result": _result_rows(figures),
+    }
+    return {name: found for name, found in parts.items() if found}
+
+
+def _recording_rows(figures: Mapping[str, Any]) -> list[Row]:
     source = f"{figures['views']} views" if figures["views"] else "imported keypoints"
-    out = {"frames": f"{figures['frames']} at {figures['fps']:.4g} fps, {source}"}
+    found = [Row("frames", f"{figures['frames']} at {figures['fps']:.4g} fps, {source}")]
     if figures["left_out"]:
-        out["left out"] = ", ".join(figures["left_out"])
-    if "views_calibrated" in figures:
-        out["views calibrated"] = f"{figures['views_calibrated']} of {figures['views']}"
-        if figures["board_px"] is not None:
-            out["board error"] = f"{figures['board_px']:.3f} px RMS, {figures['board_mm']:.3f} mm RMSE"
-            if figures["held_out_mm"] is not None:
-                out["held-out corners"] = f"{figures['held_out_px']:.3f} px RMS, {figures['held_out_mm']:.3f} mm RMSE"
-            if figures["by_others_px"]:
-                worst = max(figures["by_others_px"], key=figures["by_others_px"].get)
-                median = float(np.median(list(figures["by_others_px"].values())))
-                out["views against the others"] = (
-                    f"{median:.2f} px median; worst {worst}, {figures['by_others_px'][worst]:.2f} px, "
-                    f"{figures['by_others_mm'][worst]:.2f} mm"
-                )
-            if figures["weak_views"]:
-                out["views with large standard errors"] = ", ".join(figures["weak_views"])
-        else:
-            out["calibration"] = f"from {figures['calibration_source']}"
+        found.append(Row("left out", ", ".join(figures["left_out"]), "warning"))
+    return found
+
+
+def _camera_rows(figures: Mapping[str, Any]) -> list[Row]:
+    if "views_calibrated" not in figures:
+        return []
+    calibrated, views = figures["views_calibrated"], figures["views"]
+    found = [Row("calibrated", f"{calibrated} of {views}", "ok" if calibrated == views else "warning")]
+    if figures["board_px"] is None:
+        return [*found, Row("source", str(figures["calibration_source"]))]
+    found.append(Row("board error", f"{figures['board_px']:.3f} px RMS, {figures['board_mm']:.3f} mm RMSE"))
+    if figures["held_out_mm"] is not None:
+        value = f"{figures['held_out_px']:.3f} px RMS, {figures['held_out_mm']:.3f} mm RMSE"
+        found.append(Row("error at held-out corners", value))
+    if figures["by_others_px"]:
+        worst = max(figures["by_others_px"], key=figures["by_others_px"].get)
+        median = float(np.median(list(figures["by_others_px"].values())))
+        value = (
+            f"{median:.2f} px median; worst {worst}, {figures['by_others_px'][worst]:.2f} px, "
+            f"{figures['by_others_mm'][worst]:.2f} mm"
+        )
+        found.append(Row("views against the others", value))
+    if figures["weak_views"]:
+        found.append(Row("large standard errors", ", ".join(figures["weak_views"]), "warning"))
+    return found
+
+
+def _image_rows(figures: Mapping[str, Any]) -> list[Row]:
+    found = []
     if "hands_found" in figures:
-        shares = figures["hands_found"]
-        out["images with 0 / 1 / 2 hands"] = " / ".join(f"{100 * share:.1f} %" for share in shares)
+        shares = " / ".join(f"{100 * share:.1f} %" for share in figures["hands_found"])
+        found.append(Row("images with 0 / 1 / 2 hands", shares))
     if "clock" in figures:
-        out["time synchronisation"] = _clock_row(figures["clock"], figures["fps"])
+        found.append(Row("time synchronisation", _clock_row(figures["clock"], figures["fps"])))
+    return found
+
+
+def _hand_rows(figures: Mapping[str, Any]) -> list[Row]:
+    """Triangulation and fit. A hand may be out of sight: fewer frames than all are no fault by themselves."""
+    found = []
     if "frames_with_hand" in figures:
-        out["frames with triangulated hand"] = _per_hand(figures["frames_with_hand"])
+        found.append(Row("frames with a triangulated hand", _per_hand(figures["frames_with_hand"])))
         if figures["reprojection_px"] is not None:
-            out["reprojection error"] = f"{figures['reprojection_px']:.2f} px median of inlier joints"
+            found.append(Row("reprojection error", f"{figures['reprojection_px']:.2f} px median of inlier joints"))
     if "residual_mm" in figures:
-        out["frames valid"] = _per_hand(figures["frames_valid"])
-        out["fit residual"] = _number(figures["residual_mm"], "mm mean")
-        out["hand model"] = ", ".join(figures["hand_model"])
+        value = _per_hand(figures["frames_valid"])
+        if "frames_with_hand" in figures:
+            value += " (with the short gaps that the fit bridges)"
+        found.append(Row("frames with a valid fit", value))
+        found.append(Row("fit residual", _number(figures["residual_mm"], "mm mean")))
+        found.append(Row("hand model", ", ".join(dict.fromkeys(figures["hand_model"]))))
+    return found
+
+
+def _truth_rows(truth: Mapping[str, Any]) -> list[Row]:
+    found = []
     for name, label in (
         ("camera_center_mm", "error of camera centres"),
         ("triangulated_joint_mm", "error of triangulated joints"),
         ("fitted_joint_mm", "error of fitted joints"),
     ):
-        if name in figures.get("truth", {}):
-            values = figures["truth"][name]
-            parts = [f"{key} {value:.2f}" for key, value in values.items() if value is not None]
-            out[label] = ", ".join(parts) + " mm" if parts else "none"
+        if name in truth:
+            parts = [f"{key} {value:.2f}" for key, value in truth[name].items() if value is not None]
+            found.append(Row(label, ", ".join(parts) + " mm" if parts else "none"))
+    return found
+
+
+def _result_rows(figures: Mapping[str, Any]) -> list[Row]:
+    found = []
     if "quality" in figures:
-        out["verdict"] = figures["quality"]["verdict"]
-    out["store"] = figures["store"]
-    return out
+        concluded = figures["quality"]["verdict"]
+        found.append(Row("verdict", concluded, concluded))
+    return [*found, Row("store", figures["store"])]
 
 
 def _clock_row(clock: Mapping[str, Any], fps: float) -> str:

@@ -45,6 +45,9 @@ ANIPOSELIB_NOTICE = (
     "aniposelib adjusts one focal length and k1 per camera; the principal points stay at the image centres. "
     "Expect about 20 s for 8 cameras and minutes for 50"
 )
+BOARD_ADVICE = "Show the board to them, supply their calibration in cameras.toml"
+FILE_ADVICE = "Add these views to the file under their names"
+"""For views without a calibration."""
 MAX_HINTS = 3
 """Clips that are looked at again to say why the board was not found."""
 
@@ -132,13 +135,10 @@ class SolveCameras:
         seen_by = self.store.labels(BOARD_GROUP, "view")
         sizes = np.array([self.sizes_px[self.views.index(view)] for view in seen_by])
         sightings = is_usable(self.board, corners).sum(1)
-        hints = self._hints(sightings)
+        hints = why_not_seen(self.board, self.clips, sightings, self.options.min_frames, self.read)
         if hints and (sightings < self.options.min_frames).all():
             view, hint = next(iter(hints.items()))
-            raise CalibrationError(
-                f"{self.judge.where}: expected the board that `board` in session.yaml describes, but in {view} {hint}. "
-                "Correct `board`, or the clips."
-            )
+            raise another_board(self.judge.where, view, hint)
         options = self.options
         own_px, unused = self._own_clips(seen_by, sizes)
 
@@ -207,17 +207,36 @@ class SolveCameras:
             for view, count in poor.items()
         ]
 
-    def _hints(self, sightings: ndarray) -> dict[str, str]:
-        """Why views hardly saw the board, as far as their clips tell; the first of many."""
-        hints = {}
-        poor = [view for view, n in zip(self.clips, sightings, strict=True) if n < self.options.min_frames]
-        for view in poor[:MAX_HINTS]:
-            clip = self.clips[view]
-            frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
-            hint = diagnose(self.board, list(self.read(clip, frames)))
-            if hint is not None:
-                hints[view] = hint
-        return hints
+
+def why_not_seen(
+    board: Board, clips: Mapping[str, Clip], sightings: ndarray, min_frames: int, read: ReadFrames
+) -> dict[str, str]:
+    """Why views hardly saw the board, as far as their clips tell; the first of many.
+
+    Args:
+        board: as it is described.
+        clips: of the board, by view.
+        sightings: (view,) frames of each in which it was found.
+        min_frames: fewer are hardly any.
+        read: decodes a clip.
+    """
+    hints = {}
+    poor = [view for view, n in zip(clips, sightings, strict=True) if n < min_frames]
+    for view in poor[:MAX_HINTS]:
+        clip = clips[view]
+        frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
+        hint = diagnose(board, list(read(clip, frames)))
+        if hint is not None:
+            hints[view] = hint
+    return hints
+
+
+def another_board(where: str, view: str, hint: str) -> CalibrationError:
+    """The clips show another board than the one that is described."""
+    return CalibrationError(
+        f"{where}: expected the board that `board` in session.yaml describes, but in {view} {hint}. "
+        "Correct `board`, or the clips."
+    )
 
 
 def _plain(value: float) -> float | None:
@@ -267,8 +286,7 @@ def cameras_plan(
     known = [asdict(distance) for distance in options.known_distances]  # a list: what JSON gives back
     if supplied is None:
         folder = next(iter(session.board_clips.values())).path.parent
-        advice = "Show the board to them, supply their calibration in cameras.toml"
-        judge = Judge(str(folder), dead_views, advice, options, board.square_m)
+        judge = Judge(str(folder), dead_views, BOARD_ADVICE, options, board.square_m)
         time_s, own = session.board_timeline.time_s, bool(session.lens_clips)
         task = SolveCameras(store, board, session.views, sizes, time_s, session.board_clips, read, options, judge, own)
         chosen = {**asdict(options), "known_distances": known}
@@ -284,7 +302,7 @@ def cameras_plan(
             inputs[LENSES_GROUP] = store.digest_of(LENSES_GROUP)
         inputs["times"] = hashlib.sha256(time_s.tobytes()).hexdigest()
     else:
-        judge = Judge(str(supplied), dead_views, "Add these views to the file under their names", options)
+        judge = Judge(str(supplied), dead_views, FILE_ADVICE, options)
         task = ReadCameras(supplied, session.views, sizes, judge)
         # A file's cameras are checked against the clips' size, so that counts too.
         chosen = {"sizes": sizes.tolist(), "known_distances": known}

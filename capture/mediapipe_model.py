@@ -40,6 +40,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "handpipe"
 
 
+def standard_path() -> Path:
+    """Where the standard model is kept once it is built."""
+    return cache_folder() / "hand_landmarker.task"
+
+
 def resolve(configured: str | None = None) -> Path:
     """Path of the model bundle: the configured one, else the cached one, else built now.
 
@@ -55,7 +60,7 @@ def resolve(configured: str | None = None) -> Path:
                 "to use the standard model."
             )
         return path
-    path = cache_folder() / "hand_landmarker.task"
+    path = standard_path()
     if not (path.is_file() and _genuine(path)):
         build(path)
     return path

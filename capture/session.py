@@ -272,8 +272,8 @@ def judge(root: Path, problems: Mapping[str, str], views: int, options: CaptureS
         raise VideoError(text)
 
 
-def content_hashes(store: Store, paths: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files, by the names given. Cached in the store by size and modification time."""
+def content_hashes(store: Store, paths: Mapping[str, Path], remember: bool = True) -> dict[str, str]:
+    """SHA-256 of files, by the names given. Cached in the store by size and modification time, if they are to be."""
     known: dict[str, list[Any]] = store.attrs(CONTENT).get("sha256", {})
 
     def one(item: tuple[str, Path]) -> tuple[str, list[Any]]:
@@ -287,6 +287,6 @@ def content_hashes(store: Store, paths: Mapping[str, Path]) -> dict[str, str]:
 
     with ThreadPoolExecutor(4) as pool:
         found = dict(pool.map(one, paths.items()))
-    if any(known.get(name) != entry for name, entry in found.items()):
+    if remember and any(known.get(name) != entry for name, entry in found.items()):
         store.set_attrs(CONTENT, sha256={**known, **found})
     return {name: str(entry[2]) for name, entry in found.items()}

@@ -50,6 +50,15 @@ class DamagedClip(VideoError):
         """The first that cannot be decoded."""
 
 
+def damaged(clip: Clip, frame: int) -> DamagedClip:
+    """The error for a clip whose frame cannot be decoded."""
+    return DamagedClip(
+        f"{clip.path}: expected {clip.frames} frames of {clip.size_px[0]}x{clip.size_px[1]}, but frame {frame} cannot "
+        "be decoded. The clip is damaged: copy it again, or remove it to continue without this view.",
+        frame,
+    )
+
+
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key under which c2 comes before c10."""
     parts = re.split(r"(\d+)", name)
@@ -163,12 +172,7 @@ def read_frames(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
                 ok = ok and (bool(clip.uneven_s) or time_s - before_s < MAX_STEP / clip.fps + 2 * ROUNDING_S)
             image = capture.retrieve()[1] if ok else None
             if image is None or image.shape[:2] != clip.size_px[::-1]:
-                raise DamagedClip(
-                    f"{clip.path}: expected {clip.frames} frames of {clip.size_px[0]}x{clip.size_px[1]}, but frame "
-                    f"{position} cannot be decoded. The clip is damaged: copy it again, or remove it to continue "
-                    "without this view.",
-                    position,
-                )
+                raise damaged(clip, position)
             yield image
     finally:
         capture.release()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ..screen import Screen
+from ..screen import Row, Screen
 from ..settings import STAGES, Config, session_folder
 from . import Configured, OnResults
 
@@ -130,7 +130,8 @@ class Evaluate(Configured):
         generated, *reference = _motion((self.generated, *self.reference), config)
         question = Question(generated, tuple(reference), self.evaluator, self.truth_start, config.evaluator)
         report = evaluate(question, config.evaluation, config.hand_model, screen)
-        screen.table(f"{self.generated} against {', '.join(reference)}", table(report))
+        shown = [Row(name, value) for name, value in table(report).items()]
+        screen.table(f"{self.generated} against {', '.join(reference)}", {"": shown})
         screen.say(f"{len(report['figures'])} figures; docs/evaluation.md explains them")
         return report
 

@@ -36,6 +36,9 @@ BONES = np.array([(PARENT[j], j) for j in range(1, NUM_JOINTS)])
 
 TIPS = np.array([4, 8, 12, 16, 20])
 
+CONTACT_M = 0.02
+"""Joints of different hands that are closer than this count as touching: about the thickness of a finger."""
+
 NUM_MANO_JOINTS = 16
 NUM_POSE = 45
 NUM_BETAS = 10

@@ -86,6 +86,38 @@ def over_frames(
     return Chart(key, title, reading, _timed({"data": {"values": rows}, "encoding": encoding, **marks}, 170), True)
 
 
+def over_steps(key: str, title: str, reading: str, series: Mapping[str, ndarray]) -> Chart:
+    """Curves of a training, with a logarithmic axis; the second series is dashed.
+
+    Args:
+        key, title, reading: as in `Chart`.
+        series: (point, 2) step and value by name.
+    """
+    rows = []
+    for name, points in series.items():
+        _, means = binned(points, BINS, np.nanmean)
+        rows += [
+            {"step": round(float(step)), "value": value, "series": name}
+            for (step, _), value in zip(means, _numbers(means[:, 1], 6), strict=True)
+            if value is not None and value > 0
+        ]
+    dash = {"domain": list(series), "range": [[1, 0], [4, 3]][: len(series)]}
+    legend = {"title": None, "orient": "top", "symbolStrokeColor": "var(--fg)"}
+    spec = {
+        "width": "container",
+        "height": 170,
+        "data": {"values": rows},
+        "mark": {"type": "line", "strokeWidth": 1.6, "color": "var(--accent)"},
+        "encoding": {
+            "x": {"field": "step", "type": "quantitative", "axis": {"grid": False}},
+            "y": {"field": "value", "type": "quantitative", "title": None, "scale": {"type": "log"}},
+            "strokeDash": {"field": "series", "type": "nominal", "scale": dash, "legend": legend},
+            "tooltip": [{"field": name} for name in ("step", "series", "value")],
+        },
+    }
+    return Chart(key, title, reading, spec)
+
+
 def _timed(layer: Spec, height: int) -> Spec:
     """A layer, and the line at the player's frame."""
     now = {

@@ -9,7 +9,7 @@ from numpy import ndarray
 from scipy.spatial import KDTree
 
 from ..core.cameras import Cameras
-from ..core.hands import BONES
+from ..core.hands import BONES, CONTACT_M
 
 
 def project(cameras: Cameras, points_m: ndarray) -> ndarray:
@@ -46,6 +46,21 @@ def acceleration_m_s2(joints_m: ndarray, fps: float) -> ndarray:
         second = joints_m[2:] - 2 * joints_m[1:-1] + joints_m[:-2]
         out[1:-1] = median(np.linalg.norm(second, axis=-1) * fps**2, axis=-1)
     return out
+
+
+def derivative(joints_m: ndarray, fps: float, order: int) -> ndarray:
+    """(sample, frame - order, hand, joint) size of a derivative of (sample, frame, hand, joint, 3) metres."""
+    return np.linalg.norm(np.diff(joints_m, n=order, axis=1), axis=-1) * fps**order
+
+
+def touching(joints_m: ndarray) -> ndarray:
+    """(sample, frame) whether some joints of both hands are nearer than `CONTACT_M`.
+
+    Args:
+        joints_m: (sample, frame, 2, joint, 3).
+    """
+    apart = joints_m[:, :, 0, :, None] - joints_m[:, :, 1, None]
+    return np.square(apart).sum(axis=-1).min(axis=(-2, -1)) < CONTACT_M**2
 
 
 def gap_m(vertices_m: ndarray) -> ndarray:
@@ -123,12 +138,16 @@ def worst_frames(residual: ndarray, count: int, apart: int) -> list[tuple[int, i
     return found
 
 
-def hands_box(uv_px: ndarray, size_px: ndarray) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the part of an image that shows the hands, with the shape of the image.
+def hands_box(
+    uv_px: ndarray, size_px: ndarray, shape: tuple[int, int] | None = None, margin: float = 0.06
+) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the part of an image that shows the hands.
 
     Args:
         uv_px: (..., 2) where the hands are in this view over time, NaN where they are not.
         size_px: (2,) width and height of the image.
+        shape: width and height, in any unit, of the part's shape; None: the shape of the image.
+        margin: around the hands, as a share of the image's width.
     """
     width, height = (float(n) for n in size_px)
     uv = uv_px.reshape(-1, 2)
@@ -137,8 +156,9 @@ def hands_box(uv_px: ndarray, size_px: ndarray) -> tuple[int, int, int, int]:
     if not len(uv):
         return 0, 0, int(width), int(height)
     low, high = np.percentile(uv, [1, 99], axis=0)
-    scale = min(1.0, max((high - low + 0.12 * width) / size_px))
-    size = scale * size_px
+    form = size_px if shape is None else np.array(shape) * min(size_px / shape)
+    scale = min(1.0, max((high - low + 2 * margin * width) / form))
+    size = scale * form
     start = np.clip((low + high - size) / 2, 0, size_px - size)
     x0, y0 = np.floor(start).astype(int).tolist()
     return x0, y0, min(int(width), x0 + int(np.ceil(size[0]))), min(int(height), y0 + int(np.ceil(size[1])))

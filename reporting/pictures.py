@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy import ndarray
 from ..capture.video import find_clips, probe, read_frames
 from ..core.errors import VideoError
 from ..core.hands import BONES
+from ..rendering.moving_hands import HAND_BGR
 
 WIDTHS = (480, 400, 320, 256, 200, 160)
 """Of a picture in a strip, pixels; the largest is taken that keeps all strips within their bytes."""
@@ -24,8 +25,7 @@ WIDTHS = (480, 400, 320, 256, 200, 160)
 QUALITY = 72
 """Of JPEG."""
 
-LEFT_BGR, RIGHT_BGR, SEEN_BGR = (0, 159, 230), (233, 180, 86), (255, 255, 255)
-"""Okabe and Ito's orange and sky blue: to be told apart by everybody, on light and on dark."""
+SEEN_BGR = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,27 @@ def clip_paths(root: Path) -> dict[str, Path]:
     return find_clips(root / "videos") if (root / "videos").is_dir() else {}
 
 
+def images_of(path: Path, source_frame: Sequence[int]) -> Iterator[ndarray | None]:
+    """Images of a clip, (h, w, 3) uint8 BGR, for frames that ascend; None for each -1.
+
+    Raises:
+        VideoError: the clip cannot be read; DamagedClip: not from some frame on.
+    """
+    reader = read_frames(probe(path), sorted({index for index in source_frame if index >= 0}))
+    at, image = -1, None
+    for index in source_frame:
+        if index > at:
+            at, image = index, next(reader)
+        yield image if index >= 0 else None
+
+
 def _images(path: Path | None, wanted: Wanted) -> list[ndarray | None]:
     """Cut out images of a clip; raises VideoError."""
     if path is None:
         raise VideoError(f"there is no clip of {wanted.view}")
-    clip = probe(path)
-    asked = sorted({index for index in wanted.source_frame if index >= 0})
     x0, y0, x1, y1 = wanted.box
-    images = dict(zip(asked, (image[y0:y1, x0:x1].copy() for image in read_frames(clip, asked)), strict=True))
-    return [images.get(index) for index in wanted.source_frame]
+    images = images_of(path, wanted.source_frame)
+    return [None if image is None else image[y0:y1, x0:x1].copy() for image in images]
 
 
 def strips(root: Path, wanted: Sequence[Wanted], max_bytes: int) -> list[Strip]:
@@ -150,7 +162,7 @@ def moment(
     scale = width / (x1 - x0)
     large = cv2.resize(image, _size_for(wanted.box, width), interpolation=cv2.INTER_CUBIC)
     fitted, seen = ((uv - [x0, y0] + 0.5) * scale - 0.5 for uv in (fitted_px, seen_px))
-    for thick, color in ((5, (20, 20, 20)), (2, (LEFT_BGR, RIGHT_BGR)[hand])):
+    for thick, color in ((5, (20, 20, 20)), (2, HAND_BGR[hand].tolist())):
         for a, b in BONES.tolist():
             if np.isfinite(fitted[[a, b]]).all():
                 cv2.line(large, _fixed(fitted[a]), _fixed(fitted[b]), color, thick, cv2.LINE_AA, 4)

@@ -73,7 +73,7 @@ def player_data(results: Results, frames: ndarray, strips: Sequence[Strip]) -> d
         "residual": quantised(residual, 0.0, 0.01),
         "top_mm": max(1.0, float(np.nanpercentile(residual, 95))) if np.isfinite(residual).any() else 1.0,
         "mesh": None if meshes is None else quantised(meshes, center, step),
-        "models": None if meshes is None or results.models is None else [_model(each) for each in results.models],
+        "models": None if meshes is None or results.models is None else [model_data(each) for each in results.models],
         "no_mesh": results.no_models,
         "views": _views(results, strips, frames, joints),
         "cameras": [] if results.cameras is None else rig(results, results.cameras, [each.view for each in strips]),
@@ -81,7 +81,8 @@ def player_data(results: Results, frames: ndarray, strips: Sequence[Strip]) -> d
     }
 
 
-def _model(model: HandModel) -> dict[str, Any]:
+def model_data(model: HandModel) -> dict[str, Any]:
+    """The faces of a model, and the joint that each vertex is nearest to."""
     zero = (np.zeros(10), np.zeros(3), np.zeros(45), np.zeros(3))
     apart = np.linalg.norm(model.vertices(*zero)[:, None] - model.joints(*zero), axis=-1)
     return {"faces": packed(model.faces, "u2"), "nearest": packed(apart.argmin(axis=1), "u1")}

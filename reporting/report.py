@@ -4,22 +4,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
-from markupsafe import Markup
 
-from .. import __version__
 from ..core.errors import SessionError
 from ..core.quality import verdict
 from ..core.storage.atomic import write_whole
 from . import headline
 from .measures import hands_box, project, spread_views
+from .page import page
 from .pictures import Strip, Wanted, strips
 from .player import player_data, player_frames
 from .results import STAGES, Results
@@ -30,9 +26,6 @@ MAX_VIEWS = 6
 
 PICTURE_BYTES = 5_500_000
 """Of all pictures in the player, before base64 makes four bytes of three."""
-
-ASSETS = Path(__file__).with_name("assets")
-"""The page's template, styles and scripts, and the libraries that they use, each with its licence."""
 
 
 def write_report(results: Results, out: Path, views: Sequence[str], truth: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,11 +44,11 @@ def write_report(results: Results, out: Path, views: Sequence[str], truth: Mappi
         SessionError: a view does not exist.
         DiskError: the file cannot be written.
     """
-    page = render(results, _chosen(results, views), truth)
-    write_whole(out, page)
+    text = render(results, _chosen(results, views), truth)
+    write_whole(out, text)
     return {
         "report": str(out),
-        "megabytes": round(len(page.encode()) / 1e6, 2),
+        "megabytes": round(len(text.encode()) / 1e6, 2),
         "verdict": _verdict(results),
         "missing": [name for name in STAGES if not _complete(results, name)],
     }
@@ -73,9 +66,10 @@ def render(results: Results, chosen: Sequence[int], truth: Mapping[str, Any]) ->
     player = player_data(results, player_frames(results.frames), made) if results.joints is not None else None
     shown = every_chart(results)
     checks = results.checks
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    data = {"player": player, "charts": {chart.key: {"spec": chart.spec, "timed": chart.timed} for chart in shown}}
-    return environment.from_string(_asset("report.html.j2")).render(
+    return page(
+        "report.html.j2",
+        player,
+        shown,
         name=results.root.resolve().name,
         session=str(results.root),
         verdict=_verdict(results),
@@ -84,33 +78,12 @@ def render(results: Results, chosen: Sequence[int], truth: Mapping[str, Any]) ->
         figures=_figures(results, truth),
         groups=provenance(results),
         missing=[(name, *STAGES[name]) for name in STAGES if not _complete(results, name)],
-        player=player,
         no_pictures=[strip.problem for strip in made if strip.problem],
-        charts={chart.key: chart for chart in shown},
         views=view_table(results),
         moments=moments(results),
-        version=__version__,
-        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         frames=results.frames,
         fps=results.fps,
-        styles=Markup(_asset("report.css")),
-        scripts=[Markup(_asset(name)) for name in _scripts(player is not None, bool(shown))],
-        data=Markup(_json(data)),
     )
-
-
-def _scripts(player: bool, charts: bool) -> list[str]:
-    vendor = (["vendor/three.min.js"] if player else []) + (["vendor/vega.min.js", "vendor/vega-lite.min.js"])
-    return [*vendor, "player.js", "report.js"] if player or charts else []
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _json(data: Any) -> str:
-    """JSON that may stand inside a script element."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def _complete(results: Results, group: str) -> bool:

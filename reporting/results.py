@@ -129,9 +129,8 @@ def find_stores(root: Path, store: str | None, prune: int | None) -> tuple[Store
         StoreError: a store cannot be read, or a newer handpipe wrote it.
     """
     if (root / METADATA).is_file():
-        found = "generated motion" if Store(str(root)).exists() and "sample" in _dims(root) else "a store"
         raise SessionError(
-            f"{root}: expected a session folder, but found {found}. Give the session folder; "
+            f"{root}: expected a session folder, but found a store. Give the session folder; "
             "`--store` names a store that is elsewhere."
         )
     if not root.is_dir():
@@ -145,11 +144,6 @@ def find_stores(root: Path, store: str | None, prune: int | None) -> tuple[Store
                 f"Run `handpipe run {root}{'' if prune is None else f' --prune {prune}'}` first."
             )
     return results, rig
-
-
-def _dims(root: Path) -> set[str]:
-    store = Store(str(root))
-    return {"sample"} if store.complete("mano") and store.read("mano", "valid").ndim == 3 else set()
 
 
 def read_results(root: Path, store: Store, rig: Store, hand_model: str | None) -> Results:
@@ -177,7 +171,9 @@ def read_results(root: Path, store: Store, rig: Store, hand_model: str | None) -
     fps = next(
         (float(rate) for name in ("mano", "keypoints", "timeline") if (rate := store.attrs(name).get("fps"))), 0.0
     )
-    models, no_models = (None, "") if mano is None else _models(store.attrs("mano").get("hand_model"), hand_model)
+    models, no_models = (
+        (None, "") if mano is None else hand_models_of(store.attrs("mano").get("hand_model"), hand_model)
+    )
     return Results(
         *(root, store, rig, views, frames, fps, cameras),
         view_errors=_view_errors(store, rig, len(views)),
@@ -198,7 +194,7 @@ def _mano(store: Store) -> dict[str, ndarray]:
     return {name: store.read("mano", name) for name in names if store.has("mano", name)}
 
 
-def _models(wanted: Any, folder: str | None) -> tuple[tuple[HandModel, HandModel] | None, str]:
+def hand_models_of(wanted: Any, folder: str | None) -> tuple[tuple[HandModel, HandModel] | None, str]:
     """The models that the hands were fitted with, or why they are not here."""
     try:
         models = hand_models(folder)

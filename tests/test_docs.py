@@ -1,4 +1,4 @@
-"""The documentation and the examples: true, and running."""
+"""The documentation: true, and running."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import pytest
 from paths import ROOT
-
-from handpipe.cli import main
 
 
 def load(path: Path):
@@ -55,17 +52,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "when it goes wrong" in (tmp_path / "site" / "search" / "search_index.json").read_text().lower()
-
-
-def test_the_overlay_example_draws(tiny, tmp_path):
-    assert main(["run", str(tiny), "--workers", "0"]) == 0
-    out = tmp_path / "picture.png"
-    command = [sys.executable, ROOT / "examples" / "overlay.py", tiny, out, "--frame", "0", "--views", "c1", "c2"]
-    subprocess.run(command, check=True)
-    picture = cv2.imread(str(out))
-    assert picture is not None
-    above, below = picture.reshape(2, -1, 480, 3)
-    assert (above != below).any()
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "benchmarks").glob("[!_]*.py")))

@@ -31,17 +31,18 @@ MAY_IMPORT = {
     **{stage: {"core", "hand", stage} for stage in STAGES},
     "rendering": {"core", "hand", "capture", "rendering"},
     "reporting": {"core", "hand", "capture", "rendering", "reporting"},
+    "doctor": {"core", "hand", *STAGES, "rendering", "exchange", "settings", "doctor"},
     "exchange": {"core", "hand", "capture", "calibration", "exchange"},
     "settings": {"core", *STAGES, "rendering", "settings"},
     "pipeline": {"core", "hand", *STAGES, "rendering", "exchange", "settings", "pipeline"},
-    "summary": {"core", "hand", "pipeline", "summary"},
+    "summary": {"core", "hand", "pipeline", "screen", "summary"},
     "screen": {"core", "screen"},
     "api": {
         *("core", "hand", *STAGES, "rendering", "reporting", "exchange"),
         *("settings", "pipeline", "summary", "screen", "api"),
     },
     "commands": {
-        *("core", "hand", *STAGES, "rendering", "reporting", "exchange"),
+        *("core", "hand", *STAGES, "rendering", "reporting", "doctor", "exchange"),
         *("settings", "pipeline", "summary", "screen", "commands"),
     },
 }

@@ -108,8 +108,7 @@ def _decoded(gray: ndarray, corners: ndarray) -> tuple[int, int] | None:
     if middle.sum() - bits.sum() > MAX_BORDER_ERRORS:
         return None
     for turn in range(4):
-        code = int("".join("1" if bit else "0" for bit in np.rot90(bits, turn).ravel()), 2)
-        number = _numbers().get(code)
+        number = _numbers().get(_code(np.rot90(bits, turn)))
         if number is not None:
             return number, turn
     return None
@@ -123,21 +122,35 @@ def _detector() -> cv2.aruco.ArucoDetector:
     return cv2.aruco.ArucoDetector(cv2.aruco.getPredefinedDictionary(FAMILY), options)
 
 
-@cache
-def _numbers() -> dict[int, int]:
-    """Numbers of the tags by their bits as Kalibr prints them, and with up to `MAX_ERRORS` of them wrong.
+def tag_bits(number: int) -> ndarray:
+    """(6, 6) bool bits of a tag as Kalibr prints it, from the upper left; white is True.
 
     Versions of OpenCV differ: some have these tags upside down.
     """
+    return np.rot90(_opencv_bits(number), _turn())
+
+
+def _opencv_bits(number: int) -> ndarray:
     side = TAG_BITS - 2 * BORDER_BITS
     dictionary = cv2.aruco.getPredefinedDictionary(FAMILY)
+    return cv2.aruco.generateImageMarker(dictionary, number, side + 2, borderBits=1)[1:-1, 1:-1] > 0
 
-    def code(number: int, turn: int) -> int:
-        marker = cv2.aruco.generateImageMarker(dictionary, number, side + 2, borderBits=1)[1:-1, 1:-1] > 0
-        return int("".join("1" if bit else "0" for bit in np.rot90(marker, turn).ravel()), 2)
 
-    turn = next(k for k in range(4) if code(0, k) == FIRST_TAG)
-    wrong = [0, *(1 << k for k in range(side * side))]
+def _code(bits: ndarray) -> int:
+    return int("".join("1" if bit else "0" for bit in bits.ravel()), 2)
+
+
+@cache
+def _turn() -> int:
+    """By how many quarters OpenCV's tags are turned."""
+    return next(k for k in range(4) if _code(np.rot90(_opencv_bits(0), k)) == FIRST_TAG)
+
+
+@cache
+def _numbers() -> dict[int, int]:
+    """Numbers of the tags by their bits as Kalibr prints them, and with up to `MAX_ERRORS` of them wrong."""
+    wrong = [0, *(1 << k for k in range((TAG_BITS - 2 * BORDER_BITS) ** 2))]
     wrong += [sum(pair) for pair in combinations(wrong[1:], MAX_ERRORS)]
-    codes = [code(number, turn) for number in range(len(dictionary.bytesList))]
+    count = len(cv2.aruco.getPredefinedDictionary(FAMILY).bytesList)
+    codes = [_code(tag_bits(number)) for number in range(count)]
     return {right ^ bits: number for number, right in enumerate(codes) for bits in wrong}

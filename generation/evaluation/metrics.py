@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...core.hands import CONTACT_M
 from ..model.motion import Motion
 from ..model.penetration import penetration_depth_m
-
-CONTACT_M = 0.02
-"""Joints of different hands that are closer than this count as touching: about the thickness of a finger."""
 
 SEAM_FRAMES = 3
 """Frames around a keyframe that count as a seam."""

@@ -108,7 +108,7 @@ window.startPlayer = function (data, onFrame) {
 
   // ---- space ----------------------------------------------------------------------------------------------------
   // Colours in pictures are the same by day and by night: the pictures are.
-  const colors = ["#f0a030", "#56b4e9"];
+  const colors = Array.from({ length: hands }, (_, hand) => ["#f0a030", "#56b4e9"][hand % 2]);
   const T = window.THREE, scene = new T.Scene(), canvas = element("space");
   let renderer = null;
   try {
@@ -174,6 +174,13 @@ window.startPlayer = function (data, onFrame) {
     return { ...each, lines, body, label };
   });
 
+  const marks = (data.labels || []).map((each) => {
+    const label = document.createElement("span");
+    label.textContent = each.name;
+    element("labels").append(label);
+    return { ...each, label };
+  });
+
   function paintRig() {
     for (const each of rig) {
       const share = each.error === null ? 0 : (each.error - best) / Math.max(worst - best, 1e-9);
@@ -213,7 +220,7 @@ window.startPlayer = function (data, onFrame) {
 
   function placeLabels() {
     const width = canvas.clientWidth, height = canvas.clientHeight, at = new T.Vector3();
-    for (const { label, center: place } of rig) {
+    for (const { label, center: place } of [...rig, ...marks]) {
       if (!label) continue;
       at.set(...place).project(camera);
       label.hidden = at.z > 1 || Math.abs(at.x) > 1 || Math.abs(at.y) > 1;
@@ -245,12 +252,12 @@ window.startPlayer = function (data, onFrame) {
     // From where the cameras are, as they see the hands, and a little from above.
     const middle = new T.Vector3();
     rig.forEach((each) => middle.add(new T.Vector3(...each.center)));
-    const away = rig.length ? middle.divideScalar(rig.length).sub(center) : new T.Vector3(1, 1, 1);
+    const away = rig.length ? middle.divideScalar(rig.length).sub(center) : new T.Vector3(...(marks.length ? [0, -1, 0] : [1, 1, 1]));
     away.addScaledVector(up, -away.dot(up));
     if (away.length() < 1e-3) away.crossVectors(up, new T.Vector3(0.3, 0.5, 0.8));
     camera.fov = 35;
     camera.updateProjectionMatrix();
-    look(away.normalize().addScaledVector(up, 0.55).normalize().multiplyScalar(distance).add(center), center);
+    look(away.normalize().addScaledVector(up, marks.length ? 0.1 : 0.55).normalize().multiplyScalar(distance).add(center), center);
   }
   function lookFrom(name) {
     const each = rig.find((other) => other.name === name);
@@ -294,7 +301,7 @@ window.startPlayer = function (data, onFrame) {
         }
         const there = jointAt[(at * hands + hand) * joints * 3] !== NONE;
         context.fillStyle = count ? css(cividis(sum / count / data.top_mm)) : there ? colors[hand] : style("--card");
-        context.fillRect(at * step, hand * (height / 2) + 2, step + 0.5, height / 2 - 4);
+        context.fillRect(at * step, hand * (height / hands) + 1, step + 0.5, Math.max(height / hands - 2, 1));
       }
     }
     strip.title = "Residual of the left (above) and the right hand (below) in each frame: yellow is large, empty is no hand";
@@ -346,7 +353,9 @@ window.startPlayer = function (data, onFrame) {
   element("speed").addEventListener("change", (event) => { state.speed = +event.target.value; play(state.playing); });
   element("detections").addEventListener("change", (event) => { state.detections = event.target.checked; show(state.at); });
   element("residual").addEventListener("change", (event) => colorBy(event.target.checked));
-  element("near").addEventListener("click", () => lookAround(5.2 * data.reach));
+  element("near").addEventListener("click", () => lookAround((marks.length ? 2.6 : 5.2) * data.reach));
+  element("far").hidden = !rig.length;
+  element("detections").parentElement.hidden = !views.length;
   element("far").addEventListener("click", () => lookAround(3.1 * reach));
   element("residual").parentElement.hidden = !measured;
   function colorBy(asked) {
@@ -370,7 +379,7 @@ window.startPlayer = function (data, onFrame) {
   addEventListener("resize", () => { resize(); drawStrip(); });
   paintRig();
   resize();
-  lookAround(1.7 * reach);
+  lookAround((marks.length ? 2.6 : 1.7) * reach);
   drawStrip();
   show(0);
   return { state, show, seek, play, colorBy, lookFrom, meshes, views, frames, get drawn() { return drawn; }, ready: () => Promise.all(views.map((view) => bitmap(view, state.at)?.ready)) };

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from stored_motions import clip, generated
 
 from handpipe.cli import main
 
@@ -187,4 +188,17 @@ def test_every_look_is_readable(browser, report, look):
     if look == "print":
         assert len(found.page.pdf(print_background=True)) > 100_000
     assert found.errors == []
+    found.page.close()
+
+
+def test_generated_motion_plays(browser, tmp_path):
+    made = generated(tmp_path / "made.zarr", [clip(24), clip(24, seed=5)])
+    assert main(["report", str(made)]) == 0
+    found = opened(browser, tmp_path / "made.html")
+    assert found.run("window.player.meshes.length") == 4
+    before = found.run("window.player.drawn")
+    found.run("window.player.play(true)")
+    found.page.wait_for_function("window.player.state.at > 5")
+    assert found.run("window.player.drawn") >= before
+    assert (found.errors, found.requests) == ([], [])
     found.page.close()

@@ -170,13 +170,6 @@ def test_what_is_no_session_is_refused(session, tmp_path, capsys):
     assert "found a folder" in refused(capsys, str(session), "--out", str(tmp_path))
 
 
-def test_generated_motion_is_no_session(tmp_path, capsys):
-    root = zarr.create_group(str(tmp_path / "made.zarr"), attributes={"schema_version": SCHEMA_VERSION})
-    mano = root.create_group("mano", attributes={"complete": True})
-    mano.create_array("valid", shape=(2, 5, 2), dtype=bool)
-    assert "found generated motion" in refused(capsys, str(tmp_path / "made.zarr"))
-
-
 def test_without_permission_to_write_the_old_report_stays(session, capsys, monkeypatch):
     (session / "report.html").write_text("old")
 

@@ -14,7 +14,7 @@ WEBCAMS = SHARED_DATA / "caliscope_charuco_4cam_hands"
 ONE_PROCESS = ("--workers", "0", "--chunk-frames", "2")
 """How tests run small sessions: without a cluster, in many units."""
 
-NOT_PRODUCT = {"tests", "benchmarks", "docs", "examples", "build", "dist"}
+NOT_PRODUCT = {"tests", "benchmarks", "docs", "build", "dist"}
 
 
 def product_files(root: Path = ROOT) -> list[Path]:
