@@ -75,6 +75,6 @@ def test_without_a_session(capsys):
 
 def test_no_such_session(capsys, tmp_path):
     assert main(["config", str(tmp_path / "none")]) == 2
-    assert "expected a session folder, or the name of a session in pipeline.yaml (capture-session)" in (
+    assert "expected a session folder, or the name of a session in pipeline.yaml (capture-session, small-session)" in (
         capsys.readouterr().err
     )
