@@ -13,7 +13,7 @@ from torch import Tensor
 
 RESAMPLES = 2000
 POWER = 0.8
-NOISES_MM = (5.0, 5.25, 5.5, 5.75, 6.0, 6.5)
+NOISES_MM = (5.0, 5.5, 6.0, 6.5, 7.0, 8.0, 9.0, 10.0)
 """Standard deviations of the oracle's error: the first against each of the others."""
 NOISE_DRAWS, TRIALS, TRIAL_RESAMPLES = 5, 100, 300
 EXTRA = 1 + 0.84 / 1.96
@@ -80,10 +80,9 @@ def power(true_m: Tensor, each: int) -> list[Figure]:
         for noise in NOISES_MM[1:]:
             hits = [_seen(arms[NOISES_MM[0]], arms[noise], name, frames, rng) for _ in range(TRIALS)]
             seen.append((level[NOISES_MM[0]] - level[noise], float(np.mean(hits))))
-        # Linear between the levels; if all of them are seen, or none, the last one that is known.
         found.append(Figure(f"oracle, {NOISES_MM[0]:g} mm: {WORDS[name]}", level[NOISES_MM[0]], ""))
         gaps, shares = np.array(sorted(seen)).T
-        smallest = float(np.interp(POWER, np.maximum.accumulate(shares), gaps))
+        smallest = float(np.interp(POWER, np.maximum.accumulate(shares), gaps, right=np.nan))
         found.append(Figure(f"oracle: difference seen with power {POWER:g}: {WORDS[name]}", smallest, "", 0.05))
     return found
 
