@@ -2,6 +2,9 @@
 
 Per hand, `left_` and `right_`: `betas` (10), `global_orient` (frame, 3), `hand_pose` (frame, 45), `transl` (frame, 3),
 `joints` (frame, 21, 3) and `valid` (frame); and `fps`, `hand_model` (ids of both models), `flat_hand_mean` (True).
+
+Motion of the procedural hands also brings the hands themselves, so that it can be meshed without another file:
+`left_model_v_template`, `left_model_f`, ..., the arrays of `procedural_hand`. MANO's files are licensed, and stay out.
 """
 
 # Ring 2: reads and writes.
@@ -22,6 +25,7 @@ from ....hand.anatomy import finger_flexion
 from ....hand.model import HandModel
 from ....hand.plausibility import FROM_PCA, check_mano, zero_frames
 from ....hand.presence import hand_is_there, has_numbers
+from ....hand.procedural import procedural_hand
 from ...recording import HandsMotion, Recording
 from ..format import stored_rate
 
@@ -51,6 +55,8 @@ def write(recording: Recording, out: Path) -> list[str]:
         arrays[f"{hand}_betas"] = motion.betas[index]
         for name in (*WIDTHS, "joints", "valid"):
             arrays[f"{hand}_{name}"] = getattr(motion, name)[:, index]
+        if recording.hand_model_id[index] == HandModel.procedural(hand).model_id:
+            arrays |= {f"{hand}_model_{name}": array for name, array in procedural_hand(hand).items()}
     np.savez(out, **arrays)  # pyright: ignore[reportArgumentType]
     lost = ["The distance of the fit from the keypoints, the keypoints, the cameras and the detections."]
     if recording.hand_model_id[0].startswith("mano"):
