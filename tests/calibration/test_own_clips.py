@@ -35,6 +35,18 @@ def test_a_board_that_is_small_in_the_shared_volume_is_helped_by_close_ones():
     assert np.abs(one.cameras.K - rig.K)[0, :2].max() < 0.5 * wrong_px[0][0]
 
 
+def test_own_sightings_that_tell_no_pose_do_no_harm():
+    rng = np.random.default_rng(4)
+    rig = arc_rig(5, rng)
+    shared_px, own_px = waved_board(rig, 40, rng), close_boards(rig, 20, rng)
+    good = calibrate(BOARD, shared_px, rig.names, rig.size_px, own_px=own_px)
+    sparse = np.concatenate([own_px, own_px[:, :2]], axis=1)
+    sparse[:, 20, 3:] = np.nan  # three corners
+    sparse[:, 21, BOARD.columns - 1 :] = np.nan  # one line
+    found = calibrate(BOARD, shared_px, rig.names, rig.size_px, own_px=sparse)
+    np.testing.assert_allclose(found.cameras.K, good.cameras.K, rtol=1e-4)
+
+
 def test_clips_with_few_boards_are_told_and_not_used():
     own_px = np.full((2, 30, 24, 2), np.nan)
     own_px[1, :9] = np.random.default_rng(0).uniform(0, 400, (9, 24, 2))

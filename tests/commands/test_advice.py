@@ -11,9 +11,12 @@ import pytest
 from every_command import every_command, flags_of
 from paths import ROOT
 
-PRODUCT = ("capture", "calibration", "triangulation", "fitting", "generation", "exchange", "rendering", "core", "hand")
+PRODUCT = (
+    *("capture", "calibration", "triangulation", "fitting", "generation", "exchange", "rendering", "core", "hand"),
+    *("reporting", "doctor", "api"),
+)
 
-FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9_.-]*[a-z0-9]")
+FLAG = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z0-9_.-]*[a-z0-9]")
 
 FOREIGN = {
     "exchange/cameras/colmap.py": {"--input_path", "--output_path", "--output_type"},  # colmap

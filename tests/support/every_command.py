@@ -38,6 +38,8 @@ def flags_of(cls: type) -> set[str]:
         if is_dataclass(inner):
             names |= {field.name.replace("_", "-") for field in fields(inner)}
         names |= {each.name for each in hint.__metadata__ if getattr(each, "name", None)}
+        aliases = [alias for each in hint.__metadata__ for alias in getattr(each, "aliases", None) or ()]
+        names |= {alias.removeprefix("--") for alias in aliases}
     flags = settings_flags(cls)
     if flags is not None:
         names |= {name for key in flags.reached() for name in flags.names(key)}
