@@ -88,18 +88,18 @@ class Examination:
         try:
             hands = window(session.clips, session.timeline)
             rows = session.timeline.source_frame[:, hands]
-            looks = dict(zip(session.views, self._apply(look_at, session.clips, rows), strict=True))
             start, board_ms = time.perf_counter(), float("nan")
             found = solving = None
             if boards:
                 found = sightings_of(session, self.config, self._apply)
                 board_ms = 1e3 * (time.perf_counter() - start) * cpu_count() / max(int(found.looked.sum()), 1)
-                # The calibration takes one core; hands are looked for on the others meanwhile.
+                # The calibration takes one core; the clips and the hands in them are looked at on the others meanwhile.
                 solving = self._pool.submit(solve_rig, session, self.config, found)
                 yield from visibility(session, self.config, found)
                 seen = is_usable(self.config.board, found.corners_px)
                 if (check := joined(list(session.board_clips), seen)) is not None:
                     yield check
+            looks = dict(zip(session.views, self._apply(look_at, session.clips, rows), strict=True))
             hand_looks, failed = self._hands(session) if detect else ({}, ())
             yield from supplied_checks
             if found is not None and solving is not None:
