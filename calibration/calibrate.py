@@ -157,7 +157,7 @@ def calibrate(
     while placed.sum() >= 2:
         prior = lens_prior(lens[placed], sizes_px[placed], fisheye)
         # Too few corners, or all on one line of the board: no view can say where the board was.
-        posed = np.isfinite(T_cam_board[placed, :, 0, 0, 0]).any(axis=0)
+        posed = np.asarray(np.isfinite(T_cam_board[placed, :, 0, 0, 0]).any(axis=0))
         seen_px = np.where(posed[:, None, None], corners_px[placed], np.nan)
         problem = Problem(corners_m, seen_px, T_cam_board[placed], prior, fisheye, instant_s, own)
         solution = adjust_rig(problem, lens[placed], T_cam_world[placed], sizes_px[placed], max_frames, solver)

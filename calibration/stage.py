@@ -16,7 +16,6 @@ from numpy import ndarray
 
 from ..core.cameras_file import check_metres, match_views, read_cameras
 from ..core.engine import Plan, Unit
-from ..core.errors import CalibrationError
 from ..core.recording import Clip, ReadFrames, Session, ViewFrames, ViewsOf
 from ..core.settings import Board, described
 from ..core.storage.schema import BOARD, CAMERAS, camera_blocks, group_spec
@@ -25,7 +24,7 @@ from ..core.storage.store import Store
 from . import aniposelib_solver
 from .aniposelib_solver import AniposelibSolver
 from .board import detect_board, is_usable, num_corners
-from .boards.diagnose import IMAGES, diagnose
+from .boards.diagnose import another_board, why_not_seen
 from .calibrate import Calibration, calibrate
 from .checks import weak_views
 from .own_clips import MIN_OWN_FRAMES, choose_own
@@ -48,8 +47,6 @@ ANIPOSELIB_NOTICE = (
 BOARD_ADVICE = "Show the board to them, supply their calibration in cameras.toml"
 FILE_ADVICE = "Add these views to the file under their names"
 """For views without a calibration."""
-MAX_HINTS = 3
-"""Clips that are looked at again to say why the board was not found."""
 
 
 @dataclass(frozen=True)
@@ -206,37 +203,6 @@ class SolveCameras:
             f"at least {MIN_OWN_FRAMES} are needed. Film the whole board closer to this camera, all over its image"
             for view, count in poor.items()
         ]
-
-
-def why_not_seen(
-    board: Board, clips: Mapping[str, Clip], sightings: ndarray, min_frames: int, read: ReadFrames
-) -> dict[str, str]:
-    """Why views hardly saw the board, as far as their clips tell; the first of many.
-
-    Args:
-        board: as it is described.
-        clips: of the board, by view.
-        sightings: (view,) frames of each in which it was found.
-        min_frames: fewer are hardly any.
-        read: decodes a clip.
-    """
-    hints = {}
-    poor = [view for view, n in zip(clips, sightings, strict=True) if n < min_frames]
-    for view in poor[:MAX_HINTS]:
-        clip = clips[view]
-        frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
-        hint = diagnose(board, list(read(clip, frames)))
-        if hint is not None:
-            hints[view] = hint
-    return hints
-
-
-def another_board(where: str, view: str, hint: str) -> CalibrationError:
-    """The clips show another board than the one that is described."""
-    return CalibrationError(
-        f"{where}: expected the board that `board` in session.yaml describes, but in {view} {hint}. "
-        "Correct `board`, or the clips."
-    )
 
 
 def _plain(value: float) -> float | None:

@@ -14,9 +14,10 @@ from numpy import ndarray
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from ..calibration.board import detect_board, is_usable, num_corners
+from ..calibration.boards.diagnose import another_board, why_not_seen
 from ..calibration.calibrate import Calibration, calibrate
 from ..calibration.quality_gate import Judge, contradictions, late_cameras
-from ..calibration.stage import BOARD_ADVICE, another_board, why_not_seen
+from ..calibration.stage import BOARD_ADVICE
 from ..calibration.timing.late_views import InTime, calibrate_in_time
 from ..capture.sample import sample_frames
 from ..capture.video import DamagedClip

@@ -15,10 +15,14 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from ...core.errors import CalibrationError
+from ...core.recording import Clip, ReadFrames
 from ...core.settings import DICTIONARY_SIZES, Board, Dictionary
 from ..board import detect_board, gray_image, is_usable
 from .april_grid import find_tags
 
+MAX_HINTS = 3
+"""Clips that are looked at again to say why the board was not found."""
 IMAGES = 16
 """Images to look at, spread over a clip."""
 FAMILIES: tuple[Dictionary, ...] = (
@@ -35,6 +39,37 @@ SPARE_FIRST = 3
 """Markers at the beginning of the board that were perhaps never seen."""
 SPARE_MARKERS = 6
 """Markers at the end of the board that were perhaps never seen."""
+
+
+def why_not_seen(
+    board: Board, clips: Mapping[str, Clip], sightings: ndarray, min_frames: int, read: ReadFrames
+) -> dict[str, str]:
+    """Why views hardly saw the board, as far as their clips tell; the first of many.
+
+    Args:
+        board: as it is described.
+        clips: of the board, by view.
+        sightings: (view,) frames of each in which it was found.
+        min_frames: fewer are hardly any.
+        read: decodes a clip.
+    """
+    hints = {}
+    poor = [view for view, n in zip(clips, sightings, strict=True) if n < min_frames]
+    for view in poor[:MAX_HINTS]:
+        clip = clips[view]
+        frames = np.unique(np.linspace(0, clip.frames - 1, IMAGES).astype(int)).tolist()
+        hint = diagnose(board, list(read(clip, frames)))
+        if hint is not None:
+            hints[view] = hint
+    return hints
+
+
+def another_board(where: str, view: str, hint: str) -> CalibrationError:
+    """The clips show another board than the one that is described."""
+    return CalibrationError(
+        f"{where}: expected the board that `board` in session.yaml describes, but in {view} {hint}. "
+        "Correct `board`, or the clips."
+    )
 
 
 def diagnose(board: Board, images: Sequence[ndarray]) -> str | None:
