@@ -19,6 +19,7 @@ from ..core.files import check_file, same_name
 from ..core.recording import Clip, Session, Timeline, regular
 from ..core.storage.store import Store
 from .ignored import ignored_files
+from .recording.closing import complete
 from .settings import CaptureSettings
 from .time_units import MAX_FPS, MIN_FPS, agree, plausible, step_per_frame
 from .timeline import presented, read_timestamps
@@ -50,6 +51,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         )
     if _is_there(root / "cameras.toml"):
         check_file(root / "cameras.toml", "a camera file", MAX_BYTES)
+    completed = [said for folder in (root, root / "calibration") if (said := complete(folder)) is not None]
     paths = find_clips(videos)
     if not paths:
         raise SessionError(
@@ -94,6 +96,7 @@ def read_session(root: Path, options: CaptureSettings, fps: float | None = None)
         left_out={**problems, **board_problems},
         ignored=tuple(ignored_files(root, {*paths.values(), *board_paths.values(), *lens_paths})),
         warnings=(
+            *completed,
             *timeline.warnings,
             *_rate_warnings(root, timeline, kept, fps),
             *_names_alike(root, paths, board_names),

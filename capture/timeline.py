@@ -28,6 +28,9 @@ MAX_APART_S = 1.0
 
 MAX_APART_STEPS = 10
 
+MISSING = -1
+"""frame_index of a row that says that a frame is missing: its cell is empty."""
+
 Row = tuple[int, str, int, float]
 
 
@@ -41,7 +44,8 @@ def read_timestamps(
     """Timeline of a `timestamps.csv`: sync_index, cam_id, frame_index, frame_time.
 
     `frame_index` may count from the start of a longer recording the clips were cut from: when it runs past a clip,
-    the first index of the file stands for the clip's first frame.
+    the first index of the file stands for the clip's first frame. An empty `frame_index` says that the camera's frame
+    of this instant is missing, as an absent row does.
 
     Args:
         path: the file.
@@ -78,6 +82,8 @@ def read_timestamps(
     source = np.full((len(names), instants), -1, np.int64)
     time_s = np.full(source.shape, np.nan)
     for sync, cam, frame, time in rows:
+        if frame == MISSING:
+            continue
         at = names.index(view_of[cam]), sync - first_sync
         if source[at] not in (-1, frame - offset):
             raise SessionError(
@@ -167,7 +173,8 @@ def _check_one_clock(path: Path, names: Sequence[str], time_s: ndarray) -> None:
 def _clip_start(path: Path, rows: Sequence[Row], view_of: Mapping[str, str], clip_frames: Mapping[str, int]) -> int:
     """The frame_index of the clips' first frame: 0, or the file's first where they were cut from a longer recording."""
     highest = {name: max(row[2] for row in rows if view_of[row[1]] == name) for name in clip_frames}
-    offset = min(row[2] for row in rows) if any(highest[name] >= n for name, n in clip_frames.items()) else 0
+    numbers = [row[2] for row in rows if row[2] != MISSING]
+    offset = min(numbers, default=0) if any(highest[name] >= n for name, n in clip_frames.items()) else 0
     for name, frames in clip_frames.items():
         if highest[name] - offset >= frames:
             raise SessionError(
@@ -205,14 +212,14 @@ def _row(path: Path, line: int, row: Mapping[str, str]) -> Row:
         seconds = float(time)
     except ValueError:
         seconds = math.nan
-    counts = all(text.isdecimal() and len(text) <= MAX_DIGITS for text in (sync, frame))
+    counts = all(text.isdecimal() and len(text) <= MAX_DIGITS for text in (sync, frame or "0"))
     if not (counts and cam.isprintable() and cam and math.isfinite(seconds)):
         raise SessionError(
             f"{path}, line {line}: expected sync_index and frame_index as whole numbers from 0 on, a cam_id, "
             f"and a time in seconds, but found {[shorten(text) for text in (sync, cam, frame, time)]}. "
             "Correct or remove that line."
         )
-    return int(sync), cam, int(frame), seconds
+    return int(sync), cam, int(frame) if frame else MISSING, seconds
 
 
 def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:

@@ -1,0 +1,226 @@
+"""One camera while it is recorded: a thread that fetches its frames, and one that encodes them."""
+
+# Ring 2: reads and writes.
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from .camera import Camera, CameraError, CameraGone, Format, Grabbed, SourceEnded
+from .clip_file import ClipFile
+from .frame_queue import FrameQueue, Kept, Lost
+from .journal import Journal
+
+READ_S = 0.2
+"""A camera that delivers nothing is asked again after this."""
+
+RETRY_S = 0.5
+"""Between two attempts to reach a camera that was unplugged."""
+
+NOT_READY = "not ready for the trigger"
+DISCONNECTED = "not connected"
+NO_ROOM = "disk full"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a camera does at the moment."""
+
+    name: str
+    frames: int
+    """Kept so far."""
+    missing: int
+    """Known to be missing so far. Gaps that only the account at the end shows are counted when the next frame comes."""
+    rate: float
+    """Frames per second, over the last seconds."""
+    queue: int
+    capacity: int
+    bytes: int
+    state: str
+    """`waiting`, `recording`, `disconnected`, `disk full` or `ended`."""
+
+
+class Channel:
+    """A camera, its queue, its clip and its journal."""
+
+    def __init__(self, name: str, camera: Camera, source: Format, clip: ClipFile, journal: Journal, room: int) -> None:
+        """Args: `source` is what the camera delivers, `room` the number of images that may wait."""
+        self.name, self.camera, self.source, self.clip, self.journal = name, camera, source, clip, journal
+        self.queue = FrameQueue(room)
+        self.notes: list[str] = []
+        """What happened, a sentence each."""
+        self.ended = self.connected = False
+        self.arrived = threading.Event()
+        """The camera has delivered a frame."""
+        self.handled = 0
+        """Triggers whose frame arrived or is known to be lost."""
+        self._run, self._last_id, self._missing = 0, -1, 0
+        self._executed: list[tuple[int, float]] = []
+        """Triggers that the camera took in this run, and when."""
+        self._lock = threading.Lock()
+        self._begin_s: float | None = None
+        self._stop, self._end_s = threading.Event(), float("inf")
+        self._times: deque[float] = deque(maxlen=64)
+        self._error = ""
+        self._flushed = 0
+        self._threads = [threading.Thread(target=work, name=f"{name}-{work.__name__}", daemon=True)
+                         for work in (self._fetch, self._encode)]  # fmt: skip
+
+    def start(self) -> None:
+        """Fetch frames, and keep none of them yet."""
+        self.connected = True
+        for thread in self._threads:
+            thread.start()
+
+    def begin(self, at_s: float, first_id: int | None = None) -> None:
+        """Keep the frames that arrive from now on. `first_id`: number of the first frame, where it is known."""
+        if first_id is not None:
+            self.journal.starts(0, first_id)
+        self._begin_s = at_s
+
+    def trigger(self, instant: int) -> tuple[float, float] | None:
+        """Expose; returns when the command was given and when it was done, None if the camera took none."""
+        with self._lock:
+            before_s = time.monotonic()
+            if self.connected and self.camera.trigger():
+                after_s = time.monotonic()
+                self._executed.append((instant, (before_s + after_s) / 2))
+                return before_s, after_s
+            self.skip(instant, NOT_READY if self.connected else DISCONNECTED)
+            return None
+
+    def skip(self, instant: int, reason: str) -> None:
+        """Enter that there is no frame for a trigger."""
+        self._missing += 1
+        self.queue.put(Lost(reason, self._run, None, instant))
+
+    def pending(self) -> int:
+        """Triggers that the camera took and whose frames have not arrived."""
+        with self._lock:
+            return len(self._executed) - 1 - self._last_id if self.connected and not self.ended else 0
+
+    def stop(self, end_s: float) -> None:
+        """Keep no frame that arrives after this time, and fetch no more."""
+        self._end_s = end_s
+        self._stop.set()
+
+    def join(self) -> None:
+        """Wait until every frame is in the clip; close the clip and the camera."""
+        for thread in self._threads:
+            thread.join()
+        self.camera.close()
+
+    def status(self) -> Status:
+        times = list(self._times)
+        recent = [each for each in times if each > time.monotonic() - 3]
+        rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else 0.0
+        state = "recording" if self._begin_s is not None else "waiting"
+        if self._error:
+            state = NO_ROOM
+        elif self.ended:
+            state = "ended"
+        elif not self.connected:
+            state = "disconnected"
+        return Status(
+            self.name, self.clip.encoded, self._missing, rate, self.queue.images, self.queue.capacity, self.clip.bytes,
+            state,
+        )  # fmt: skip
+
+    def _fetch(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    grabbed = self.camera.read(READ_S)
+                except SourceEnded:
+                    self.ended = True
+                    return
+                except CameraGone as gone:
+                    self._reconnect(str(gone))
+                    continue
+                if grabbed is not None:
+                    self._take(grabbed)
+        finally:
+            self.queue.close()
+
+    def _take(self, grabbed: Grabbed) -> None:
+        self.arrived.set()
+        stamp = grabbed.stamp
+        with self._lock:
+            gap = range(self._last_id + 1, stamp.device_id)
+            instant, trigger_s = self._instant_of(stamp.device_id)
+            self._last_id = stamp.device_id
+        if self._begin_s is None or not self._begin_s <= stamp.host_s <= self._end_s:
+            return
+        self._times.append(stamp.host_s)
+        # The gap itself is entered by the account, which finds it in the numbers.
+        self._missing += len(gap) if instant is not None or len(self._times) > 1 else 0
+        if grabbed.image is None:
+            self._missing += 1
+            self.queue.put(Lost(grabbed.reason, self._run, stamp.device_id, instant))
+        elif not self.queue.put(Kept(stamp, grabbed.image, self._run, instant, trigger_s)):
+            self._missing += 1
+
+    def _instant_of(self, device_id: int) -> tuple[int | None, float | None]:
+        return self._executed[device_id] if device_id < len(self._executed) else (None, None)
+
+    def _reconnect(self, why: str) -> None:
+        """Wait for a camera that is gone; its frames count from 0 again."""
+        with self._lock:
+            self.connected = False
+            for instant, _ in self._executed[self._last_id + 1 :]:
+                self.skip(instant, DISCONNECTED)
+            self._executed.clear()
+        gone_s = time.monotonic()
+        self.notes.append(f"{self.name}: the camera was disconnected ({why})")
+        while not self._stop.wait(RETRY_S):
+            try:
+                self.camera.close()
+                self.camera.open()
+                self.camera.arm()
+            except (CameraError, CameraGone):
+                continue
+            with self._lock:
+                self._run, self._last_id, self.connected = self._run + 1, -1, True
+            self.notes.append(f"{self.name}: the camera was connected again after {time.monotonic() - gone_s:.1f} s")
+            return
+
+    def _encode(self) -> None:
+        while (item := self.queue.get()) is not None:
+            try:
+                self._write(item)
+            except OSError as error:
+                self._fail(error)
+        for finish in (self.clip.abandon if self._error else self.clip.close, self._close_journal):
+            try:
+                finish()
+            except OSError as error:
+                self._fail(error)
+
+    def _close_journal(self) -> None:
+        self.journal.flush(self.clip.safe)
+        self.journal.close()
+
+    def _write(self, item: Kept | Lost) -> None:
+        if isinstance(item, Lost):
+            self.journal.lost(item)
+        elif self._error:
+            self.journal.lost(Lost(NO_ROOM, item.run, item.stamp.device_id, item.instant))
+            self._missing += 1
+        else:
+            self.clip.write(item.image)
+            self.journal.frame(item)
+            if self.clip.safe > self._flushed:
+                self._flushed = self.clip.safe
+                self.journal.flush(self.clip.safe)
+
+    def _fail(self, error: OSError) -> None:
+        """The disk refuses. What is on it stays; what comes is entered as missing."""
+        if not self._error:
+            self._error = error.strerror or str(error)
+            self.notes.append(f"{self.name}: the disk refused to write ({self._error}); the clip ends there")
+            for lost in self.journal.unsafe():
+                self._missing += lost.count
+                self.journal.lost(lost)

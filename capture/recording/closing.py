@@ -1,0 +1,216 @@
+"""The end of a recording: timestamps.csv from the journals of all cameras, and recording.json complete.
+
+The same for a recording whose process was killed, when somebody opens it.
+"""
+
+# Ring 2: reads and writes.
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from av.error import FFmpegError
+
+from ...core.errors import SessionError
+from ...core.files import read_text
+from ...core.storage.atomic import appearing, write_whole
+from .accounts import Entries, Numbered, common_grid, numbered, skew, timed_entries, trigger_times, triggered_entries
+from .clip_file import mend
+from .journal import SUFFIX, CameraLog
+from .place import RECORD, TIMESTAMPS, Place
+
+COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time", "host_time", "device_time", "missing")
+
+MAX_RECORD_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Account:
+    """Every frame of a recording."""
+
+    entries: Mapping[str, Entries]
+    start_s: float
+    """`frame_time` and `host_time` count from here; on the computer's clock."""
+    clocks: Mapping[str, Mapping[str, float]]
+    """Of each camera with a clock or numbers that were fitted."""
+
+
+def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s: float) -> Account:
+    """Put the frames of all cameras on one clock, and into instants.
+
+    Args:
+        logs: what happened, by camera.
+        rate: nominal frames per second.
+        software: whether handpipe triggered.
+        end_s: end of the recording on the computer's clock.
+    """
+    if software:
+        triggered = {name: log.triggered() for name, log in logs.items()}
+        times = trigger_times(list(triggered.values()), rate)
+        entries = {name: triggered_entries(each, times) for name, each in triggered.items()}
+        return Account(entries, _start(entries), {})
+    runs = {name: [numbered(run, 1 / rate) for run in log.runs()] for name, log in logs.items()}
+    if not any(runs.values()):
+        return Account({name: timed_empty() for name in logs}, 0.0, {})
+    grid = common_grid(list(runs.values()), 1 / rate)
+    entries = {name: timed_entries(each, grid, end_s) for name, each in runs.items()}
+    return Account(entries, _start(entries), {name: _clock(each) for name, each in runs.items() if each})
+
+
+def _start(entries: Mapping[str, Entries]) -> float:
+    return min((float(each.time_s[0]) for each in entries.values() if len(each.time_s)), default=0.0)
+
+
+def timed_empty() -> Entries:
+    """Of a camera without a frame where no other has one either: there are no instants."""
+    none, times = np.zeros(0, np.int64), np.zeros(0)
+    return Entries(none, none, times, times, times, ())
+
+
+def _clock(runs: list[Numbered]) -> dict[str, float]:
+    """What the fit says of a camera's clock, of its longest run."""
+    longest = max(runs, key=lambda run: len(run.number))
+    has_clock = bool(np.isfinite(longest.run.device_s).all())
+    found = {"error_s": longest.fit.sigma_s, "arrival_jitter_s": longest.fit.jitter_s}
+    found["drift_ppm" if has_clock else "period_s"] = (
+        1e6 * (1 / longest.fit.slope - 1) if has_clock else longest.fit.slope
+    )
+    return {key: value for key, value in found.items() if np.isfinite(value)}
+
+
+def write_timestamps(path: Path, account: Account) -> None:
+    """One row for each frame and each missing frame, by instant; the file appears when it is complete."""
+    names = list(account.entries)
+    entries = list(account.entries.values())
+    camera = np.concatenate([np.full(len(each.instant), at) for at, each in enumerate(entries)])
+    row = np.concatenate([np.arange(len(each.instant)) for each in entries])
+    order = np.lexsort((camera, np.concatenate([each.instant for each in entries])))
+    with appearing(path) as place, place.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for at, index in zip(camera[order].tolist(), row[order].tolist(), strict=True):
+            each = entries[at]
+            frame = int(each.frame[index])
+            writer.writerow(
+                (
+                    each.instant[index],
+                    names[at],
+                    frame if frame >= 0 else "",
+                    f"{each.time_s[index] - account.start_s:.6f}",
+                    _time(each.host_s[index] - account.start_s, 6),
+                    _time(each.device_s[index], 9),
+                    each.reason[index],
+                )
+            )
+
+
+def _time(seconds: float, digits: int) -> str:
+    return f"{seconds:.{digits}f}" if np.isfinite(seconds) else ""
+
+
+def finish(place: Place, record: dict[str, Any], state: str, clip_frames: Mapping[str, int]) -> dict[str, Any]:
+    """Write timestamps.csv and recording.json, and remove the journals; returns what recording.json says.
+
+    Args:
+        place: of the recording.
+        record: what recording.json said so far.
+        state: what it is now.
+        clip_frames: frames of each clip.
+    """
+    logs = {name: CameraLog(place.work / f"{name}{SUFFIX}", clip_frames[name]) for name in record["cameras"]}
+    software = record["trigger"] == "software"
+    end_s = record.get("end_monotonic_s")
+    if end_s is None:
+        end_s = max((float(log.host_s.max()) for log in logs.values() if log.frames), default=0.0)
+    account = account_of(logs, record["rate"], software, end_s)
+    if place.kind != "intrinsics" and any(len(each.instant) for each in account.entries.values()):
+        write_timestamps(place.root / TIMESTAMPS, account)
+    for name, each in account.entries.items():
+        record["cameras"][name] |= {"frames": int((each.frame >= 0).sum()), "missing": each.missing()}
+        if name in account.clocks:
+            record["cameras"][name]["clock"] = account.clocks[name]
+    apart = skew(list(account.entries.values()))
+    record |= {
+        "state": state,
+        "instants": max(
+            (int(each.instant[-1]) + 1 for each in account.entries.values() if len(each.instant)), default=0
+        ),
+        "skew": None if apart is None else asdict(apart) | {"error_s": _skew_error(record, account)},
+    }
+    write_record(place, record)
+    shutil.rmtree(place.work)
+    return record
+
+
+def _skew_error(record: Mapping[str, Any], account: Account) -> float | None:
+    """How well the times of exposures are known, seconds: half the time that a trigger took, or the clocks' error."""
+    if record["trigger"] == "software":
+        return record.get("trigger_error_s")
+    return max((clock.get("error_s", 0.0) for clock in account.clocks.values()), default=None)
+
+
+def write_record(place: Place, record: Mapping[str, Any]) -> None:
+    """recording.json, in one step."""
+    write_whole(place.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A recording.json. Raises SessionError if it is none."""
+    try:
+        found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
+        if not isinstance(found, dict) or not isinstance(found["state"], str) or not isinstance(found["cameras"], dict):
+            raise ValueError("it has no `state` or `cameras`")
+    except (ValueError, KeyError) as error:
+        raise SessionError(
+            f"{path}: expected what `handpipe record` wrote, but it cannot be read ({error}). Remove the file."
+        ) from error
+    return found
+
+
+def this_process() -> dict[str, Any]:
+    """Who records: tells a recording that was killed from one that is going on."""
+    return {"machine": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
+
+
+def is_going_on(process: Mapping[str, Any]) -> bool:
+    """Whether the process that records is still there; of another machine's it cannot be known, and no is assumed."""
+    if process.get("machine") != platform.node() or not psutil.pid_exists(int(process.get("pid", -1))):
+        return False
+    try:
+        return abs(psutil.Process(int(process["pid"])).create_time() - float(process["started"])) < 1
+    except psutil.NoSuchProcess:
+        return False
+
+
+def complete(root: Path) -> str | None:
+    """Complete the recording in a folder if its process was killed; returns a sentence about it, None if it was not.
+
+    Raises:
+        SessionError: it is being recorded at the moment.
+    """
+    if not (root / RECORD).is_file():
+        return None
+    record = read_record(root / RECORD)
+    place = Place(record.get("kind", "take"), root.resolve() if root.is_symlink() else root)
+    if record["state"] != "recording":
+        return None
+    if is_going_on(record.get("process", {})):
+        raise SessionError(f"{root}: expected a recording that has ended, but it is going on. Stop it first.")
+    frames = {}
+    for name in record["cameras"]:
+        try:
+            frames[name] = mend(place.clip(name))
+        except (FFmpegError, IndexError):  # Killed before the first piece of this clip was written.
+            frames[name] = 0
+    finish(place, record, "interrupted", frames)
+    return f"{root}: the recording was interrupted; its clips and timestamps.csv were completed up to that moment"

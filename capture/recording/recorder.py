@@ -1,0 +1,342 @@
+"""A recording: all cameras start or none does, until somebody stops it; then the account is made."""
+
+# Ring 2: reads and writes.
+
+from __future__ import annotations
+
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+
+from ... import __version__
+from .backends.registry import cameras_of
+from .camera import Camera, CameraError, CameraGone, Format, RecordingError, one_sentence
+from .channel import Channel, Status
+from .clip_file import ClipFile
+from .closing import finish, this_process, write_record
+from .journal import SUFFIX, Journal
+from .place import Place, check_disk
+from .settings import RigConfig, unusable_names
+
+LOOK_S = 0.25
+"""Between two looks at the state of a recording."""
+
+FLUSH_S = 1.0
+"""What was written reaches the disk's own memory after this, at the latest: a power failure costs no more."""
+
+LAST_S = 2.0
+"""Frames that were triggered have this long to arrive after the end."""
+
+TOO_SLOW = "triggered too late"
+
+CLOCK_STEP_S = 0.05
+"""A jump of the computer's clock that is worth a word. The account does not use that clock."""
+
+Watch = Callable[[Sequence[Status], float], None]
+"""(cameras, free bytes on the disk), called a few times per second."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Cameras that are ready to record."""
+
+    rig: RigConfig
+    cameras: Mapping[str, Camera]
+    formats: Mapping[str, Format]
+
+    def close(self) -> None:
+        """Disconnect all of them."""
+        for camera in self.cameras.values():
+            camera.close()
+
+
+def check_rig(rig: RigConfig) -> None:
+    """Raise RecordingError for what is wrong in a rig.yaml by itself."""
+    if not rig.cameras:
+        raise RecordingError(
+            "cameras: expected one camera or more, but there is none. `handpipe cameras` lists what is connected; "
+            "name each under `cameras`."
+        )
+    if wrong := list(unusable_names(rig.cameras)):
+        raise RecordingError("\n".join(wrong))
+    seen: dict[tuple[str, str], str] = {}
+    for name in rig.cameras:
+        config = rig.camera(name)
+        which = config.serial or config.source
+        if which is None:
+            continue
+        other = seen.setdefault((config.backend or "", which), name)
+        if other != name:
+            raise RecordingError(
+                f"cameras: {other} and {name} are both the camera {which}. Give each its own serial or source."
+            )
+
+
+def open_cameras(rig: RigConfig) -> Opened:
+    """Connect to all cameras and apply the settings; if one fails, all are closed again.
+
+    Raises:
+        RecordingError: with every reason.
+    """
+    check_rig(rig)
+    cameras = cameras_of(rig)
+    problems: dict[str, str] = {}
+    formats: dict[str, Format] = {}
+
+    def one(name: str) -> None:
+        try:
+            formats[name] = cameras[name].open()
+        except CameraError as error:
+            problems[name] = str(error)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(one, cameras))
+    opened = Opened(rig, cameras, {name: formats[name] for name in cameras if name in formats})
+    if problems:
+        opened.close()
+        raise RecordingError(one_sentence(problems))
+    return opened
+
+
+def images_each(rig: RigConfig, formats: Mapping[str, Format]) -> dict[str, int]:
+    """Images of each camera that may wait. Raises RecordingError where the memory is not enough for two each."""
+    share = 1e6 * rig.queue_mb / len(formats)
+    rooms = {name: int(share / format.frame_bytes) for name, format in formats.items()}
+    if min(rooms.values()) < 2:
+        needed = 2e-6 * len(formats) * max(format.frame_bytes for format in formats.values())
+        raise RecordingError(
+            f"queue_mb: expected room for two images of each camera, {needed:.0f} MB or more, but found "
+            f"{rig.queue_mb:g}. Raise it."
+        )
+    if 1e6 * rig.queue_mb > 0.8 * psutil.virtual_memory().available:
+        raise RecordingError(
+            f"queue_mb: expected less than the free memory ({psutil.virtual_memory().available / 1e6:.0f} MB), but "
+            f"found {rig.queue_mb:g}. Lower it."
+        )
+    return rooms
+
+
+class Recording:
+    """One recording from start to end."""
+
+    def __init__(self, opened: Opened, place: Place, session: Mapping[str, Any]) -> None:
+        """Create the files. Nothing is recorded yet.
+
+        Args:
+            opened: the cameras.
+            place: where it goes.
+            session: settings for the take's session.yaml.
+
+        Raises:
+            RecordingError: disk, memory or encoder do not suffice.
+        """
+        self.opened, self.place, self.rig = opened, place, opened.rig
+        check_disk(place.root.parent, self.rig, opened.formats)
+        rooms = images_each(self.rig, opened.formats)
+        place.create(session)
+        self.channels: list[Channel] = []
+        try:
+            for name, camera in opened.cameras.items():
+                clip = ClipFile(place.clip(name), opened.formats[name], self.rig.encoder)
+                journal = Journal(place.work / f"{name}{SUFFIX}")
+                self.channels.append(Channel(name, camera, opened.formats[name], clip, journal, rooms[name]))
+        except RecordingError:
+            place.discard()
+            raise
+        self.stop = threading.Event()
+        """Set it to end the recording."""
+        self.notes: list[str] = []
+        self._instants = 0
+        self._trigger_s: list[float] = []
+        self._ended = threading.Event()
+        self.record: dict[str, Any] = {}
+
+    def run(self, watch: Watch) -> dict[str, Any]:
+        """Record until `stop` is set, the length is reached, all sources have ended or the disk is nearly full.
+
+        Returns:
+            What recording.json says.
+
+        Raises:
+            RecordingError: a camera did not start. Then nothing is left behind.
+        """
+        self._start()
+        began_s, wall_s = time.monotonic(), time.time()
+        keeper = threading.Thread(target=self._keep, daemon=True)
+        trigger = threading.Thread(target=self._trigger, args=(began_s,), daemon=True)
+        keeper.start()
+        if self.rig.trigger == "software":
+            trigger.start()
+        try:
+            while not self.stop.wait(LOOK_S):
+                self._look(began_s, wall_s, watch)
+        finally:
+            self.stop.set()
+            if self.rig.trigger == "software":
+                trigger.join()
+            self._end(began_s)
+            self._ended.set()
+            keeper.join()
+        return self._close(began_s)
+
+    def _start(self) -> None:
+        """Arm all cameras, and wait until each is known to deliver."""
+        self.record = self._first_record()
+        write_record(self.place, self.record)
+        problems: dict[str, str] = {}
+        for channel in self.channels:
+            try:
+                channel.camera.arm()
+            except (CameraError, CameraGone) as error:
+                problems[channel.name] = str(error)
+        for channel in self.channels:
+            channel.start()
+        if self.rig.trigger == "free-run" and not problems:
+            until_s = time.monotonic() + self.rig.start_timeout_s
+            for channel in self.channels:
+                if not channel.arrived.wait(max(until_s - time.monotonic(), 0)):
+                    problems[channel.name] = (
+                        f"expected a first frame within {self.rig.start_timeout_s:g} s, but none arrived. Check its "
+                        "cable and its settings, or raise `start_timeout_s`."
+                    )
+        if problems:
+            self._abort()
+            raise RecordingError(one_sentence(problems))
+        at_s = time.monotonic()
+        for channel in self.channels:
+            channel.begin(at_s, 0 if self.rig.trigger == "line" and not channel.arrived.is_set() else None)
+
+    def _abort(self) -> None:
+        for channel in self.channels:
+            channel.stop(0.0)
+        for channel in self.channels:
+            channel.join()
+        self.place.discard()
+
+    def _trigger(self, began_s: float) -> None:
+        """Trigger all cameras at the rate; what is too late by whole periods is entered as missing."""
+        period_s = 1 / self.rig.rate
+        most = None if self.rig.duration_s is None else max(round(self.rig.duration_s * self.rig.rate), 1)
+        while not self.stop.is_set() and (most is None or self._instants < most):
+            due_s = began_s + self._instants * period_s
+            if self.stop.wait(max(due_s - time.monotonic(), 0)):
+                break
+            late = int((time.monotonic() - due_s) / period_s)
+            for _ in range(late if most is None else min(late, most - self._instants - 1)):
+                for channel in self.channels:
+                    channel.skip(self._instants, TOO_SLOW)
+                self._instants += 1
+            taken = [channel.trigger(self._instants) for channel in self.channels]
+            self._trigger_s += [each[1] - each[0] for each in taken if each is not None]
+            del self._trigger_s[:-100_000]
+            self._instants += 1
+            if all(channel.ended for channel in self.channels):
+                break
+        self.stop.set()
+
+    def _look(self, began_s: float, wall_s: float, watch: Watch) -> None:
+        now_s = time.monotonic()
+        free = shutil.disk_usage(self.place.root).free
+        watch([channel.status() for channel in self.channels], free)
+        if free < 1e9 * self.rig.keep_free_gb:
+            self.notes.append(f"the recording ended because the disk has {free / 1e9:.1f} GB left (`keep_free_gb`)")
+            self.stop.set()
+        timed = self.rig.trigger != "software" and self.rig.duration_s is not None
+        if timed and now_s - began_s >= (self.rig.duration_s or 0.0):
+            self.stop.set()
+        if all(channel.ended for channel in self.channels):
+            self.stop.set()
+        step_s = (time.time() - wall_s) - (now_s - began_s)
+        if abs(step_s - self.record.get("clock_step_s", 0.0)) > CLOCK_STEP_S:
+            self.record["clock_step_s"] = step_s
+            self.notes.append(f"the computer's clock was set by {step_s:+.3f} s; the times of frames do not use it")
+
+    def _keep(self) -> None:
+        """See to it that what was written survives a power failure."""
+        while not self._ended.wait(FLUSH_S):
+            for channel in self.channels:
+                with suppress(OSError):  # The thread that writes meets it too, and says so.
+                    channel.clip.flush_to_disk()
+
+    def _end(self, began_s: float) -> None:
+        """Let frames that were triggered arrive, then stop every camera at the same time."""
+        if self.rig.trigger == "software":
+            until_s = time.monotonic() + LAST_S
+            while time.monotonic() < until_s and any(channel.pending() for channel in self.channels):
+                time.sleep(0.01)
+        end_s = time.monotonic()
+        if self.rig.trigger != "software" and self.rig.duration_s is not None:
+            end_s = min(end_s, began_s + self.rig.duration_s)
+        self.record["end_monotonic_s"] = end_s
+        for channel in self.channels:
+            channel.stop(end_s)
+
+    def _close(self, began_s: float) -> dict[str, Any]:
+        for channel in self.channels:
+            channel.join()
+        self.record |= {
+            "seconds": self.record["end_monotonic_s"] - began_s,
+            "notes": [*self.notes, *(note for channel in self.channels for note in channel.notes)],
+            "peak_memory_mb": peak_memory_mb(),
+            "trigger_error_s": sum(self._trigger_s) / len(self._trigger_s) / 2 if self._trigger_s else None,
+        }
+        for channel in self.channels:
+            self.record["cameras"][channel.name] |= {
+                "bytes": channel.clip.bytes,
+                "queue_most": channel.queue.most,
+            }
+        return finish(self.place, self.record, "complete", {each.name: each.clip.safe for each in self.channels})
+
+    def _first_record(self) -> dict[str, Any]:
+        formats = self.opened.formats
+        return {
+            "state": "recording",
+            "kind": self.place.kind,
+            "process": this_process(),
+            "started": datetime.now(UTC).isoformat(),
+            "trigger": self.rig.trigger,
+            "rate": self.rig.rate,
+            "encoder": asdict(self.rig.encoder),
+            "versions": versions(),
+            "cameras": {
+                channel.name: {
+                    "backend": formats[channel.name].info.backend,
+                    "serial": formats[channel.name].info.serial,
+                    "model": formats[channel.name].info.model,
+                    "size_px": list(formats[channel.name].size_px),
+                    "pixels": formats[channel.name].pixels,
+                    "settings": dict(formats[channel.name].settings),
+                    "queue": channel.queue.capacity,
+                }
+                for channel in self.channels
+            },
+        }
+
+
+def versions() -> dict[str, str]:
+    """Of what records, as far as it is installed."""
+    found = {"handpipe": __version__, "python": platform.python_version()}
+    for name in ("av", "opencv-contrib-python", "pypylon", "harvesters", "genicam"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def peak_memory_mb() -> float:
+    """Largest memory of this process so far, megabytes; its memory now where the system does not say it."""
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        return psutil.Process().memory_info().rss / 1e6
+    scale = 1e6 if platform.system() == "Darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
