@@ -22,6 +22,7 @@ RETRY_S = 0.5
 
 NOT_READY = "not ready for the trigger"
 DISCONNECTED = "not connected"
+ENDED = "source ended"
 NO_ROOM = "disk full"
 
 
@@ -89,7 +90,7 @@ class Channel:
                 after_s = time.monotonic()
                 self._executed.append((instant, (before_s + after_s) / 2))
                 return before_s, after_s
-            self.skip(instant, NOT_READY if self.connected else DISCONNECTED)
+            self.skip(instant, ENDED if self.ended else NOT_READY if self.connected else DISCONNECTED)
             return None
 
     def skip(self, instant: int, reason: str) -> None:
@@ -136,7 +137,7 @@ class Channel:
                     grabbed = self.camera.read(READ_S)
                 except SourceEnded:
                     self.ended = True
-                    return
+                    self._stop.wait()
                 except CameraGone as gone:
                     self._reconnect(str(gone))
                     continue

@@ -82,7 +82,7 @@ class FileCamera:
 
     def arm(self) -> None:
         assert self._clip is not None, "the camera is open"
-        if self._at == 0:
+        if self._gone_until_s == 0.0:
             capture = cv2.VideoCapture(str(self.path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
             self._images = _decode(capture)
         self._first, self._armed_s = self._at, time.monotonic()
@@ -127,8 +127,8 @@ class FileCamera:
             return self._grabbed(frame, exposed_s, image)
 
     def close(self) -> None:
-        if time.monotonic() >= self._gone_until_s:
-            self._images, self._at = iter(()), 0
+        if self._gone_until_s == 0.0:  # One that was unplugged goes on where it is, when it is back.
+            self._images = iter(())
 
     def _grabbed(self, frame: int, exposed_s: float, image: ndarray | None) -> Grabbed:
         device_s = DEVICE_START_S + (exposed_s - self._armed_s) * (1 + 1e-6 * self.faults.drift_ppm)

@@ -1,7 +1,5 @@
 """Which back ends there are: those of handpipe, and those that installed packages register."""
 
-# Ring 2: reads and writes.
-
 from __future__ import annotations
 
 from collections.abc import Mapping
