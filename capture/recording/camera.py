@@ -110,7 +110,7 @@ class Grabbed:
 
 
 class Camera(Protocol):
-    """One camera. `trigger` is called by one thread, `read` by another; `open`, `arm`, `close` before and after."""
+    """One camera. One thread calls `ready` and `trigger`, another `read`; `open`, `arm` and `close` before and after."""
 
     def open(self) -> Format:
         """Connect and apply the settings.
@@ -124,8 +124,12 @@ class Camera(Protocol):
         """Get ready to expose; frames count from 0 again. Raises CameraError or CameraGone."""
         ...
 
+    def ready(self, timeout_s: float) -> bool:
+        """Wait until the camera can be triggered, for the trigger `software`; False if it cannot in this time."""
+        ...
+
     def trigger(self) -> bool:
-        """Expose one frame, for the trigger `software`. False if the camera is not ready, and nothing happened."""
+        """Expose one frame. False if the camera takes no trigger, and nothing happened."""
         ...
 
     def read(self, timeout_s: float) -> Grabbed | None:

@@ -82,11 +82,15 @@ class Channel:
             self.journal.starts(0, first_id)
         self._begin_s = at_s
 
-    def trigger(self, instant: int) -> tuple[float, float] | None:
-        """Expose; returns when the command was given and when it was done, None if the camera took none."""
+    def ready(self, until_s: float) -> bool:
+        """Wait until the camera can be triggered, up to a time."""
+        return self.connected and not self.ended and self.camera.ready(max(until_s - time.monotonic(), 0.0))
+
+    def trigger(self, instant: int, ready: bool) -> tuple[float, float] | None:
+        """Expose, if it is ready; returns when the command was given and when it was done, None if none was taken."""
         with self._lock:
             before_s = time.monotonic()
-            if self.connected and self.camera.trigger():
+            if ready and self.connected and self.camera.trigger():
                 after_s = time.monotonic()
                 self._executed.append((instant, (before_s + after_s) / 2))
                 return before_s, after_s
@@ -138,6 +142,7 @@ class Channel:
                 except SourceEnded:
                     self.ended = True
                     self._stop.wait()
+                    continue
                 except CameraGone as gone:
                     self._reconnect(str(gone))
                     continue

@@ -37,6 +37,9 @@ FLUSH_S = 1.0
 LAST_S = 2.0
 """Frames that were triggered have this long to arrive after the end."""
 
+READY_SHARE = 0.5
+"""Share of the time between two triggers in which cameras may become ready for the next."""
+
 TOO_SLOW = "triggered too late"
 
 CLOCK_STEP_S = 0.05
@@ -236,7 +239,11 @@ class Recording:
                 for channel in self.channels:
                     channel.skip(self._instants, TOO_SLOW)
                 self._instants += 1
-            taken = [channel.trigger(self._instants) for channel in self.channels]
+            # All are waited for before the first is triggered: one that is slow does not delay the others behind it.
+            until_s = began_s + (self._instants + READY_SHARE) * period_s
+            ready = [channel.ready(until_s) for channel in self.channels]
+            both = zip(self.channels, ready, strict=True)
+            taken = [channel.trigger(self._instants, each) for channel, each in both]
             self._trigger_s += [each[1] - each[0] for each in taken if each is not None]
             del self._trigger_s[:-100_000]
             self._instants += 1

@@ -89,6 +89,9 @@ class FileCamera:
         with self._lock:
             self._due.clear()
 
+    def ready(self, timeout_s: float) -> bool:
+        return True
+
     def trigger(self) -> bool:
         assert self._clip is not None
         with self._lock:

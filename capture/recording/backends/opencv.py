@@ -127,6 +127,9 @@ class OpencvCamera:
     def arm(self) -> None:
         self._number, self._last_s = -1, None
 
+    def ready(self, timeout_s: float) -> bool:
+        return False
+
     def trigger(self) -> bool:
         return False
 

@@ -19,9 +19,6 @@ BUFFERS = 16
 GIGE_IDS = 65535
 """GigE Vision counts frames from 1 to this, then again from 1; the other transports from 0 on without end."""
 
-TRIGGER_LAG_MS = 2
-"""Time that a camera gets to become ready for a software trigger."""
-
 
 class PylonBackend:
     """Basler's cameras."""
@@ -164,12 +161,19 @@ class PylonCamera:
         except genicam.GenericException as error:
             raise CameraError(f"{self.config.serial}: expected to start, but it refuses ({_line(error)}).") from error
 
-    def trigger(self) -> bool:
+    def ready(self, timeout_s: float) -> bool:
         from pypylon import genicam, pylon
 
         try:
-            if not self._camera.WaitForFrameTriggerReady(TRIGGER_LAG_MS, pylon.TimeoutHandling_Return):
-                return False
+            wait_ms = max(int(1000 * timeout_s), 0)
+            return bool(self._camera.WaitForFrameTriggerReady(wait_ms, pylon.TimeoutHandling_Return))
+        except genicam.GenericException:
+            return False  # It is unplugged; `read` says so.
+
+    def trigger(self) -> bool:
+        from pypylon import genicam
+
+        try:
             self._camera.ExecuteSoftwareTrigger()
         except genicam.GenericException:
             return False  # It is unplugged; `read` says so.
