@@ -37,6 +37,7 @@ from .earlier import earlier_checks
 from .findings import fine, told, worse
 from .hands import HandLook, hand_checks, image_ms, length_check, look_for_hands
 from .machine import Speed, detector_checks, memory_check, model_checks, room_checks, time_check
+from .recorded import recording_checks
 from .recording import open_session
 
 ORDER = {"error": 0, "warning": 1, "ok": 2}
@@ -72,6 +73,7 @@ class Examination:
             return
         opened = open_session(self.root, self.config)
         yield from opened.checks
+        yield from recording_checks(self.root)
         yield from model_checks(self.config)
         detector, checks = detector_checks(self.config)
         yield from checks

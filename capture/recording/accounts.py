@@ -122,15 +122,18 @@ def common_grid(cameras: Sequence[Sequence[Numbered]], nominal_s: float) -> Grid
     Raises:
         ValueError: no camera has a frame.
     """
-    runs = [run for camera in cameras for run in camera]
-    if not runs:
+    if not any(cameras):
         raise ValueError("no camera has a frame")
     longest = [max(camera, key=lambda run: len(run.number)) for camera in cameras if camera]
     most = max(len(run.number) for run in longest)
     # A run of a few frames measures no rate.
     steps = np.array([period(run.number, run.time_s, nominal_s) for run in longest if 2 * len(run.number) > most])
     together = np.ptp(steps) * most < 0.5 * np.median(steps)
-    return Grid(min(run.time_s[0] for run in runs), float(np.median(steps) if together else steps.min()))
+    step_s = float(np.median(steps) if together else steps.min())
+    # In the middle of what the cameras are apart, so that frames that belong together are on the same side of it.
+    first_s = np.array([camera[0].time_s[0] for camera in cameras if camera])
+    turns = np.exp(2j * np.pi * (first_s - first_s.min()) / step_s)
+    return Grid(float(first_s.min() + np.angle(turns.sum()) / (2 * np.pi) * step_s), step_s)
 
 
 def instants(run: Numbered, grid: Grid, after: int = -1) -> ndarray:

@@ -110,7 +110,7 @@ class Grabbed:
 
 
 class Camera(Protocol):
-    """One camera. One thread calls `ready` and `trigger`, another `read`; `open`, `arm` and `close` before and after."""
+    """One camera. One thread calls `ready` and `trigger`, another `read`; `open`, `arm`, `close` before and after."""
 
     def open(self) -> Format:
         """Connect and apply the settings.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy import ndarray
@@ -31,6 +32,14 @@ ENCODERS: Mapping[str, str] = {"h264": "libx264", "hevc": "libx265", "mjpeg": "m
 """Names in rig.yaml, and FFmpeg's encoders."""
 
 QUALITY: Mapping[str, int] = {"libx264": 18, "libx265": 18, "mjpeg": 3}
+
+MOSAICS: Mapping[str, int] = {
+    "bayer_rggb8": cv2.COLOR_BayerRGGB2BGR,
+    "bayer_bggr8": cv2.COLOR_BayerBGGR2BGR,
+    "bayer_gbrg8": cv2.COLOR_BayerGBRG2BGR,
+    "bayer_grbg8": cv2.COLOR_BayerGRBG2BGR,
+}
+"""Images with a colour filter, which are made colour images before they are encoded."""
 
 
 class _Sink:
@@ -104,7 +113,7 @@ class ClipFile:
             self._container = av.open(self._sink, "w", format="matroska", container_options=options)
             self._stream = _stream(self._container, source, settings, 1 / self._step)
             self._stream.codec_context.open()
-        except (FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError, TypeError) as error:
             self._sink.close()
             path.unlink()
             raise RecordingError(
@@ -125,7 +134,9 @@ class ClipFile:
 
     def write(self, image: ndarray) -> None:
         """Encode a frame. Raises OSError when the disk does not take it; the file then ends with the frames before."""
-        frame = av.VideoFrame.from_ndarray(image, format=self.pixels)
+        if (mosaic := MOSAICS.get(self.pixels)) is not None:
+            image = cv2.cvtColor(image, mosaic)
+        frame = av.VideoFrame.from_ndarray(image, format="bgr24" if mosaic is not None else self.pixels)
         frame.pts, frame.time_base = self.encoded, self._step
         self.encoded += 1
         for packet in self._stream.encode(frame):
