@@ -7,7 +7,7 @@ the common clock. Instants are the triggers, or a regular grid of times where ha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -238,6 +238,17 @@ def trigger_times(cameras: Sequence[Triggered], rate: float) -> ndarray:
     return np.interp(index, known, middle) + beyond
 
 
+def last_instant(cameras: Sequence[Triggered], not_taken: Collection[str]) -> int:
+    """The last trigger that a camera took, -1 if there is none.
+
+    Args:
+        cameras: all of them.
+        not_taken: reasons of missing frames that say that the camera did not take the trigger.
+    """
+    taken = [at for each in cameras for at, why in each.lost.items() if why not in not_taken]
+    return max([-1, *taken, *(int(each.instant[-1]) for each in cameras if len(each.instant))])
+
+
 def triggered_entries(camera: Triggered, time_s: ndarray) -> Entries:
     """The account of one camera that was triggered by us.
 
@@ -246,6 +257,7 @@ def triggered_entries(camera: Triggered, time_s: ndarray) -> Entries:
         time_s: (instant,) when each trigger was, for the frames that are missing.
     """
     instant = np.arange(len(time_s))
+    assert not len(camera.instant) or camera.instant[-1] < len(time_s)
     frame = np.full(len(time_s), -1, np.int64)
     host_s, device_s = np.full((2, len(time_s)), np.nan)
     times = time_s.copy()

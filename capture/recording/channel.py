@@ -22,6 +22,7 @@ RETRY_S = 0.5
 
 NOT_READY = "not ready for the trigger"
 DISCONNECTED = "not connected"
+TOO_SLOW = "triggered too late"
 ENDED = "source ended"
 NO_ROOM = "disk full"
 

@@ -24,12 +24,26 @@ from av.error import FFmpegError
 from ...core.errors import SessionError
 from ...core.files import read_text
 from ...core.storage.atomic import appearing, write_whole
-from .accounts import Entries, Numbered, common_grid, numbered, skew, timed_entries, trigger_times, triggered_entries
+from .accounts import (
+    Entries,
+    Numbered,
+    common_grid,
+    last_instant,
+    numbered,
+    skew,
+    timed_entries,
+    trigger_times,
+    triggered_entries,
+)
+from .channel import ENDED, NOT_READY, TOO_SLOW
 from .clip_file import mend
 from .journal import SUFFIX, CameraLog
 from .place import RECORD, TIMESTAMPS, Place
 
 COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time", "host_time", "device_time", "missing")
+
+AT_THE_END = (ENDED, NOT_READY, TOO_SLOW)
+"""Triggers at the end that no camera took for these reasons are not part of the recording."""
 
 MAX_RECORD_BYTES = 16 << 20
 
@@ -56,7 +70,7 @@ def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s
     """
     if software:
         triggered = {name: log.triggered() for name, log in logs.items()}
-        times = trigger_times(list(triggered.values()), rate)
+        times = trigger_times(list(triggered.values()), rate)[: 1 + last_instant(list(triggered.values()), AT_THE_END)]
         entries = {name: triggered_entries(each, times) for name, each in triggered.items()}
         return Account(entries, _start(entries), {})
     runs = {name: [numbered(run, 1 / rate) for run in log.runs()] for name, log in logs.items()}
@@ -167,7 +181,10 @@ def write_record(place: Place, record: Mapping[str, Any]) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """A recording.json. Raises SessionError if it is none."""
     try:
-        found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
+        found = json.loads(read_text(path, "the record of a recording", AT_THE_END = (ENDED, NOT_READY, TOO_SLOW)
+"""Triggers at the end that no camera took for these reasons are not part of the recording."""
+
+MAX_RECORD_BYTES))
         if not isinstance(found, dict) or not isinstance(found["state"], str) or not isinstance(found["cameras"], dict):
             raise ValueError("it has no `state` or `cameras`")
     except (ValueError, KeyError) as error:

@@ -21,7 +21,7 @@ import psutil
 from ... import __version__
 from .backends.registry import cameras_of
 from .camera import Camera, CameraError, CameraGone, Format, RecordingError, one_sentence
-from .channel import Channel, Status
+from .channel import TOO_SLOW, Channel, Status
 from .clip_file import ClipFile
 from .closing import finish, this_process, write_record
 from .journal import SUFFIX, Journal
@@ -39,8 +39,6 @@ LAST_S = 2.0
 
 READY_SHARE = 0.5
 """Share of the time between two triggers in which cameras may become ready for the next."""
-
-TOO_SLOW = "triggered too late"
 
 CLOCK_STEP_S = 0.05
 """A jump of the computer's clock that is worth a word. The account does not use that clock."""

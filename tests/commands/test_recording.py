@@ -231,7 +231,6 @@ BAD = {
         "x and y are both the camera 0815-0000",
     ),
     "size": ({"camera": {"width": 9999}}, "width: expected 1 to 4096, but found 9999"),
-    "rate": ({"trigger": "free-run", "rate": 1900.0}, "frames per second, but the camera reaches|rate: expected"),
     "pixel format": ({"camera": {"pixel_format": "Mono99"}}, "pixel_format: expected one of Mono8"),
     "more than 8 bits": ({"camera": {"pixel_format": "Mono12"}}, "pixel_format: expected one of 8 bits"),
     "no file name": ({"cameras": {"a/b": {"serial": "0815-0000"}}}, "expected a name that can be a file name"),
@@ -263,9 +262,10 @@ BAD = {
 @pytest.mark.parametrize(("change", "said"), BAD.values(), ids=BAD.keys())
 def test_what_cannot_start_says_why_and_leaves_nothing(tmp_path, change, said, monkeypatch):
     monkeypatch.delenv("GENICAM_GENTL64_PATH", raising=False)
+    rest = {key: value for key, value in change.items() if key != "camera"}
+    rig = rig_of_emulated(1, camera=change.get("camera", {}), duration_s=0.1) | rest
     with pytest.raises(RecordingError, match=said) as caught:
-        record(tmp_path, {**rig_of_emulated(1, **({"camera": change["camera"]} if "camera" in change else {})),
-                          **{key: value for key, value in change.items() if key != "camera"}})  # fmt: skip
+        record(tmp_path, rig)
     assert all(line.rstrip().endswith(".") for line in str(caught.value).splitlines())
     assert not list((tmp_path / "day").glob("take-*"))
 
@@ -301,6 +301,15 @@ def test_a_folder_that_holds_something_else_is_not_written_to(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(RecordingError, match="is not writable"):
+        record(tmp_path, rig_of_emulated(1))
+
+
+def test_a_rate_that_a_camera_does_not_reach_is_named(tmp_path, monkeypatch):
+    get = PylonCamera._get
+    monkeypatch.setattr(
+        PylonCamera, "_get", lambda self, *names: 12.0 if "Resulting" in names[0] else get(self, *names)
+    )
+    with pytest.raises(RecordingError, match="expected 30 frames per second, but the camera reaches 12"):
         record(tmp_path, rig_of_emulated(1))
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import yaml
 
+from handpipe.capture.recording.channel import TOO_SLOW
 from handpipe.commands.recording import Record
 from handpipe.screen import Screen
 from handpipe.settings import Config
@@ -25,7 +26,7 @@ BRIGHTER = 2
 """Of each frame than the one before."""
 
 
-def film(folder: Path, names: str = "abc", frames: int = 40, fps: float = 60.0) -> dict[str, Path]:
+def film(folder: Path, names: str = "abc", frames: int = 40, fps: float = 30.0) -> dict[str, Path]:
     """Clips by camera; frame n is gray of brightness 2 n."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -42,7 +43,7 @@ def rig_of_clips(folder: Path, faults: dict[str, Any] | None = None, **settings:
         name: {"source": str(path)} | ({"faults": faults[name]} if faults and name in faults else {})
         for name, path in film(folder / "source").items()
     }
-    defaults = {"rate": 60.0, "encoder": {"codec": "ffv1"}, "keep_free_gb": 0.0, "queue_mb": 16.0}
+    defaults = {"rate": 30.0, "encoder": {"codec": "ffv1"}, "keep_free_gb": 0.0, "queue_mb": 16.0}
     return {**defaults, "defaults": {"backend": "file"}, "cameras": cameras, **settings}
 
 
@@ -78,8 +79,10 @@ def rows_of(take: Path) -> dict[str, list[dict[str, str]]]:
     return dict(found)
 
 
-def missing_of(take: Path) -> dict[str, list[int]]:
-    """Instants whose frame is missing, by camera."""
-    return {
-        name: [int(row["sync_index"]) for row in rows if not row["frame_index"]] for name, rows in rows_of(take).items()
-    }
+def missing_of(take: Path, reason: str) -> dict[str, list[int]]:
+    """Triggers whose frame is missing for a reason, by camera. Those that a busy machine gave too late do not count."""
+    found = {}
+    for name, rows in rows_of(take).items():
+        given = [row["missing"] for row in rows if row["missing"] != TOO_SLOW]
+        found[name] = [at for at, why in enumerate(given) if why == reason]
+    return found
