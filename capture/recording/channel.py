@@ -217,7 +217,12 @@ class Channel:
             self.journal.lost(Lost(NO_ROOM, item.run, item.stamp.device_id, item.instant))
             self._missing += 1
         else:
-            self.clip.write(item.image)
+            try:
+                self.clip.write(item.image)
+            except OSError:
+                self.journal.lost(Lost(NO_ROOM, item.run, item.stamp.device_id, item.instant))
+                self._missing += 1
+                raise
             self.journal.frame(item)
             if self.clip.safe > self._flushed:
                 self._flushed = self.clip.safe

@@ -181,10 +181,7 @@ def write_record(place: Place, record: Mapping[str, Any]) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """A recording.json. Raises SessionError if it is none."""
     try:
-        found = json.loads(read_text(path, "the record of a recording", AT_THE_END = (ENDED, NOT_READY, TOO_SLOW)
-"""Triggers at the end that no camera took for these reasons are not part of the recording."""
-
-MAX_RECORD_BYTES))
+        found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
         if not isinstance(found, dict) or not isinstance(found["state"], str) or not isinstance(found["cameras"], dict):
             raise ValueError("it has no `state` or `cameras`")
     except (ValueError, KeyError) as error:

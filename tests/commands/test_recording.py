@@ -16,8 +16,10 @@ import pytest
 from pypylon import pylon
 from recorded import BRIGHTER, missing_of, record, rig_of_clips, rig_of_emulated, rows_of, write_rig
 
+from handpipe.capture.recording.accounts import LOST
 from handpipe.capture.recording.backends.pylon import PylonCamera
 from handpipe.capture.recording.camera import RecordingError
+from handpipe.capture.recording.channel import TOO_SLOW
 from handpipe.capture.recording.clip_file import ClipFile, mend
 from handpipe.capture.session import read_session
 from handpipe.capture.settings import CaptureSettings
@@ -42,18 +44,21 @@ def test_a_triggered_take_is_a_session_in_which_every_frame_is_the_right_one(tmp
     figures = record(tmp_path, rig_of_clips(tmp_path, FAULTS))
     take = tmp_path / "day" / "take-001"
     assert figures["recording"] == str(take)
-    assert missing_of(take) == {"a": [5, 17, 18], "b": [30], "c": []}
+    assert missing_of(take, LOST) == {"a": [5, 17, 18], "b": [], "c": []}
+    assert missing_of(take, "incomplete buffer") == {"a": [], "b": [30], "c": []}
     session = opened(take)
     assert not session.warnings
     assert not session.ignored
-    for clip, source in zip(session.clips, session.timeline.source_frame, strict=True):
+    for clip in session.clips:
         shown = [number_of(image) for image in read_frames(clip, range(clip.frames))]
-        # Every instant shows the frame that its trigger took, whatever was lost before it.
-        assert [shown[frame] for frame in source.tolist() if frame >= 0] == np.flatnonzero(source >= 0).tolist()
-    assert {row["missing"] for row in rows_of(take)["b"]} == {"", "incomplete buffer"}
+        # Every instant shows the picture that its trigger took, whatever was lost before it.
+        given = [row["frame_index"] for row in rows_of(take)[clip.view] if row["missing"] != TOO_SLOW]
+        assert [(at, shown[int(frame)]) for at, frame in enumerate(given) if frame] == [
+            (at, at) for at, frame in enumerate(given) if frame
+        ]
     said = json.loads((take / "recording.json").read_text())
     assert said["state"] == "complete"
-    assert said["cameras"]["a"]["missing"] == {"lost by the camera": 3}
+    assert said["cameras"]["a"]["missing"][LOST] == 3
     assert said["cameras"]["a"]["frames"] == 37
     assert said["skew"]["error_s"] >= 0
     assert not (take / ".recording").exists()
@@ -63,14 +68,14 @@ def test_cameras_that_run_free_share_one_clock(tmp_path):
     faults = {"a": {"drop": [20, 27], "drift_ppm": 200.0}, "c": {"stall": {"frame": 15, "seconds": 0.2}}}
     record(tmp_path, rig_of_clips(tmp_path, faults, trigger="free-run"))
     take = tmp_path / "day" / "take-001"
-    gone = missing_of(take)
+    gone = missing_of(take, LOST)
     assert len(gone["a"]) == 2
     assert gone["a"][1] - gone["a"][0] == 7
     assert gone["b"] == gone["c"] == []
     for rows in rows_of(take).values():
         steps = np.diff([float(row["frame_time"]) for row in rows])
         # Arrivals stall; the times on the common clock do not.
-        np.testing.assert_allclose(steps, 1 / 60, atol=2e-3)
+        np.testing.assert_allclose(steps, 1 / 30, atol=3e-3)
     said = json.loads((take / "recording.json").read_text())
     assert said["cameras"]["a"]["clock"]["error_s"] < 0.005
 
@@ -79,9 +84,9 @@ def test_a_camera_that_was_unplugged_comes_back(tmp_path):
     faults = {"a": {"disconnect": {"frame": 10, "seconds": 0.2}}}
     figures = record(tmp_path, rig_of_clips(tmp_path, faults))
     take = tmp_path / "day" / "take-001"
-    gone = missing_of(take)["a"]
+    gone = missing_of(take, "not connected")["a"]
     assert gone[0] == 10
-    assert figures["cameras"]["a"]["missing"]["not connected"] >= 12
+    assert len(gone) >= 6
     assert [note.split(" (")[0] for note in figures["notes"]] == [
         "a: the camera was disconnected",
         figures["notes"][1],
@@ -99,8 +104,9 @@ def test_a_queue_that_is_full_is_entered(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ClipFile, "write", slow)
     figures = record(tmp_path, rig_of_clips(tmp_path, queue_mb=0.06))
-    for name, gone in missing_of(tmp_path / "day" / "take-001").items():
-        assert figures["cameras"][name]["missing"] == {"queue full": len(gone)}
+    for name, gone in missing_of(tmp_path / "day" / "take-001", "queue full").items():
+        assert len(gone) > 20
+        assert figures["cameras"][name]["missing"]["queue full"] == len(gone)
         assert figures["cameras"][name]["queue_most"] == 2
         assert figures["cameras"][name]["frames"] + len(gone) == 40
 
@@ -118,8 +124,8 @@ def test_a_disk_that_refuses_ends_the_clip_and_nothing_earlier_is_lost(tmp_path,
     take = tmp_path / "day" / "take-001"
     assert figures["notes"] == ["a: the disk refused to write (No space left on device); the clip ends there"]
     kept = figures["cameras"]["a"]["frames"]
-    assert kept >= 30 - 0.5 * 60
-    assert missing_of(take)["a"] == list(range(kept, 40))
+    assert kept >= 30 - 0.5 * 30
+    assert missing_of(take, "disk full")["a"] == list(range(kept, 40))
     assert figures["cameras"]["b"]["frames"] == 40
     # What is in the file is the first frames.
     assert mend(take / "videos" / "a.mkv") >= kept
@@ -169,7 +175,7 @@ def test_failed_buffers_of_a_camera_are_entered(tmp_path):
         patch.setattr(PylonCamera, "arm", failing)
         figures = record(tmp_path, rig_of_emulated(1, duration_s=0.5))
     assert figures["cameras"]["c0"]["missing"].get("incomplete buffer") == 3
-    assert missing_of(tmp_path / "day" / "take-001")["c0"][:3] == [0, 1, 2]
+    assert missing_of(tmp_path / "day" / "take-001", "incomplete buffer")["c0"] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("seconds", [0.4, 1.3])
@@ -216,7 +222,7 @@ def test_doctor_tells_what_recording_json_says(tmp_path):
     checks = {check.view: check for check in recording_checks(tmp_path / "day" / "take-001")}
     assert checks["a"].severity == "warning"
     assert "4 lost by the camera" in checks["a"].reason
-    assert set(checks) == {"a", ""}
+    assert checks[""].severity == "ok"
     assert not list(recording_checks(tmp_path))
 
 
@@ -271,7 +277,7 @@ def test_what_cannot_start_says_why_and_leaves_nothing(tmp_path, change, said, m
 
 
 def test_a_setting_that_does_not_exist_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="unknown key 'exposure'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'defaults\.exposure'"):
         record(tmp_path, rig_of_emulated(1, camera={"exposure": 3}))
     with pytest.raises(ConfigError, match=r"docs/recording\.md"):
         record(tmp_path, rig_of_emulated(1, rate="fast"))
