@@ -168,7 +168,7 @@ def ending(stop: threading.Event) -> Iterator[None]:
 @contextmanager
 def _keys(asked: Callable[[], None]) -> Iterator[None]:
     """Call `asked` when q or Enter is typed."""
-    if not sys.stdin.isatty():
+    if not sys.stdin.isatty() or sys.platform == "win32":  # Windows cannot wait for a terminal; Ctrl-C ends it there.
         yield
         return
     ended = threading.Event()

@@ -1,19 +1,19 @@
 """What a person sees while it is recorded: a table on a terminal, a line every 30 seconds elsewhere."""
 
+# Ring 2: reads and writes.
+
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..capture.recording.channel import Status
 from ..screen import LOG_EVERY_S, Screen, duration
-
-if TYPE_CHECKING:
-    from ..capture.recording.channel import Status
 
 
 class LiveTable:

@@ -200,6 +200,8 @@ def mend(path: Path) -> int:
 
     Nothing is encoded again. A file without a frame stays as it is.
     """
+    if not _has_frames(path):
+        return 0
     with appearing(path) as place, av.open(str(path.absolute())) as source:
         stream = source.streams.video[0]
         frames = 0
@@ -211,3 +213,12 @@ def mend(path: Path) -> int:
                     target.mux(packet)
                     frames += 1
     return frames
+
+
+def _has_frames(path: Path) -> bool:
+    """Whether the first piece of a clip was written."""
+    try:
+        with av.open(str(path.absolute())) as source:
+            return any(packet.size for packet in source.demux(video=0))
+    except (FFmpegError, IndexError):
+        return False

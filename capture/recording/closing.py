@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-from av.error import FFmpegError
 
 from ...core.errors import SessionError
 from ...core.files import read_text
@@ -46,6 +46,9 @@ AT_THE_END = (ENDED, NOT_READY, TOO_SLOW)
 """Triggers at the end that no camera took for these reasons are not part of the recording."""
 
 MAX_RECORD_BYTES = 16 << 20
+
+QUIET_S = 60.0
+"""Journals of another machine that have not changed for so long belong to a recording that was killed."""
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,12 @@ def this_process() -> dict[str, Any]:
     return {"machine": platform.node(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
-def is_going_on(process: Mapping[str, Any]) -> bool:
-    """Whether the process that records is still there; of another machine's it cannot be known, and no is assumed."""
-    if process.get("machine") != platform.node() or not psutil.pid_exists(int(process.get("pid", -1))):
+def is_going_on(process: Mapping[str, Any], work: Path) -> bool:
+    """Whether the process that records is still there; one of another machine is, if the journals still grow."""
+    if process.get("machine") != platform.node():
+        changed = max((path.stat().st_mtime for path in work.glob(f"*{SUFFIX}")), default=0.0)
+        return time.time() - changed < QUIET_S
+    if not psutil.pid_exists(int(process.get("pid", -1))):
         return False
     try:
         return abs(psutil.Process(int(process["pid"])).create_time() - float(process["started"])) < 1
@@ -218,13 +224,8 @@ def complete(root: Path) -> str | None:
     place = Place(record.get("kind", "take"), root.resolve() if root.is_symlink() else root)
     if record["state"] != "recording":
         return None
-    if is_going_on(record.get("process", {})):
+    if is_going_on(record.get("process", {}), place.work):
         raise SessionError(f"{root}: expected a recording that has ended, but it is going on. Stop it first.")
-    frames = {}
-    for name in record["cameras"]:
-        try:
-            frames[name] = mend(place.clip(name))
-        except (FFmpegError, IndexError):  # Killed before the first piece of this clip was written.
-            frames[name] = 0
+    frames = {name: mend(place.clip(name)) for name in record["cameras"]}
     finish(place, record, "interrupted", frames)
     return f"{root}: the recording was interrupted; its clips and timestamps.csv were completed up to that moment"

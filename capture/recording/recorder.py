@@ -151,7 +151,7 @@ class Recording:
                 clip = ClipFile(place.clip(name), opened.formats[name], self.rig.encoder)
                 journal = Journal(place.work / f"{name}{SUFFIX}")
                 self.channels.append(Channel(name, camera, opened.formats[name], clip, journal, rooms[name]))
-        except RecordingError:
+        except (RecordingError, OSError):
             place.discard()
             raise
         self.stop = threading.Event()

@@ -77,9 +77,15 @@ class PylonCamera:
                 self._ticks_per_s = float(self._get("GevTimestampTickFrequency") or 1e9)
             self._apply()
             return self._format(CameraInfo("pylon", str(self.config.serial), device.GetModelName()))
-        except (genicam.GenericException, CameraError):
+        except CameraError:
             self.close()
             raise
+        except genicam.GenericException as error:
+            self.close()
+            raise CameraError(
+                f"{self.config.serial}: expected the camera to take its settings, but it refuses ({_line(error)}). "
+                "Leave out what it does not have."
+            ) from error
 
     def _apply(self) -> None:
         """Everything that rig.yaml says."""
@@ -159,14 +165,17 @@ class PylonCamera:
             self._last_id = -1
             self._camera.StartGrabbing(pylon.GrabStrategy_OneByOne)
         except genicam.GenericException as error:
-            raise CameraError(f"{self.config.serial}: expected to start, but it refuses ({_line(error)}).") from error
+            raise CameraError(
+                f"{self.config.serial}: expected to start, but it refuses ({_line(error)}). Plug it in again."
+            ) from error
 
     def ready(self, timeout_s: float) -> bool:
         from pypylon import genicam, pylon
 
         try:
             wait_ms = max(int(1000 * timeout_s), 0)
-            return bool(self._camera.WaitForFrameTriggerReady(wait_ms, pylon.TimeoutHandling_Return))
+            camera = self._camera  # The thread that reads may be about to connect it again.
+            return camera is not None and camera.WaitForFrameTriggerReady(wait_ms, pylon.TimeoutHandling_Return)
         except genicam.GenericException:
             return False  # It is unplugged; `read` says so.
 

@@ -95,7 +95,7 @@ class _Stream(BaseHTTPRequestHandler):
                 return
             time.sleep(0.04)
 
-    def log_message(self, *_):
+    def log_message(self, format, *args):
         pass
 
 
