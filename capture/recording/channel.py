@@ -57,11 +57,11 @@ class Channel:
         self.ended = self.connected = False
         self.arrived = threading.Event()
         """The camera has delivered a frame."""
-        self.handled = 0
-        """Triggers whose frame arrived or is known to be lost."""
         self._run, self._last_id, self._missing = 0, -1, 0
-        self._executed: list[tuple[int, float]] = []
-        """Triggers that the camera took in this run, and when."""
+        self._executed: deque[tuple[int, int, float]] = deque()
+        """Triggers that the camera took and whose frames have not arrived: frame number, trigger, when it was given."""
+        self._taken = 0
+        """Triggers that the camera took in this run."""
         self._lock = threading.Lock()
         self._begin_s: float | None = None
         self._stop, self._end_s = threading.Event(), float("inf")
@@ -93,7 +93,8 @@ class Channel:
             before_s = time.monotonic()
             if ready and self.connected and self.camera.trigger():
                 after_s = time.monotonic()
-                self._executed.append((instant, (before_s + after_s) / 2))
+                self._executed.append((self._taken, instant, (before_s + after_s) / 2))
+                self._taken += 1
                 return before_s, after_s
             self.skip(instant, ENDED if self.ended else NOT_READY if self.connected else DISCONNECTED)
             return None
@@ -106,7 +107,7 @@ class Channel:
     def pending(self) -> int:
         """Triggers that the camera took and whose frames have not arrived."""
         with self._lock:
-            return len(self._executed) - 1 - self._last_id if self.connected and not self.ended else 0
+            return len(self._executed) if self.connected and not self.ended else 0
 
     def stop(self, end_s: float) -> None:
         """Keep no frame that arrives after this time, and fetch no more."""
@@ -157,7 +158,7 @@ class Channel:
         stamp = grabbed.stamp
         with self._lock:
             gap = range(self._last_id + 1, stamp.device_id)
-            instant, trigger_s = self._instant_of(stamp.device_id)
+            instant, trigger_s = self._trigger_of(stamp.device_id)
             self._last_id = stamp.device_id
         if self._begin_s is None or not self._begin_s <= stamp.host_s <= self._end_s:
             return
@@ -170,16 +171,22 @@ class Channel:
         elif not self.queue.put(Kept(stamp, grabbed.image, self._run, instant, trigger_s)):
             self._missing += 1
 
-    def _instant_of(self, device_id: int) -> tuple[int | None, float | None]:
-        return self._executed[device_id] if device_id < len(self._executed) else (None, None)
+    def _trigger_of(self, device_id: int) -> tuple[int | None, float | None]:
+        """Trigger that a frame belongs to, and when it was given; those before it have lost their frames."""
+        while self._executed and self._executed[0][0] <= device_id:
+            number, instant, trigger_s = self._executed.popleft()
+            if number == device_id:
+                return instant, trigger_s
+        return None, None
 
     def _reconnect(self, why: str) -> None:
         """Wait for a camera that is gone; its frames count from 0 again."""
         with self._lock:
             self.connected = False
-            for instant, _ in self._executed[self._last_id + 1 :]:
+            for _, instant, _ in self._executed:
                 self.skip(instant, DISCONNECTED)
             self._executed.clear()
+            self._taken = 0
         gone_s = time.monotonic()
         self.notes.append(f"{self.name}: the camera was disconnected ({why})")
         while not self._stop.wait(RETRY_S):
