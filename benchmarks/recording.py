@@ -104,6 +104,7 @@ def load(folder: Path, seconds: int) -> list[Figure]:
                 ]
                 shutil.rmtree(day)
             rows[f"{name}, {rate} fps"] = row
+            print(f"{name}, {rate} fps: {row}", file=sys.stderr)
             shutil.rmtree(bare)
     columns = ["bare"] + [f"{trigger}{what}" for trigger in ("free-run", "software")
                           for what in ("", ", entered", ", memory", ", apart")]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy import ndarray
@@ -19,10 +19,14 @@ LOST = "lost by the camera"
 NOT_CONNECTED = "not connected"
 STARTED_LATE = "started late"
 STOPPED_EARLY = "stopped early"
+SLOWER = "slower than the other cameras"
 
 SLIP = 0.75
 """A camera's frames follow its own count until they are so many instants away from the grid: clocks that differ drift,
 and a camera that is half an instant off the grid must not flip from one instant to the other."""
+
+MAX_JITTER = 0.25
+"""Of a period. Arrivals that are spread wider are no regular rate: a camera without a clock then has arrival times."""
 
 MARGIN_S = 0.1
 """Frames that were due less than this and one period before the end may be on their way."""
@@ -102,6 +106,8 @@ def numbered(run: Run, period_s: float) -> Numbered:
     has_clock = bool(np.isfinite(run.device_s).all())
     fit = fit_clock(run.device_s if has_clock else run.device_id, run.host_s)
     time_s = fit(run.device_s if has_clock else run.device_id)
+    if not has_clock and fit.jitter_s > MAX_JITTER * period_s:
+        fit, time_s = replace(fit, sigma_s=fit.jitter_s), np.maximum.accumulate(run.host_s)
     known = [*run.device_id[[0, -1]].tolist(), *run.lost]
     first = min(known) if run.first_id is None else min(run.first_id, *known)
     number = np.arange(first, max(known) + 1)
@@ -168,7 +174,7 @@ def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float) -> Entries
         if at > 0 or slots[0] > 1:
             gap = range(last + 1, int(slots[0]))
             rows += [_missing(slot, grid, NOT_CONNECTED if at else STARTED_LATE) for slot in gap]
-        rows += _rows_of(each, slots)
+        rows += _rows_of(each, slots, grid)
         last = int(slots[-1])
     jitter_s = max((run.fit.jitter_s for run in runs), default=0.0)
     due = end_s - MARGIN_S - grid.period_s - 3 * jitter_s
@@ -177,10 +183,12 @@ def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float) -> Entries
     return _entries(rows)
 
 
-def _rows_of(each: Numbered, slots: ndarray) -> list[tuple[int, int, float, float, float, str]]:
+def _rows_of(each: Numbered, slots: ndarray, grid: Grid) -> list[tuple[int, int, float, float, float, str]]:
     kept = {number: at for at, number in enumerate(each.run.device_id.tolist())}
-    rows = []
+    rows, before = [], int(slots[0]) - 1
     for slot, number, time_s in zip(slots.tolist(), each.number.tolist(), each.time_s.tolist(), strict=True):
+        rows += [_missing(passed, grid, SLOWER) for passed in range(before + 1, slot)]
+        before = slot
         if (at := kept.get(number)) is None:
             rows.append((slot, -1, time_s, math.nan, math.nan, each.run.lost.get(number, LOST)))
         else:

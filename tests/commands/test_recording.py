@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pypylon import pylon
 from recorded import BRIGHTER, missing_of, record, rig_of_clips, rig_of_emulated, rows_of, write_rig
 
+from handpipe.capture.recording import recorder
 from handpipe.capture.recording.accounts import LOST
 from handpipe.capture.recording.backends.pylon import PylonCamera
 from handpipe.capture.recording.camera import RecordingError
@@ -331,3 +334,31 @@ def test_a_camera_that_delivers_nothing_stops_all(tmp_path):
         record(tmp_path, rig)
     assert not list((tmp_path / "day").glob("*"))
     assert not [thread for thread in threading.enumerate() if thread.name.endswith(("_fetch", "_encode"))]
+
+
+def test_a_disk_that_becomes_full_ends_the_recording(tmp_path, monkeypatch):
+    usage = shutil.disk_usage
+    started = time.monotonic()
+
+    def filling(path):
+        free = 5e9 if time.monotonic() - started < 1.0 else 1e9
+        return usage(path)._replace(free=int(free))
+
+    monkeypatch.setattr(shutil, "disk_usage", filling)
+    figures = record(tmp_path, rig_of_emulated(1, keep_free_gb=2.0))
+    assert "the disk has 1.0 GB left" in figures["notes"][0]
+    assert figures["state"] == "complete"
+
+
+def test_a_clock_that_is_set_is_noted_and_does_not_matter(tmp_path, monkeypatch):
+    started = time.monotonic()
+    clock = SimpleNamespace(
+        monotonic=time.monotonic,
+        sleep=time.sleep,
+        time=lambda: time.monotonic() + (0.0 if time.monotonic() - started < 0.8 else 3600.0),
+    )
+    monkeypatch.setattr(recorder, "time", clock)
+    figures = record(tmp_path, rig_of_clips(tmp_path))
+    assert figures["notes"] == ["the computer's clock was set by +3600.000 s; the times of frames do not use it"]
+    times = [float(row["frame_time"]) for row in rows_of(tmp_path / "day" / "take-001")["a"]]
+    assert np.diff(times).max() < 1.0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from handpipe.capture.recording.accounts import (
     LOST,
     NOT_CONNECTED,
+    SLOWER,
     STARTED_LATE,
     STOPPED_EARLY,
     Run,
@@ -69,17 +70,26 @@ def test_a_camera_half_an_instant_off_does_not_flip(phase, seed):
     assert (np.diff(free.instant) == 1).all()
 
 
-def test_clocks_that_differ_pass_over_an_instant_and_lose_nothing(rng):
+def test_clocks_that_differ_pass_over_an_instant_and_say_so(rng):
     frames = 3000
     fast, slow = entries_of([[run(rng, frames=frames)], [run(rng, frames=frames, drift=0.001)]], 100 + frames / RATE)
-    assert missing(fast) == missing(slow) == []
-    assert (slow.frame == np.arange(frames)).all()
-    assert (np.diff(slow.instant) >= 1).all()
-    assert slow.instant[-1] == frames - 1 + 3
+    assert missing(fast) == []
+    assert (slow.frame[slow.frame >= 0] == np.arange(frames)).all()
+    assert (np.diff(slow.instant) == 1).all()
+    assert slow.missing() == {SLOWER: 3}
     # Frames of one instant are within an instant of each other.
-    both = np.intersect1d(fast.instant, slow.instant)
-    apart = fast.time_s[np.isin(fast.instant, both)] - slow.time_s[np.isin(slow.instant, both)]
-    assert np.abs(apart).max() < 1 / RATE
+    has = slow.frame[:frames] >= 0
+    assert np.abs(fast.time_s - slow.time_s[:frames])[has].max() < 1 / RATE
+
+
+def test_a_camera_without_clock_and_regular_rate_has_arrival_times(rng):
+    steady = run(rng)
+    number = np.arange(60)
+    host_s = 100 + np.cumsum(rng.uniform(0.5, 2.8, 60)) / RATE
+    uneven = Run(number, number, host_s, np.full(60, np.nan))
+    found = entries_of([[steady], [uneven]])[1]
+    np.testing.assert_allclose(found.time_s[found.frame >= 0], host_s)
+    assert (np.diff(found.instant) == 1).all()
 
 
 def test_reasons(rng):
