@@ -26,7 +26,7 @@ SLIP = 0.75
 and a camera that is half an instant off the grid must not flip from one instant to the other."""
 
 MAX_JITTER = 0.25
-"""Of a period. Arrivals that are spread wider are no regular rate: a camera without a clock then has arrival times."""
+"""Of a period. Arrivals that are spread wider are no regular rate: a camera without a clock has times that follow them."""
 
 MARGIN_S = 0.1
 """Frames that were due less than this and one period before the end may be on their way."""
@@ -107,7 +107,11 @@ def numbered(run: Run, period_s: float) -> Numbered:
     fit = fit_clock(run.device_s if has_clock else run.device_id, run.host_s)
     time_s = fit(run.device_s if has_clock else run.device_id)
     if not has_clock and fit.jitter_s > MAX_JITTER * period_s:
-        fit, time_s = replace(fit, sigma_s=fit.jitter_s), np.maximum.accumulate(run.host_s)
+        # No frame is exposed after it arrives, nor sooner after the one before than the rate allows: those of a burst
+        # have waited. How late they are beyond that is unknown.
+        late_s = run.host_s - run.device_id * period_s
+        fit = replace(fit, sigma_s=math.inf)
+        time_s = np.minimum.accumulate(late_s[::-1])[::-1] + run.device_id * period_s
     known = [*run.device_id[[0, -1]].tolist(), *run.lost]
     first = min(known) if run.first_id is None else min(run.first_id, *known)
     number = np.arange(first, max(known) + 1)

@@ -261,8 +261,10 @@ class Recording:
             self.stop.set()
         if all(channel.ended for channel in self.channels):
             self.stop.set()
-        step_s = (time.time() - wall_s) - (now_s - began_s)
-        if abs(step_s - self.record.get("clock_step_s", 0.0)) > CLOCK_STEP_S:
+        before_s, now_wall_s = time.monotonic(), time.time()
+        step_s = (now_wall_s - wall_s) - (before_s - began_s)
+        read_at_once = time.monotonic() - before_s < CLOCK_STEP_S / 2  # On a busy machine time passes in between.
+        if read_at_once and abs(step_s - self.record.get("clock_step_s", 0.0)) > CLOCK_STEP_S:
             self.record["clock_step_s"] = step_s
             self.notes.append(f"the computer's clock was set by {step_s:+.3f} s; the times of frames do not use it")
 

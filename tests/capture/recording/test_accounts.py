@@ -82,14 +82,26 @@ def test_clocks_that_differ_pass_over_an_instant_and_say_so(rng):
     assert np.abs(fast.time_s - slow.time_s[:frames])[has].max() < 1 / RATE
 
 
-def test_a_camera_without_clock_and_regular_rate_has_arrival_times(rng):
+def test_times_of_a_camera_without_clock_and_regular_rate_follow_its_arrivals(rng):
     steady = run(rng)
     number = np.arange(60)
     host_s = 100 + np.cumsum(rng.uniform(0.5, 2.8, 60)) / RATE
     uneven = Run(number, number, host_s, np.full(60, np.nan))
     found = entries_of([[steady], [uneven]])[1]
-    np.testing.assert_allclose(found.time_s[found.frame >= 0], host_s)
+    times = found.time_s[found.frame >= 0]
+    assert (times <= host_s + 1e-9).all()
+    assert (np.diff(times) > 1 / RATE - 1e-9).all()
     assert (np.diff(found.instant) == 1).all()
+
+
+def test_a_burst_after_a_stall_is_put_back_to_its_instants(rng):
+    number = np.arange(60)
+    host_s = 100 + number / RATE
+    host_s[20:50] = host_s[49] + np.arange(30) * 1e-4
+    stalled = Run(number, number, host_s, np.full(60, np.nan))
+    found = entries_of([[run(rng)], [stalled]])[1]
+    assert missing(found)[:1] in ([60], [61])
+    assert found.frame[found.frame >= 0].tolist() == number.tolist()
 
 
 def test_reasons(rng):
