@@ -26,7 +26,7 @@ SLIP = 0.75
 and a camera that is half an instant off the grid must not flip from one instant to the other."""
 
 MAX_JITTER = 0.25
-"""Of a period. Arrivals that are spread wider are no regular rate: a camera without a clock has times that follow them."""
+"""Of a period. Arrivals spread wider are no regular rate: a camera without a clock has times that follow them."""
 
 MARGIN_S = 0.1
 """Frames that were due less than this and one period before the end may be on their way."""
@@ -162,13 +162,21 @@ def instants(run: Numbered, grid: Grid, after: int = -1) -> ndarray:
     return slot
 
 
-def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float) -> Entries:
+def all_timed_entries(cameras: Sequence[Sequence[Numbered]], grid: Grid, end_s: float) -> list[Entries]:
+    """The account of every camera, up to the same instant: the last one may have been cut off by the end."""
+    found = [timed_entries(runs, grid, end_s) for runs in cameras]
+    last = max((int(each.instant[-1]) for each in found if len(each.instant)), default=0) - 1
+    return [timed_entries(runs, grid, end_s, last) for runs in cameras]
+
+
+def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float, at_least: int = -1) -> Entries:
     """The account of one camera that was not triggered by us.
 
     Args:
         runs: of the camera, in order.
         grid: the instants.
         end_s: end of the recording on the common clock.
+        at_least: an instant up to which there are rows, whatever the end.
     """
     rows: list[tuple[int, int, float, float, float, str]] = []
     last = -1
@@ -182,7 +190,7 @@ def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float) -> Entries
         last = int(slots[-1])
     jitter_s = max((run.fit.jitter_s for run in runs), default=0.0)
     due = end_s - MARGIN_S - grid.period_s - 3 * jitter_s
-    final = math.floor((due - grid.start_s) / grid.period_s)
+    final = max(math.floor((due - grid.start_s) / grid.period_s), at_least)
     rows += [_missing(slot, grid, STOPPED_EARLY) for slot in range(last + 1, final + 1)]
     return _entries(rows)
 

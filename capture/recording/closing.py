@@ -27,11 +27,11 @@ from ...core.storage.atomic import appearing, write_whole
 from .accounts import (
     Entries,
     Numbered,
+    all_timed_entries,
     common_grid,
     last_instant,
     numbered,
     skew,
-    timed_entries,
     trigger_times,
     triggered_entries,
 )
@@ -80,7 +80,7 @@ def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s
     if not any(runs.values()):
         return Account({name: timed_empty() for name in logs}, 0.0, {})
     grid = common_grid(list(runs.values()), 1 / rate)
-    entries = {name: timed_entries(each, grid, end_s) for name, each in runs.items()}
+    entries = dict(zip(runs, all_timed_entries(list(runs.values()), grid, end_s), strict=True))
     return Account(entries, _start(entries), {name: _clock(each) for name, each in runs.items() if each})
 
 
