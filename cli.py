@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
     "detect": Entry("sessions", "Detect", "Detect 2D hands in every view and frame."),
     "triangulate": Entry("sessions", "Triangulate", "Triangulate 3D keypoints from all views."),
     "fit": Entry("sessions", "Fit", "Fit MANO to the keypoints of both hands."),
+    "verify": Entry("integrity", "Verify", "Check that results and clips are as they were written, and repair them."),
     "report": Entry("reports", "Report", "Write a session's report: one HTML file with a player and charts."),
     "render": Entry("pictures", "Render", "Render hands over the footage, or on a turntable, as a clip or a picture."),
     "view": Entry("pictures", "View", "Show a session or generated motion in the Rerun viewer."),

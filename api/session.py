@@ -88,7 +88,7 @@ class Session:
                 f"{store.url}: expected the group `{name}`, but it is not computed yet. "
                 f"Run `handpipe run {self.root}`, or `hp.run`."
             )
-        found = xr.open_zarr(store.url, group=name, consolidated=False, decode_timedelta=False)
+        found = xr.open_zarr(store.zarr_store(), group=name, consolidated=False, decode_timedelta=False)
         if "frame" not in found.sizes or "time" in found:
             return found
         attributes = {"units": "second", "description": "when the frame was taken"}

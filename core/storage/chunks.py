@@ -124,7 +124,7 @@ class WholeChunks(WrapperStore):
                 self._grids[node] = Grid.from_metadata(metadata)
             return found
         array, _, place = key.rpartition("/c/")
-        if array in self._grids and (found is None or not _right(found.to_bytes())):
+        if array in self._grids and (found is None or not is_right(found.to_bytes())):
             index = tuple(map(int, place.split("/")))
             raise ChunkError(self._url, array, index, found is None, self._grids[array].words(index))
         return found
@@ -138,7 +138,8 @@ def has_checksums(node: Any) -> bool:
         return False
 
 
-def _right(chunk: bytes) -> bool:
+def is_right(chunk: bytes) -> bool:
+    """Whether a chunk with a checksum is as it was written."""
     return google_crc32c.value(chunk[:-4]).to_bytes(4, "little") == chunk[-4:]
 
 

@@ -15,6 +15,7 @@ import fsspec
 from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import StoreError
+from .atomic import write_whole
 from .chunks import WholeChunks
 from .opened_arrays import METADATA
 
@@ -42,6 +43,14 @@ class Nodes:
             return files.cat_file(f"{root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write one of its files, whole or not at all."""
+        if self.local is not None:
+            write_whole(self.local / key, content)
+        else:
+            files, root = fsspec.url_to_fs(self.url)
+            files.pipe_file(f"{root}/{key}", content)
 
     def names_in(self, node: str) -> set[str]:
         """Names of the arrays and groups right below a group."""
@@ -105,6 +114,11 @@ class Nodes:
                 f"{found} by a newer handpipe ({attributes.get('handpipe_version')}). Update handpipe to read it."
             )
         return True
+
+    def expect(self) -> None:
+        """Raise StoreError where there is no store."""
+        if self.bytes_of(METADATA) is None:
+            raise StoreError(f"{self.url}: expected a store of results, but there is none. Check the name.")
 
     def _check_address(self) -> None:
         try:

@@ -28,7 +28,7 @@ from zarr.errors import ZarrUserWarning
 from ..errors import StoreError, disk_errors
 from .atomic import move
 from .attributes import Attributes, checked
-from .checksums import digest, intact, is_sealed, nodes_of, sealed, short_digest
+from .checksums import CHECKSUMS, digest, intact, is_sealed, nodes_of, sealed, short_digest
 from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
 from .lock import locked
 from .marks import Marks, chunk_shape
@@ -37,7 +37,10 @@ from .opened_arrays import METADATA, OpenedArrays
 from .spec import GroupSpec
 
 REMOVED = ".removed"
-MARKS = "_engine/done"
+PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
+
+ENGINE = "_engine"
+MARKS = f"{ENGINE}/done"
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,11 @@ class Store(Nodes):
         return self._attributes(group)
 
     def _attributes(self, group: str) -> Attributes:
-        values = (self.node(group) or {}).get("attributes", {})
+        node = self.node(group) or {}
+        values = node.get("attributes", {})
         found = checked(values, self.url, group) if group else Attributes(values, self.url, group)
         with self.damage(group):
-            if not intact(group, values):
+            if node.keys() - PARTS_OF_GROUP or not intact(group, values):
                 raise ValueError("its attributes are not those that were written")
         return found
 
@@ -154,7 +158,7 @@ class Store(Nodes):
                     dimension_names=spec.coord_dims[name],
                     compressors=CODECS,
                 )
-            marks = group.create_group("_engine").create_array(
+            marks = group.create_group(ENGINE, attributes={"fingerprint": digest(spec.fingerprint)}).create_array(
                 "done",
                 shape=spec.units,
                 chunks=chunk_shape(spec.units),
@@ -191,6 +195,11 @@ class Store(Nodes):
     def marks(self, group: str) -> Marks:
         """The group's marks, for the one process that writes them."""
         return Marks(self.done(group), self._array(f"{group}/{MARKS}", write=True), self.url)
+
+    def write_marks(self, group: str, grid: ndarray) -> None:
+        """Write all marks of a group, whatever they were."""
+        with disk_errors(self.url):
+            self._array(f"{group}/{MARKS}", write=True)[...] = grid.astype("u1")
 
     def write(self, group: str, unit: Sequence[int], blocks: Mapping[str, ndarray]) -> None:
         """Write one unit and its mark: for whoever is the only one at work on the group."""
@@ -306,6 +315,9 @@ class Store(Nodes):
             # Zarr's own name for a chunk on its way, which it does not document; a test kills a writer to hold it.
             for partial in self.local.rglob("*.partial"):
                 partial.unlink(missing_ok=True)
+
+
+ROOT_ATTRIBUTES = {"schema_version", "handpipe_version", CHECKSUMS}
 
 
 def root_attributes() -> dict[str, Any]:

@@ -70,7 +70,9 @@ def test_an_array_is_opened_once_until_it_is_replaced(store, monkeypatch):
     """By the same object, by another one, and under its feet; also by an array of the same shape."""
     opened = []
     open_array = Store._array
-    monkeypatch.setattr(Store, "_array", lambda self, *args, **how: (opened.append(args[0]), open_array(self, *args, **how))[1])
+    monkeypatch.setattr(
+        Store, "_array", lambda self, *args, **how: (opened.append(args[0]), open_array(self, *args, **how))[1]
+    )
     store.create(keypoints_spec(frames=10))
     store.write("keypoints", (0,), blocks(4, 1.0))
     opened.clear()
@@ -185,7 +187,9 @@ def test_damage_is_named_with_what_to_do(store):
     store.write("keypoints", (0,), blocks(4, 1.0))
     (chunk,) = (store.local / "keypoints" / "sigma" / "c").rglob("0/0/0")
     chunk.write_bytes(b"garbage")
-    with pytest.raises(StoreError, match=r"`keypoints/sigma` .* of frames 0 to 3 is damaged .* `handpipe verify \S+ --repair`"):
+    with pytest.raises(
+        StoreError, match=r"`keypoints/sigma` .* of frames 0 to 3 is damaged .* `handpipe verify \S+ --repair`"
+    ):
         store.read("keypoints", "sigma")
     (store.local / "keypoints" / "zarr.json").write_text("{")
     with pytest.raises(StoreError, match="the group `keypoints`, but it is damaged"):
