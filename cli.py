@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,10 @@ COMMANDS: Mapping[str, Entry] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status: 0 done, 2 wrong usage or input, 3 done but not usable."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        # A batch system's way to say it: workers are stopped and the lock is given back, as after ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        argv = sys.argv[1:]
     try:
         return _dispatch(argv)
     except HandpipeError as error:

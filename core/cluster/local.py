@@ -9,6 +9,7 @@ from logging import CRITICAL
 from typing import Any
 
 from ..errors import ConfigError, disk_errors
+from . import on_worker
 
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
 """Dask makes its workers give freed memory back at once. Here every image would be page faults anew."""
@@ -35,6 +36,7 @@ def start(workers: int, dashboard: str, exit_stack: ExitStack) -> Any:
         "distributed.nanny.pre-spawn-environ": {**threads, **KEEP_MEMORY},
         "distributed.worker.memory.terminate": False,
         "distributed.worker.daemon": True,
+        "distributed.worker.preload": [on_worker.__name__],
         # What watches the workers runs on the cores they work on: 50 and 100 times a second is more than helps.
         "distributed.worker.profile.enabled": False,
         "distributed.admin.tick.interval": "500ms",

@@ -62,7 +62,7 @@ def _mend_root(store: Store) -> None:
         attributes = {}
     if attributes.keys() - ROOT_ATTRIBUTES or not attributes or not intact("", attributes):
         attributes = root_attributes()
-    _write_node(store, "", {**GROUP, "attributes": attributes})
+    _write_node(store, "", {**GROUP, "attributes": attributes})  # Without the copy, so that it is made.
 
 
 def _mend(store: Store, group: str, damages: Sequence[Damage]) -> None:

@@ -232,11 +232,26 @@ class Store(Nodes):
         self.set_attrs(group, **attrs, complete=True)
 
     def consolidate(self) -> None:
-        """Gather the metadata of all groups in the root, as xarray expects it. Cheap, and right at any time."""
+        """Gather the metadata of all groups in the root, as xarray expects it; nothing is written where it is there.
+
+        Cheap, and right at any time.
+        """
+        if self._is_consolidated():
+            return
         with disk_errors(self.url), warnings.catch_warnings(), self.damage(""):
             # Consolidated metadata is not in the Zarr v3 specification yet; xarray asks for it all the same.
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self.zarr_store(write=True))
+
+    def _is_consolidated(self) -> bool:
+        """Whether the root's copy of the groups' metadata, which has checksums of what is below, is that of now."""
+        with contextlib.suppress(StoreError, KeyError, TypeError, AttributeError):
+            nodes = (self.node("") or {})["consolidated_metadata"]["metadata"]
+            tops = {path for path in nodes if "/" not in path}
+            return tops == self.groups() and all(
+                nodes[group]["attributes"] == (self.node(group) or {}).get("attributes") for group in tops
+            )
+        return False
 
     def _writable(self, path: str) -> zarr.Array:
         def opened() -> zarr.Array:
