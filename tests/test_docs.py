@@ -8,9 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 from paths import ROOT
 
 
@@ -54,16 +52,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "when it goes wrong" in (tmp_path / "site" / "search" / "search_index.json").read_text().lower()
-
-
-def test_the_tour_runs(computed, tmp_path):
-    """The notebook, from its first cell to its last; its figures and values are those of the session at hand."""
-    (tmp_path / "small-session").symlink_to(computed)
-    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
-    assert not any(output.output_type == "error" for output in shown)
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "benchmarks").glob("[!_]*.py")))
