@@ -68,7 +68,8 @@ class Session:
         # Group by group: in stores of earlier versions the engine's marks have nameless axes, and xarray stops at them.
         names = sorted(name for name in self.store.groups() if not name.startswith("_"))
         groups = {
-            name: xr.open_zarr(self.store.url, group=name, consolidated=False, decode_timedelta=False) for name in names
+            name: xr.open_zarr(self.store.zarr_store(), group=name, consolidated=False, decode_timedelta=False)
+            for name in names
         }
         return xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(self.store.attrs())), **groups})
 
