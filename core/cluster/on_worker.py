@@ -1,7 +1,5 @@
 """What a worker of the local cluster does first: Dask loads this module there, by its name."""
 
-# Ring 2: reads and writes.
-
 from __future__ import annotations
 
 import signal

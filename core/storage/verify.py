@@ -129,7 +129,7 @@ def _group_damage(store: Store, group: str, in_sealed_store: bool) -> Iterator[D
         yield Damage("metadata", group, f"the metadata of `{group}` is not what was written")
     nodes: Mapping[str, str | None] = nodes_of(values)
     if not nodes and not group.startswith("_"):
-        nodes = dict.fromkeys([*store.names_in(group), MARKS])
+        nodes = dict.fromkeys(_nodes_below(store, group))
     for name, expected in nodes.items():
         node = _metadata(store, f"{group}/{name}")
         if isinstance(node, str):
@@ -144,7 +144,12 @@ def _group_damage(store: Store, group: str, in_sealed_store: bool) -> Iterator[D
 def _arrays(store: Store, group: str) -> list[zarr.Array]:
     if group.startswith("_"):
         return []
-    return [store.array(f"{group}/{name}") for name in [MARKS, *sorted(store.names_in(group) - {ENGINE})]]
+    return [store.array(f"{group}/{name}") for name in _nodes_below(store, group) if name != ENGINE]
+
+
+def _nodes_below(store: Store, group: str) -> list[str]:
+    names = sorted(store.names_in(group))
+    return [*names, MARKS] if ENGINE in names else names  # Groups that others wrote have no marks.
 
 
 def _array_damage(store: Store, group: str, array: zarr.Array) -> Iterator[Damage]:
@@ -189,7 +194,7 @@ def _written(store: Store, group: str) -> ndarray:
     """Which units are done; all, where the marks cannot be read."""
     try:
         done = store.done(group)
-    except StoreError:
+    except StoreError:  # It is told on its own.
         return np.ones(store.array(f"{group}/{MARKS}").shape, bool)
     return np.ones_like(done) if store.complete(group) else done
 
