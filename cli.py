@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ COMMANDS: Mapping[str, Entry] = {
     "detect": Entry("sessions", "Detect", "Detect 2D hands in every view and frame."),
     "triangulate": Entry("sessions", "Triangulate", "Triangulate 3D keypoints from all views."),
     "fit": Entry("sessions", "Fit", "Fit MANO to the keypoints of both hands."),
+    "verify": Entry("integrity", "Verify", "Check that results and clips are as they were written, and repair them."),
     "report": Entry("reports", "Report", "Write a session's report: one HTML file with a player and charts."),
     "render": Entry("pictures", "Render", "Render hands over the footage, or on a turntable, as a clip or a picture."),
     "view": Entry("pictures", "View", "Show a session or generated motion in the Rerun viewer."),
@@ -75,7 +77,10 @@ COMMANDS: Mapping[str, Entry] = {
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns the exit status: 0 done, 2 wrong usage or input, 3 done but not usable."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        # A batch system's way to say it: workers are stopped and the lock is given back, as after ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        argv = sys.argv[1:]
     try:
         return _dispatch(argv)
     except HandpipeError as error:

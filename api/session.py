@@ -68,7 +68,8 @@ class Session:
         # Group by group: in stores of earlier versions the engine's marks have nameless axes, and xarray stops at them.
         names = sorted(name for name in self.store.groups() if not name.startswith("_"))
         groups = {
-            name: xr.open_zarr(self.store.url, group=name, consolidated=False, decode_timedelta=False) for name in names
+            name: xr.open_zarr(self.store.zarr_store(), group=name, consolidated=False, decode_timedelta=False)
+            for name in names
         }
         return xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(self.store.attrs())), **groups})
 
@@ -93,7 +94,7 @@ class Session:
                 f"{store.url}: expected the group `{name}`, but it is not computed yet. "
                 f"Run `handpipe run {self.root}`, or `hp.run`."
             )
-        found = xr.open_zarr(store.url, group=name, consolidated=False, decode_timedelta=False)
+        found = xr.open_zarr(store.zarr_store(), group=name, consolidated=False, decode_timedelta=False)
         if "frame" not in found.sizes or "time" in found:
             return found
         attributes = {"units": "second", "description": "when the frame was taken"}

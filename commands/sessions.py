@@ -64,6 +64,8 @@ class _OnSession(Configured):
             screen.say(f"next: `handpipe import keypoints2d {root} PATH... --fps FPS`")
             return found
         done = run(Job(self.session, config, stages, forced, self.prune, self.store), screen)
+        if not done.computed:
+            screen.say(f"{self.session}: up to date")
         figures = summarize(done) | found
         screen.table(f"{self.session}", rows(figures))
         for check in figures.get("quality", {}).get("checks", []):

@@ -13,27 +13,24 @@ import contextlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy import ndarray
 
-from .errors import ConfigError, HandpipeError, SessionError, disk_errors
-from .scheduler import join
+from .cluster import local
+from .cluster.calls import Calls, Returned, say
+from .cluster.scheduler import join
+from .errors import ConfigError, HandpipeError, SessionError
 from .settings import EngineSettings
-from .storage.store import GroupSpec, Store
+from .storage.spec import GroupSpec
+from .storage.store import Store
 
 if TYPE_CHECKING:
     import torch
 
 Unit = tuple[int, ...]
-
-PROGRESS_TOPIC = "handpipe-progress"
-
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
-"""Dask makes its workers give freed memory back at once. Here every image would be page faults anew."""
 
 
 class Task(Protocol):
@@ -101,31 +98,34 @@ def limit_threads() -> None:
             getattr(sys.modules[module], call)(1)
 
 
-def run_task(store: Store, group: str, task: Task, report: Callable[[Unit], None] | None = None) -> int:
-    """Compute and write what is missing of a task; on a worker, or here. Returns the number of units computed."""
+def run_task(store: Store, group: str, task: Task, todo: Sequence[Unit], report: Callable[[Unit], None]) -> list[Unit]:
+    """Compute and write units of a task, without their marks; returns those that are written.
+
+    Args:
+        store: where the group is.
+        group: its name.
+        task: of the group's plan.
+        todo: units of the task, in its order.
+        report: called after each unit.
+    """
     limit_threads()
-    done = store.done(group)
-    todo = [unit for unit in task.units if not done[unit]]
-    if not todo:
-        return 0
-    report = report or _report_to_scheduler(group)
+    written = []
     for unit, blocks in task.run(todo):
-        store.write(group, unit, blocks)
+        store.write_blocks(group, unit, blocks)
         report(unit)
-    return len(todo)
+        written.append(unit)
+    return written
+
+
+def run_on_worker(store: Store, group: str, task: Task, todo: Sequence[Unit]) -> list[Unit]:
+    """`run_task` on a worker of the cluster."""
+    return run_task(store, group, task, todo, lambda unit: say({"group": group, "unit": list(unit)}))
 
 
 def compute(task: Task) -> list[tuple[Unit, Mapping[str, ndarray]]]:
     """Every unit of a task, kept instead of written."""
     limit_threads()
     return list(task.run(task.units))
-
-
-def _report_to_scheduler(group: str) -> Callable[[Unit], None]:
-    from distributed import get_worker
-
-    worker = get_worker()
-    return lambda unit: worker.log_event(PROGRESS_TOPIC, {"group": group, "unit": list(unit)})
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -211,11 +211,11 @@ class Engine:
         if plan.notice:
             self.progress.say(f"{name}: {plan.notice}")
         begin = not fresh or force
-        done = 0 if begin else sum(weight for unit, weight in plan.weight.items() if store.done(name)[unit])
+        grid = np.zeros(plan.group.units, bool) if begin else store.done(name)
+        done = sum(weight for unit, weight in plan.weight.items() if grid[unit])
         self.progress.start(name, sum(plan.weight.values()), done, plan.noun)
         try:
-            if begin:
-                self._begin(store, plan)
+            self._begin(store, plan) if begin else store.write_coords(plan.group)
             self._run(store, plan)
         except HandpipeError:
             self._expect_unchanged(store, name, reads)  # Half a new clip may be why.
@@ -258,74 +258,44 @@ class Engine:
 
     def _compute(self, plan: Plan) -> list[tuple[Unit, Mapping[str, ndarray]]]:
         (task,) = plan.tasks
-        return compute(task) if self._here else self.client().submit(compute, task, pure=False).result()
+        if self._here:
+            return compute(task)
+        with contextlib.closing(self._calls().results(compute, [(task,)])) as items:
+            (found,) = (item.value for item in items if isinstance(item, Returned))
+        return found
 
     def _run(self, store: Store, plan: Plan) -> None:
-        name = plan.group.name
-        done = store.done(name)
-        tasks = [task for task in plan.tasks if any(not done[unit] for unit in task.units)]
-        if self._here:
-            for task in tasks:
-                run_task(store, name, task, lambda unit: self.progress.advance(plan.weight[unit]))
-            return
-        from distributed import as_completed
+        name, marks = plan.group.name, store.marks(plan.group.name)
 
-        client = self.client()
+        def written(*units: Unit) -> None:
+            for unit in units:
+                if not marks.grid[unit]:
+                    self.progress.advance(plan.weight[unit])
+            marks.add(units)
 
-        def on_event(event: tuple[Any, Mapping[str, Any]]) -> None:
-            if event[1]["group"] == name:
-                self.progress.advance(plan.weight[tuple(event[1]["unit"])])
-
-        client.subscribe_topic(PROGRESS_TOPIC, on_event)
-        futures = [client.submit(run_task, store, name, task, pure=False) for task in tasks]
+        missing = ((task, [unit for unit in task.units if not marks.grid[unit]]) for task in plan.tasks)
+        todo = ((store, name, task, units) for task, units in missing if units)
         try:
-            for future in as_completed(futures):
-                future.result()
+            if self._here:
+                for call in todo:
+                    run_task(*call, report=written)
+                return
+            with contextlib.closing(self._calls().results(run_on_worker, todo)) as items:
+                for item in items:
+                    if isinstance(item, Returned):
+                        written(*item.value)
+                    elif item.message["group"] == name:
+                        written(tuple(item.message["unit"]))
         finally:
-            client.cancel(futures)
-            client.unsubscribe_topic(PROGRESS_TOPIC)
+            marks.flush()
 
-    def client(self) -> Any:
-        """The Dask client; starts the local cluster on first use."""
+    def _calls(self) -> Calls:
+        """The cluster; the local one starts on first use."""
         if self._client is None:
-            self._client = self._connect()
+            options = self.options
+            if options.scheduler is not None:
+                self._client = self._exit.enter_context(join(options.scheduler))
+            else:
+                self._client = local.start(options.workers or cpu_count(), options.dashboard, self._exit)
             self.progress.say(f"Dask dashboard: {self._client.dashboard_link}")
-        return self._client
-
-    def _connect(self) -> Any:
-        import dask
-        from distributed import Client, LocalCluster
-
-        if self.options.scheduler is not None:
-            return self._exit.enter_context(join(self.options.scheduler))
-        workers = self.options.workers or cpu_count()
-        # Workers are spawned with these, before they import anything that reads them.
-        threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-        settings = {
-            "distributed.nanny.pre-spawn-environ": {**threads, **KEEP_MEMORY},
-            "distributed.worker.memory.terminate": False,
-            "distributed.worker.daemon": True,
-            # What watches the workers runs on the cores they work on: 50 and 100 times a second is more than helps.
-            "distributed.worker.profile.enabled": False,
-            "distributed.admin.tick.interval": "500ms",
-            "distributed.admin.system-monitor.interval": "2s",
-        }
-        self._exit.enter_context(dask.config.set(settings))  # type: ignore[attr-defined]
-        try:
-            with disk_errors("Dask's scratch folder"):
-                cluster = LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    dashboard_address=self.options.dashboard,
-                    # A task's error reaches us; its traceback would stand beside our sentence.
-                    silence_logs=CRITICAL,
-                )
-        except (RuntimeError, ValueError) as error:
-            reason = error.__cause__ or error
-            raise ConfigError(
-                f"--workers {workers} --dashboard {self.options.dashboard}: expected to start a local Dask cluster "
-                f"so, but it failed ({reason}). Correct the address, or use --workers 0 to do without."
-            ) from error
-        self._exit.enter_context(cluster)
-        return self._exit.enter_context(Client(cluster))
+        return Calls(self._client, self.progress.say)

@@ -52,6 +52,10 @@ class DiskError(HandpipeError, OSError):
     """The disk is full or cannot be written."""
 
 
+class ClusterError(HandpipeError, RuntimeError):
+    """The Dask scheduler is lost, or workers die of a task."""
+
+
 @contextmanager
 def disk_errors(where: str) -> Iterator[None]:
     """Turn the operating system's refusal to write into one sentence."""

@@ -38,6 +38,12 @@ Attributes of each group: `fps`, `fingerprint` (settings, inputs, code version: 
 and what is listed below; of each array: `units` and `description`; of the root: `schema_version`, `handpipe_version`. Subgroups
 named `_engine`, and the groups `_calibration`, `_content` and `_written`, are the engine's own notes.
 
+Every chunk ends with its CRC-32C (Zarr's codec `crc32c`), also a chunk of nothing but missing values, which Zarr would otherwise leave
+out. The attribute `checksums` of a group has digests of its other attributes and of the metadata of its arrays. handpipe checks all of
+these when it reads: a missing or damaged chunk is an error that names array, view and frames. Other Zarr readers check the CRC-32C only.
+`handpipe verify SESSION` checks the whole store and the clips, and `--repair` computes again what is damaged
+([engine.md](engine.md)). Stores written before there were checksums open as before; `verify` lists their groups.
+
 `truth.zarr` of a synthetic session has the groups `cameras` and `mano`, and `clips`, a journal of what was filmed.
 """
 

@@ -12,7 +12,8 @@ from numpy import ndarray
 
 from ..cameras import Cameras
 from ..hands import HANDS, JOINTS, NUM_BETAS, NUM_JOINTS, NUM_POSE
-from .store import ArraySpec, GroupSpec, Store
+from .spec import ArraySpec, GroupSpec
+from .store import Store
 
 NAN = float("nan")
 

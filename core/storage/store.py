@@ -4,7 +4,8 @@ A *group* is what one stage writes. Its arrays are cut into *units*: the smalles
 (one view's 64 frames, one hand's whole motion). Zarr writes each chunk file to a temporary name and renames it; a
 unit counts only once its mark in `<group>/_engine/done` is set, after all its arrays. So at any moment, also after
 kill -9, a unit is whole or absent. `fingerprint`, an attribute of the group written after its arrays were created,
-says what the numbers were computed from.
+says what the numbers were computed from. Chunks and metadata carry checksums: what is read is what was written, or an
+error.
 """
 
 # Ring 2: reads and writes.
@@ -12,137 +13,48 @@ says what the numbers were computed from.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
 import zarr
 from numpy import ndarray
-from zarr.errors import GroupNotFoundError, ZarrUserWarning
+from zarr.errors import ZarrUserWarning
 
 from ..errors import StoreError, disk_errors
 from .atomic import move
 from .attributes import Attributes, checked
+from .checksums import CHECKSUMS, digest, intact, is_sealed, nodes_of, sealed, short_digest
+from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
 from .lock import locked
-from .opened_arrays import OpenedArrays
-
-SCHEMA_VERSION = 1
-"""Raised when a reader of the previous schema would misread the store."""
+from .marks import Marks, chunk_shape
+from .nodes import SCHEMA_VERSION, Nodes
+from .opened_arrays import METADATA, OpenedArrays
+from .spec import GroupSpec
 
 REMOVED = ".removed"
+PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
+
+ENGINE = "_engine"
+MARKS = f"{ENGINE}/done"
 
 
 @dataclass(frozen=True)
-class ArraySpec:
-    """One array of a group, before it exists."""
-
-    dims: tuple[str, ...]
-    """Name of each axis."""
-    shape: tuple[int, ...]
-    unit: tuple[int, ...]
-    """Shape of the block one unit writes: the chunk."""
-    dtype: str
-    fill: Any
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    """Units and meaning, for whoever opens the store."""
-
-
-@dataclass(frozen=True)
-class GroupSpec:
-    """One group, before it exists."""
-
-    name: str
-    arrays: Mapping[str, ArraySpec]
-    coords: Mapping[str, ndarray]
-    """Coordinates: the labels of an axis (same name as the axis), or values along one (`time_s (frame)`)."""
-    coord_dims: Mapping[str, tuple[str, ...]]
-    fingerprint: Mapping[str, Any]
-    """What the numbers are computed from: `settings`, `inputs`, `code`. Decides what is stale."""
-    attrs: Mapping[str, Any]
-    units: tuple[int, ...]
-    """Shape of the grid of units."""
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in canonical form."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Store:
+class Store(Nodes):
     """A store by its address: a local folder or any fsspec URL. Cheap to make, to copy and to send to a worker."""
 
-    url: str
     _opened: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
-
-    @property
-    def local(self) -> Path | None:
-        """The folder, when the store is one on this machine."""
-        return None if "://" in self.url else Path(self.url)
-
-    def _root(self, mode: str) -> zarr.Group:
-        # Consolidated metadata is for readers outside: during a run it is behind.
-        return zarr.open_group(self.url, mode=mode, use_consolidated=False)  # type: ignore[arg-type]
-
-    def exists(self) -> bool:
-        """Whether there is a Zarr group at the address. Raises StoreError for something that is not ours."""
-        self._check_address()
-        try:
-            root = self._root("r")
-        except (FileNotFoundError, GroupNotFoundError):
-            if self.local is not None and self.local.exists() and any(self.local.iterdir()):
-                raise StoreError(
-                    f"{self.url}: expected a Zarr v3 store or nothing, but found other files there. "
-                    "Move them away, or point `--store` elsewhere."
-                ) from None
-            return False
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{self.url}: expected a Zarr v3 store, but its metadata cannot be read ({error}). "
-                "Restore it, or delete the folder to compute everything again."
-            ) from error
-        found = root.attrs.get("schema_version")
-        if not isinstance(found, int):
-            raise StoreError(
-                f"{self.url}: expected a store written by handpipe (attribute schema_version), but found {found!r}. "
-                "Move it away, or point `--store` elsewhere."
-            )
-        if found > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.url}: expected schema version {SCHEMA_VERSION} or older, but it was written with version "
-                f"{found} by a newer handpipe ({root.attrs.get('handpipe_version')}). Update handpipe to read it."
-            )
-        return True
-
-    def _check_address(self) -> None:
-        try:
-            if self.local is None:
-                fsspec.get_filesystem_class(self.url.split("://")[0])
-            elif self.local.exists() and not self.local.is_dir():
-                raise NotADirectoryError("a file stands there")
-        except (NotADirectoryError, ValueError, ImportError) as error:
-            raise StoreError(
-                f"{self.url}: expected a folder, or an address that fsspec can open, but it is not ({error}). "
-                "Point `--store` elsewhere, or install what it takes (`pip install s3fs` for s3://)."
-            ) from error
+    _to_write: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
 
     def open(self) -> None:
         """Make the store if it is not there; raise StoreError if it is not ours to write."""
         if not self.exists():
-            from ... import __version__
-
             with disk_errors(self.url):
-                zarr.create_group(
-                    self.url, attributes={"schema_version": SCHEMA_VERSION, "handpipe_version": __version__}
-                )
+                zarr.create_group(self.zarr_store(write=True), attributes=root_attributes())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -165,22 +77,33 @@ class Store:
         """
         if not self.exists():
             return Attributes({}, self.url, group)
-        root = self._root("r")
-        if not group:
-            return Attributes(root.attrs, self.url, group)
-        with self._damage(group):
-            found = dict(root[group].attrs) if group in root else {}
-        return checked(found, self.url, group)
+        return self._attributes(group)
+
+    def _attributes(self, group: str) -> Attributes:
+        node = self.node(group) or {}
+        values = node.get("attributes", {})
+        found = checked(values, self.url, group) if group else Attributes(values, self.url, group)
+        with self.damage(group):
+            if node.keys() - PARTS_OF_GROUP or not intact(group, values):
+                raise ValueError("its attributes are not those that were written")
+        return found
 
     def set_attrs(self, group: str, /, **attrs: Any) -> None:
         """Change attributes of a group, made if it is not there; one atomic write."""
-        root = self._root("r+")
-        with disk_errors(self.url):
-            root.require_group(group).update_attributes(attrs)
+        self.attrs(group)  # What is damaged is not sealed again.
+        known = (self.node(group) or {}).get("attributes", {})
+        # An older group stays without checksums: its arrays have none.
+        values = sealed(group, {**known, **attrs}, nodes_of(known)) if is_sealed(known) or not known else attrs
+        with disk_errors(self.url), self.damage(group):
+            parts = group.split("/")
+            for above in ("/".join(parts[:n]) for n in range(1, len(parts))):
+                zarr.open_group(self.zarr_store(write=True), path=above, mode="a", use_consolidated=False)
+            found = zarr.open_group(self.zarr_store(write=True), path=group, mode="a", use_consolidated=False)
+            found.update_attributes(values)
 
     def groups(self) -> set[str]:
         """Names of the groups that are there."""
-        return set(self._root("r").group_keys())
+        return {name for name in self.names_in("") if self.bytes_of(f"{name}/{METADATA}") is not None}
 
     def complete(self, group: str) -> bool:
         """Whether every unit of the group is written."""
@@ -195,15 +118,14 @@ class Store:
         return digest(self.fingerprint(group))
 
     def remove(self, group: str) -> None:
-        """Delete a group. Its fingerprint goes first, so that half a deletion is not taken for a result."""
-        root = self._root("r+")
-        if group in root:
-            self.set_attrs(group, fingerprint=None, complete=False)
+        """Delete a group, whatever state it is in; half a deletion is not taken for a result."""
         with disk_errors(self.url):
             if self.local is None:
-                # The marks go before what they vouch for.
-                del root[f"{group}/_engine"]
-                del root[group]
+                files, root = fsspec.url_to_fs(self.url)
+                # What says that there is a group goes before what it is about.
+                for path in (f"{root}/{group}/{METADATA}", f"{root}/{group}"):
+                    if files.exists(path):
+                        files.rm(path, recursive=True)
             elif (self.local / group).exists():
                 # Out of sight in one step; `clean` sweeps up what a kill leaves of it.
                 gone = self.local / f".{group}{REMOVED}"
@@ -215,7 +137,7 @@ class Store:
         """Make the group's empty arrays, replacing what is there; its fingerprint is written last."""
         self.remove(spec.name)
         with disk_errors(self.url):
-            group = self._root("r+").create_group(spec.name)
+            group = zarr.create_group(self.zarr_store(write=True), path=spec.name)
             for name, array in spec.arrays.items():
                 group.create_array(
                     name,
@@ -225,106 +147,176 @@ class Store:
                     fill_value=array.fill,
                     dimension_names=array.dims,
                     attributes=dict(array.attrs),
+                    compressors=CODECS,
                 )
             for name, values in spec.coords.items():
-                labels = values.dtype.kind in "UO"
-                coord = group.create_array(
+                group.create_array(
                     name,
                     shape=values.shape,
                     chunks=tuple(max(1, n) for n in values.shape),
-                    dtype="str" if labels else values.dtype,
+                    dtype="str" if values.dtype.kind in "UO" else values.dtype,
                     dimension_names=spec.coord_dims[name],
+                    compressors=CODECS,
                 )
-                coord[...] = values.astype(object) if labels else values
-            engine = group.create_group("_engine")
-            engine.create_array(
+            marks = group.create_group(ENGINE, attributes={"fingerprint": digest(spec.fingerprint)}).create_array(
                 "done",
                 shape=spec.units,
-                chunks=(1,) * len(spec.units),
+                chunks=chunk_shape(spec.units),
                 dtype="u1",
                 fill_value=0,
                 # xarray opens no tree with a nameless axis, and none where an axis has two lengths.
                 dimension_names=[f"{dim}_unit" for dim in spec.attrs["unit_dims"]],
+                compressors=CODECS,
+                config=WRITE_ALL,
             )
+            marks[...] = 0
+            self.write_coords(spec)
             extra = sorted(name for name in spec.coords if spec.coord_dims[name] != (name,))
             coordinates = {"coordinates": " ".join(extra)} if extra else {}
-            group.update_attributes(
-                {**spec.attrs, **coordinates, "complete": False, "fingerprint": dict(spec.fingerprint)}
-            )
+            values = {**spec.attrs, **coordinates, "complete": False, "fingerprint": dict(spec.fingerprint)}
+            nodes = {name: short_digest(self.node(f"{spec.name}/{name}")) for name in self._nodes_below(spec.name)}
+            group.update_attributes(sealed(spec.name, values, nodes))
+
+    def _nodes_below(self, group: str) -> list[str]:
+        return sorted([*self.names_in(group), MARKS])
+
+    def write_coords(self, spec: GroupSpec) -> None:
+        """Write the group's coordinates, which no unit writes."""
+        for name, values in spec.coords.items():
+            array = zarr.open_array(self.zarr_store(write=True), path=f"{spec.name}/{name}", mode="r+")
+            array[...] = values.astype(object) if values.dtype.kind in "UO" else values
 
     def done(self, group: str) -> ndarray:
         """Grid of units, True where the unit is written."""
-        return np.asarray(self._array(f"{group}/_engine/done")[...]).astype(bool)
+        array = self._array(f"{group}/{MARKS}")
+        with self.damage(group):
+            return np.asarray(array[...]).astype(bool)
+
+    def marks(self, group: str) -> Marks:
+        """The group's marks, for the one process that writes them."""
+        return Marks(self.done(group), self._array(f"{group}/{MARKS}", write=True), self.url)
+
+    def write_marks(self, group: str, grid: ndarray) -> None:
+        """Write all marks of a group, whatever they were."""
+        with disk_errors(self.url):
+            self._array(f"{group}/{MARKS}", write=True)[...] = grid.astype("u1")
 
     def write(self, group: str, unit: Sequence[int], blocks: Mapping[str, ndarray]) -> None:
-        """Write one unit: the block of every array, then its mark.
+        """Write one unit and its mark: for whoever is the only one at work on the group."""
+        self.write_blocks(group, unit, blocks)
+        with disk_errors(self.url):
+            self._writable(f"{group}/{MARKS}")[tuple(unit)] = 1
+
+    def write_blocks(self, group: str, unit: Sequence[int], blocks: Mapping[str, ndarray]) -> None:
+        """Write the block of every array of one unit, without its mark.
 
         An array's axes are cut by its chunk; the unit's index picks the chunk along those axes that the grid cuts,
         in the order of `unit_dims`, an attribute of the group.
         """
-        root = self._root("r+")
-        unit_dims: list[str] = checked(root[group].attrs, self.url, group)["unit_dims"]
+        unit_dims: list[str] = self._attributes(group)["unit_dims"]
         with disk_errors(self.url):
             for name, block in blocks.items():
-                array = self._array(f"{group}/{name}", root)
-                dims = array.metadata.dimension_names  # pyright: ignore[reportAttributeAccessIssue]
-                assert dims is not None
-                cut = {dim for dim, chunk, size in zip(dims, array.chunks, array.shape, strict=True) if chunk < size}
+                array = self._writable(f"{group}/{name}")
+                grid = Grid.of(array)
+                cut = {dim for dim, n, size in zip(grid.dims, grid.chunks, grid.shape, strict=True) if n < size}
                 if len(unit_dims) != len(unit) or not cut <= set(unit_dims):
                     raise StoreError(
                         f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "
                         f"arrays are cut, but found {unit_dims}. Delete the folder {group} in it: it is computed again."
                     )
-                region = tuple(
-                    slice(unit[unit_dims.index(dim)] * size, (unit[unit_dims.index(dim)] + 1) * size)
-                    if dim in unit_dims
-                    else slice(None)
-                    for dim, size in zip(dims, array.chunks, strict=True)
-                )
-                array[region] = block
-            self._array(f"{group}/_engine/done", root)[tuple(unit)] = 1
+                index = tuple(unit[unit_dims.index(dim)] if dim in unit_dims else 0 for dim in grid.dims)
+                array[grid.region(index)] = block
 
     def finish(self, group: str, **attrs: Any) -> None:
         """Declare the group complete."""
         self.set_attrs(group, **attrs, complete=True)
 
     def consolidate(self) -> None:
-        """Gather the metadata of all groups in the root, as xarray expects it. Cheap, and right at any time."""
-        with disk_errors(self.url), warnings.catch_warnings():
+        """Gather the metadata of all groups in the root, as xarray expects it; nothing is written where it is there.
+
+        Cheap, and right at any time.
+        """
+        if self._is_consolidated():
+            return
+        with disk_errors(self.url), warnings.catch_warnings(), self.damage(""):
             # Consolidated metadata is not in the Zarr v3 specification yet; xarray asks for it all the same.
             warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self.url)
+            zarr.consolidate_metadata(self.zarr_store(write=True))
 
-    def _array(self, path: str, root: zarr.Group | None = None) -> zarr.Array:
-        with self._damage(path.split("/")[0]):
-            array = (root or self._root("r"))[path]
-        assert isinstance(array, zarr.Array), path
-        return array
+    def _is_consolidated(self) -> bool:
+        """Whether the root's copy of the groups' metadata, which has checksums of what is below, is that of now."""
+        with contextlib.suppress(StoreError, KeyError, TypeError, AttributeError):
+            nodes = (self.node("") or {})["consolidated_metadata"]["metadata"]
+            tops = {path for path in nodes if "/" not in path}
+            return tops == self.groups() and all(
+                nodes[group]["attributes"] == (self.node(group) or {}).get("attributes") for group in tops
+            )
+        return False
 
-    @contextlib.contextmanager
-    def _damage(self, group: str) -> Iterator[None]:
-        """Turn metadata or chunks that cannot be read into one sentence."""
-        try:
-            yield
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise StoreError(
-                f"{self.url}: expected to read the group `{group}`, but it is damaged ({error}). "
-                f"Delete the folder {group} in it and run the same command: it is computed again."
-            ) from error
+    def _writable(self, path: str) -> zarr.Array:
+        def opened() -> zarr.Array:
+            return self._array(path, write=True)
+
+        return opened() if self.local is None else self._to_write.get(self.local / path, opened)
+
+    def _array(self, path: str, *, write: bool = False) -> zarr.Array:
+        group, _, name = path.partition("/")
+        with self.damage(group):
+            node = self.node(path)
+            if node is None:
+                raise KeyError(path)
+            written = self._attributes(group)
+            expected = nodes_of(written).get(name)
+            if expected is None and has_checksums(node) and not is_sealed(written):
+                raise ValueError("the checksums of its metadata are missing")
+            if expected not in (None, short_digest(node)):
+                raise ValueError(f"the metadata of `{name}` is not what was written")
+            array = zarr.open_array(self.zarr_store(write=write), path=path, mode="r+" if write else "r")
+            return array.with_config(WRITE_ALL) if write else array
+
+    def array(self, path: str) -> zarr.Array:
+        """An array to read from, opened once as long as its metadata stays the same file."""
+        if self.local is None:  # Elsewhere nothing tells cheaply whether it is still the same.
+            return self._array(path)
+        return self._opened.get(self.local / path, lambda: self._array(path))
 
     def read(self, group: str, name: str, region: tuple[slice | int, ...] | slice | None = None) -> ndarray:
-        """Values of an array, or of a region of it."""
-        path = f"{group}/{name}"
-        if self.local is None:  # Elsewhere nothing tells cheaply whether it is still the same.
-            array = self._array(path)
-        else:
-            array = self._opened.get(self.local / path, lambda: self._array(path))
-        with self._damage(group):
-            return np.asarray(array[...] if region is None else array[region])
+        """Values of an array, or of a region of it; fill values where no unit was written yet.
+
+        Raises:
+            StoreError: there is none, or a chunk of a unit that was written is missing or damaged.
+        """
+        array = self.array(f"{group}/{name}")
+        with self.damage(group):
+            try:
+                return np.asarray(array[...] if region is None else array[region])
+            except ChunkError as error:
+                if error.missing and not is_coordinate(array) and not self.complete(group):
+                    return self._read_what_is_done(group, array, region)
+                raise self._located(group, array, error) from error
+
+    def _read_what_is_done(self, group: str, array: zarr.Array, region: Any) -> ndarray:
+        grid, done, unit_dims = Grid.of(array), self.done(group), self.attrs(group)["unit_dims"]
+        for index in grid.touched(region):
+            if done[grid.units(index, unit_dims)].any():
+                try:
+                    array[grid.region(index)]
+                except ChunkError as error:
+                    raise self._located(group, array, error) from error
+        unchecked = zarr.open_array(self.zarr_store(write=True), path=array.path, mode="r")
+        return np.asarray(unchecked[...] if region is None else unchecked[region])
+
+    def _located(self, group: str, array: zarr.Array, error: ChunkError) -> ChunkError:
+        """The error with the names of views and hands, as far as they can be read."""
+        grid, labels = Grid.of(array), {}
+        for dim in set(grid.dims) - {error.array.rpartition("/")[2]}:
+            with contextlib.suppress(StoreError):
+                labels[dim] = self.labels(group, dim) if self.has(group, dim) else ()
+        return error.with_labels(grid, labels)
 
     def has(self, group: str, name: str) -> bool:
         """Whether there is such an array."""
-        return f"{group}/{name}" in self._root("r")
+        return self.node(f"{group}/{name}") is not None
 
     def labels(self, group: str, dim: str) -> tuple[str, ...]:
         """The names along an axis."""
@@ -338,3 +330,13 @@ class Store:
             # Zarr's own name for a chunk on its way, which it does not document; a test kills a writer to hold it.
             for partial in self.local.rglob("*.partial"):
                 partial.unlink(missing_ok=True)
+
+
+ROOT_ATTRIBUTES = {"schema_version", "handpipe_version", CHECKSUMS}
+
+
+def root_attributes() -> dict[str, Any]:
+    """What the root of a store says of itself."""
+    from ... import __version__
+
+    return sealed("", {"schema_version": SCHEMA_VERSION, "handpipe_version": __version__}, {})

@@ -16,9 +16,9 @@ import pytest
 from paths import SUPPORT
 from toy_stage import FRAMES, Quiet, execute, plan
 
+from handpipe.core.cluster.scheduler import join
 from handpipe.core.engine import Engine, cpu_count, differences
 from handpipe.core.errors import SessionError
-from handpipe.core.scheduler import join
 from handpipe.core.settings import EngineSettings
 from handpipe.core.storage.store import Store
 
@@ -139,7 +139,7 @@ def test_a_file_that_stays_or_is_watched_again(store, log, tmp_path):
 
 
 def test_no_scheduler_at_the_address(store, log, monkeypatch):
-    monkeypatch.setattr("handpipe.core.scheduler.TIMEOUT_S", 1)
+    monkeypatch.setattr("handpipe.core.cluster.scheduler.TIMEOUT_S", 1)
     with (
         Engine(EngineSettings(scheduler="tcp://127.0.0.1:9"), Quiet()) as engine,
         pytest.raises(SessionError, match="expected a running Dask scheduler"),
@@ -233,7 +233,7 @@ def test_a_scheduler_without_workers_is_a_sentence():
 
 
 def test_something_else_at_the_address_is_a_sentence(monkeypatch):
-    monkeypatch.setattr("handpipe.core.scheduler.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("handpipe.core.cluster.scheduler.TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(SessionError, match="could not connect"):
         join(f"tcp://127.0.0.1:{silent.getsockname()[1]}")
 

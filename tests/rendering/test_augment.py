@@ -281,7 +281,7 @@ def test_frames_without_both_hands_are_left_out(tmp_path):
     store = motion_store(tmp_path / "motion.zarr", samples=1)
     valid = np.ones((1, 30, 2), bool)
     valid[0, 9, 1] = False
-    store._array("mano/valid", store._root("r+"))[...] = valid
+    store._array("mano/valid", write=True)[...] = valid
     options = AugmentSettings(sequences=5, frames=6, views=1, width=32, height=32)
     starts = rendered(store, tmp_path / "out", options).read("scenes", "start")
     assert set(starts) == {0, 12, 18, 24}

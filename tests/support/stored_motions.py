@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import zarr
 
 from handpipe.core.hands import HANDS
 from handpipe.core.storage.schema import GENERATED, KEYPOINTS, MANO, Columns, group_spec
@@ -110,7 +111,7 @@ def write_samples(path, motion, samples):
     """Generated motion: every array with a leading axis `sample`; sample s is moved s metres up."""
     store = Store(str(path))
     store.open()
-    group = store._root("r+").create_group("mano")
+    group = zarr.open_group(store.url, use_consolidated=False).create_group("mano")
     for name, value in {**motion, "valid": np.ones((len(motion["transl"]), 2), bool)}.items():
         value = np.stack([value + (s if name == "transl" else 0) for s in range(samples)])
         group.create_array(name, data=value.astype("f4" if value.dtype.kind == "f" else bool))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Squares:
     log: str
     pause_s: float = 0.0
     fail_at: int | None = None
+    die_at: int | None = None
 
     @property
     def units(self) -> Sequence[tuple[int, ...]]:
@@ -37,6 +39,8 @@ class Squares:
         for unit in todo:
             if self.number == self.fail_at:
                 raise SessionError("unit 2: expected to work, but was told not to")
+            if self.number == self.die_at:
+                os._exit(1)
             time.sleep(self.pause_s)
             n = np.arange(FRAMES)[unit[0] * self.chunk :][: self.chunk]
             with Path(self.log).open("a") as file:

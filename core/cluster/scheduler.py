@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .errors import SessionError
+from ..errors import SessionError
 
 TIMEOUT_S = 10
 

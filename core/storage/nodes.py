@@ -1,0 +1,146 @@
+"""The files of a store by its address, and the metadata that stands in them."""
+
+# Ring 2: reads and writes.
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from zarr.storage import FsspecStore, LocalStore
+
+from ..errors import StoreError
+from .atomic import write_whole
+from .chunks import WholeChunks
+from .opened_arrays import METADATA
+
+SCHEMA_VERSION = 1
+"""Raised when a reader of the previous schema would misread the store."""
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The groups and arrays at an address: a local folder or any fsspec URL."""
+
+    url: str
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, when the store is one on this machine."""
+        return None if "://" in self.url else Path(self.url)
+
+    def bytes_of(self, key: str) -> bytes | None:
+        """The content of one of its files; None where there is none."""
+        try:
+            if self.local is not None:
+                return (self.local / key).read_bytes()
+            files, root = fsspec.url_to_fs(self.url)
+            return files.cat_file(f"{root}/{key}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write one of its files, whole or not at all."""
+        if self.local is not None:
+            write_whole(self.local / key, content)
+        else:
+            files, root = fsspec.url_to_fs(self.url)
+            files.pipe_file(f"{root}/{key}", content)
+
+    def names_in(self, node: str) -> set[str]:
+        """Names of the arrays and groups right below a group."""
+        if self.local is not None:
+            folder = self.local / node
+            return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+        files, root = fsspec.url_to_fs(self.url)
+        found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
+        return {each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"}
+
+    def node(self, path: str) -> dict[str, Any] | None:
+        """The metadata of a group or an array, as it stands there; None where there is none.
+
+        Raises:
+            StoreError: it is no metadata.
+        """
+        text = self.bytes_of(f"{path}/{METADATA}".lstrip("/"))
+        if text is None:
+            return None
+        with self.damage(path):
+            found = json.loads(text)
+            if not isinstance(found, dict) or not isinstance(found.get("attributes", {}), dict):
+                raise ValueError("its metadata is no table")
+            return found
+
+    def zarr_store(self, *, write: bool = False) -> Any:
+        """The store for Zarr and xarray; what is read through it has its checksums tested."""
+        if self.local is not None:
+            files: Any = LocalStore(self.local, read_only=not write)
+        else:
+            files = FsspecStore.from_url(self.url, read_only=not write)
+        return files if write else WholeChunks(files, self.url)
+
+    def exists(self) -> bool:
+        """Whether there is a Zarr group at the address. Raises StoreError for something that is not ours."""
+        self._check_address()
+        try:
+            root = self.node("")
+        except StoreError as error:
+            raise StoreError(
+                f"{self.url}: expected a Zarr v3 store, but its metadata cannot be read ({error.__cause__}). "
+                f"`handpipe verify {self.url} --repair` writes it again, or delete the folder to compute everything."
+            ) from error
+        if root is None:
+            if self.local is not None and self.local.exists() and any(self.local.iterdir()):
+                raise StoreError(
+                    f"{self.url}: expected a Zarr v3 store or nothing, but found other files there. "
+                    "Move them away, or point `--store` elsewhere."
+                )
+            return False
+        attributes = root.get("attributes", {})
+        found = attributes.get("schema_version")
+        if not isinstance(found, int):
+            raise StoreError(
+                f"{self.url}: expected a store written by handpipe (attribute schema_version), but found {found!r}. "
+                "Move it away, or point `--store` elsewhere."
+            )
+        if found > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.url}: expected schema version {SCHEMA_VERSION} or older, but it was written with version "
+                f"{found} by a newer handpipe ({attributes.get('handpipe_version')}). Update handpipe to read it."
+            )
+        return True
+
+    def expect(self) -> None:
+        """Raise StoreError where there is no store."""
+        if self.bytes_of(METADATA) is None:
+            raise StoreError(f"{self.url}: expected a store of results, but there is none. Check the name.")
+
+    def _check_address(self) -> None:
+        try:
+            if self.local is None:
+                fsspec.get_filesystem_class(self.url.split("://")[0])
+            elif self.local.exists() and not self.local.is_dir():
+                raise NotADirectoryError("a file stands there")
+        except (NotADirectoryError, ValueError, ImportError) as error:
+            raise StoreError(
+                f"{self.url}: expected a folder, or an address that fsspec can open, but it is not ({error}). "
+                "Point `--store` elsewhere, or install what it takes (`pip install s3fs` for s3://)."
+            ) from error
+
+    @contextlib.contextmanager
+    def damage(self, group: str) -> Iterator[None]:
+        """Turn metadata or chunks that cannot be read into one sentence."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except (ValueError, KeyError, RuntimeError, TypeError, AssertionError) as error:
+            raise StoreError(
+                f"{self.url}: expected to read the group `{group}`, but it is damaged ({error}). "
+                f"`handpipe verify {self.url} --repair` finds all such damage and computes it again."
+            ) from error
