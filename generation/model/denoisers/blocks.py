@@ -26,7 +26,7 @@ def sinusoids(position: Tensor, width: int, longest: float = 10_000.0) -> Tensor
 
 
 LOG_SNR_UNIT = 30.0
-"""Positions for each unit of log(alpha / sigma): its sinusoids tell a third of a unit apart, and see the whole range."""
+"""Positions for each unit of log(alpha / sigma): the sinusoids tell small differences, and see the whole range."""
 
 
 def log_snr(t: Tensor, timesteps: int) -> Tensor:
