@@ -36,11 +36,12 @@ from ..core.storage.atomic import sweep, write_whole
 from ..core.storage.lock import locked
 from ..hand.keypoints import RATES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the format. Increase it when a reader of the previous version would misread a checkpoint."""
 
-EARLIEST_VERSION = 2
-"""Oldest version that can be read. Until version 1, rotations were six numbers and there was no liveliness."""
+EARLIEST_VERSION = 3
+"""Oldest version that can be read. Version 1 had six numbers for a rotation and no liveliness, version 2 other
+inputs of the networks."""
 
 CONFIG_BYTES = 1 << 24
 """Largest accepted size of config.json."""
@@ -249,7 +250,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if version < EARLIEST_VERSION:
         raise GenerationError(
             f"{where}: expected schema version {EARLIEST_VERSION} or newer, but handpipe "
-            f"{config.get('handpipe_version')} wrote it with version {version}: its model has other numbers per frame. "
+            f"{config.get('handpipe_version')} wrote it with version {version}: its model is built differently. "
             "Train it again, or use it with the handpipe that wrote it."
         )
     _check_config(where, config)

@@ -61,6 +61,8 @@ class TrainingSettings:
     """Random seed."""
     mirror: bool = True
     """Mirror half of the windows, exchanging left and right, as data augmentation."""
+    perturb: bool = True
+    """Vary the distance between the hands and their shapes, where they do not touch, as data augmentation."""
     loss: LossWeights = LossWeights()
     held_out: tuple[str, ...] = ()
     """Sources that are used for validation only."""

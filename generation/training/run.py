@@ -145,6 +145,7 @@ class _Data:
     kinematics: Kinematics
     device: torch.device
     mirror: bool
+    perturb: bool
 
     @classmethod
     def of(
@@ -152,12 +153,12 @@ class _Data:
     ) -> _Data:
         R_home = torch.stack([_home(source, kinematics) for source in sources])
         windows = Windows(sources, settings.window, settings.fps)
-        return cls(windows, R_home.to(device), kinematics, device, settings.mirror)
+        return cls(windows, R_home.to(device), kinematics, device, settings.mirror, settings.perturb)
 
     def batch(self, read: WindowBatch) -> Batch:
         motion = _motion(self.kinematics, read.betas, read.global_orient, read.hand_pose, read.transl)
         mirror = torch.from_numpy(read.mirror & self.mirror)
-        return Batch(motion, self.R_home[torch.from_numpy(read.source)], mirror.to(self.device))
+        return Batch(motion, self.R_home[torch.from_numpy(read.source)], mirror.to(self.device), self.perturb)
 
     def batches(self, seed: int, steps: Sequence[int], size: int) -> Generator[Batch, None, None]:
         """The batches of these steps; the next one is read while the last one is used."""
@@ -226,7 +227,8 @@ class _Run:
         model, network = build_model(settings, stats, kinematics, device)
         state = TrainingState.start(network, _known(settings.learning_rate))
         trained: Any = torch.compile(network) if device.type == "cuda" else network
-        held_out = _Data.of(judged, settings, kinematics, device) if judged else None
+        as_recorded = replace(settings, perturb=False)
+        held_out = _Data.of(judged, as_recorded, kinematics, device) if judged else None
         return cls(
             settings, accelerator, data, held_out, replace(model, denoiser=accelerator.prepare(trained)), network, state
         )

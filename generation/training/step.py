@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ..model.canonical_frame import canonical_frame
 from ..model.controls import Controls, draw_controls
+from ..model.diffusion import FIRST_LOG_SNR, Schedule
 from ..model.motion import MIRROR, Motion
 from ..model.motion_model import MotionModel
 from .losses import JOINT_UNIT_M, Prediction, losses
+from .perturbation import least_distance_m, perturbed
 
 X0_STD_FLOOR = 0.3
 """Least standard deviation by which the x0 term is divided where the denoiser has a prior: below it errors no longer
@@ -34,6 +36,8 @@ class Batch:
     """(batch, 3, 3) the canonical rotation of a window whose controls do not show an orientation."""
     mirror: Tensor
     """(batch,) bool: to be shown in the mirror."""
+    perturb: bool = False
+    """Whether to vary them, see perturbation.py."""
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -80,6 +84,8 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
     motion, R_home = augmented(batch)
     device = motion.wrist_m.device
     cpu = torch.Generator().manual_seed(seed)
+    if batch.perturb:
+        motion = perturbed(motion, least_distance_m(model.kinematics.joints(motion)), cpu)
     generator = cpu if device.type == "cpu" else torch.Generator(device).manual_seed(seed)
     count, frames = motion.wrist_m.shape[:2]
     has = [part.to(device) for part in draw_controls(None, count, frames, cpu)]
@@ -89,7 +95,7 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
     packed = model.pack(motion, joints_m)
     conditioning = model.conditioning(Controls(motion, *has), frames, packed, _level(model, motion, packed))
 
-    t = torch.randint(0, model.schedule.steps, (count,), generator=generator, device=device)
+    t = draw_timesteps(model.schedule, count, generator)
     noise = torch.randn(packed.shape, generator=generator, device=device)
     x0, std = model.predict(model.schedule.add_noise(packed, noise, t), t, conditioning)
 
@@ -112,6 +118,22 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
         terms |= losses(predicted, truth, asked("joints", "velocity"), sample_weight=certainty)
         terms |= losses(predicted, truth, asked("bone", "contact", "shape"), sample_weight=alpha.square())
     return terms
+
+
+def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -> Tensor:
+    """(count,) half of them uniform in time, half uniform in log(alpha / sigma) from where sampling starts to 0.
+
+    The cosine schedule has 6 % of its timesteps where most of the noise goes in sampling: a tenth of motion and less.
+    There it is decided where the hands are. All joints of all frames show that together, so it is seen through far
+    more noise than the pose of a finger in one frame.
+    """
+    device = generator.device
+    t = torch.randint(0, schedule.steps, (count,), generator=generator, device=device)
+    every = torch.arange(schedule.steps, device=device)
+    log_snr = (schedule.alpha(every) / schedule.sigma(every)).log()
+    wanted = FIRST_LOG_SNR * torch.rand(count, generator=generator, device=device)
+    noisy = (log_snr - wanted[:, None]).abs().argmin(-1)
+    return torch.where(torch.arange(count, device=device) % 2 == 0, t, noisy)
 
 
 def _level(model: MotionModel, motion: Motion, packed: Tensor) -> Tensor | None:

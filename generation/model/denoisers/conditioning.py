@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Posterior = tuple[Tensor, Tensor]
 """Mean and standard deviation of x0, (batch, frame, hand, channel) each."""
 
+LEAST_NEWS = 1e-6
+"""Least variance that x_t is taken to explain."""
+
 TIMESTEPS = 1000
 """Noise levels of the diffusion; a timestep is 0 (almost no noise) ... 999 (only noise)."""
 
@@ -74,7 +77,7 @@ class Denoiser(nn.Module, ABC):
     @staticmethod
     def inputs(channels: int, groups: int, uses_prior: bool) -> int:
         """Numbers per frame and hand that `network` gets."""
-        return 2 * channels + groups + uses_prior
+        return (2 + uses_prior) * channels + groups + uses_prior
 
     def forward(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None = None) -> Tensor:
         """(batch, frame, hand, channel) float32.
@@ -91,8 +94,11 @@ class Denoiser(nn.Module, ABC):
         assert conditioning.log_liveliness is not None
         mean, std = posterior
         lively = conditioning.log_liveliness[:, None, :, None].expand(*mean.shape[:-1], 1).to(mean.dtype)
-        # Per channel, the mean contains all information of x_t about x0; x_t itself would only add noise.
-        inputs = torch.cat((mean, conditioning.conditional.base, conditioning.group_mask, lively), -1)
+        # Per channel, the mean contains all information of x_t about x0; x_t itself would only add noise. What it adds
+        # to what was known before is small in much noise; scaled by its standard deviation, the network sees it there.
+        base, before = conditioning.conditional.base, conditioning.conditional.std
+        news = (mean - base) * (before.square() - std.square()).clamp_min(LEAST_NEWS).rsqrt()
+        inputs = torch.cat((mean, news, base, conditioning.group_mask, lively), -1)
         x0 = torch.addcmul(mean, std, self.network(inputs, t, conditioning.betas).float())
         return torch.where(conditioning.mask, conditioning.values, x0)
 

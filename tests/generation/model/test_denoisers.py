@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from handpipe.core.errors import ConfigError
 from handpipe.generation.model.denoisers import DENOISERS, PRESETS, Conditioning, DenoiserSettings, make_denoiser
-from handpipe.generation.model.denoisers.blocks import attend, rotary, rotate
-from handpipe.generation.model.denoisers.conditioning import Posterior
+from handpipe.generation.model.denoisers.blocks import attend, log_snr, rotary, rotate
+from handpipe.generation.model.denoisers.conditioning import TIMESTEPS, Denoiser, Posterior
 from handpipe.generation.model.denoisers.handdiffuse import HandDiffuseBlock
 from handpipe.generation.model.diffusion import Schedule
 
@@ -28,14 +28,14 @@ class Wiener:
     """A prior of independent entries: N(base, std^2), nothing uncertain where observed."""
 
     base: Tensor
-    prior_std: Tensor
+    std: Tensor
 
     def posterior(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Posterior:
         alpha, sigma = alpha[:, None, None, None], sigma[:, None, None, None]
-        variance = self.prior_std.square()
+        variance = self.std.square()
         total = alpha.square() * variance + sigma.square()
         mean = self.base + alpha * variance / total * (x_t - alpha * self.base)
-        return mean, sigma * self.prior_std / total.sqrt()
+        return mean, sigma * self.std / total.sqrt()
 
 
 def scene(batch=3, frames=7, seed=0):
@@ -61,7 +61,7 @@ def posterior(x_t, t, given) -> Posterior:
 
 def swapped(x_t, t, given, posterior):
     """The same scene with the hands exchanged."""
-    prior: Any = Wiener(given.conditional.base.flip(2), given.conditional.prior_std.flip(2))
+    prior: Any = Wiener(given.conditional.base.flip(2), given.conditional.std.flip(2))
     parts = (given.mask.flip(2), given.values.flip(2), given.group_mask.flip(2), given.betas.flip(1))
     mean, std = posterior
     return x_t.flip(2), t, Conditioning(*parts, prior, given.log_liveliness.flip(1)), (mean.flip(2), std.flip(2))
@@ -270,3 +270,31 @@ def test_rotation_knows_only_how_far_apart_frames_are():
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(q.norm(dim=-1), q[0].norm().expand(40))
     assert score[0].std() > 0.05
+
+
+def test_the_timestep_embedding_knows_the_schedule():
+    """But for its last timesteps, of which the schedule caps the last and rounding has a say in the first."""
+    schedule, t = Schedule(), torch.arange(20, 999)
+    expected = (schedule.alpha(t).double() / schedule.sigma(t).double()).log()
+    torch.testing.assert_close(log_snr(t, TIMESTEPS), expected, atol=0.05, rtol=0)
+
+
+def test_what_noisy_motion_adds_is_as_large_in_much_noise_as_in_little():
+    """The second input of the network, for motion that is drawn from the prior."""
+    seen = []
+
+    class Listening(Denoiser):
+        def network(self, inputs, t, betas):
+            seen.append(inputs[..., CHANNELS : 2 * CHANNELS])
+            return torch.zeros(*inputs.shape[:-1], CHANNELS)
+
+    _, _, given, _ = scene(batch=200)
+    g, nothing = torch.Generator().manual_seed(1), torch.zeros_like(given.values)
+    prior: Any = Wiener(nothing, torch.full_like(nothing, 0.8))
+    free = replace(given, mask=torch.zeros_like(given.mask), conditional=prior)
+    for timestep in (100, 500, 900, 985):
+        t = torch.full((200,), timestep)
+        motion, noise = (torch.randn(nothing.shape, generator=g) for _ in range(2))
+        x_t = Schedule().add_noise(0.8 * motion, noise, t)
+        Listening(uses_prior=True)(x_t, t, free, posterior(x_t, t, free))
+    assert all(abs(float(news.std()) - 1) < 0.02 for news in seen)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from handpipe.core.hands import BONES, MANO_JOINT
+from handpipe.generation.model.diffusion import FIRST_LOG_SNR, Schedule
 from handpipe.generation.model.interaction import SIGMA_M, contact_potential, interaction_loss
 from handpipe.generation.model.motion import Motion
 from handpipe.generation.model.penetration import (
@@ -22,6 +23,7 @@ from handpipe.generation.model.penetration import (
 )
 from handpipe.generation.settings import LossWeights
 from handpipe.generation.training.losses import TERMS, Prediction, losses, total
+from handpipe.generation.training.step import draw_timesteps
 from handpipe.hand.model import HandModel
 
 EVERY: dict[str, float] = {name: 1.0 for name in TERMS}
@@ -381,3 +383,16 @@ class TestGuided:
             out = guided(wrist, self.to_joints, lambda g: g, steps=1, limit=0.01)
         assert (out - wrist).abs().max().item() == pytest.approx(0.01, rel=1e-3)
         assert not out.requires_grad
+
+
+def test_half_of_the_timesteps_are_where_noise_is_more_than_motion():
+    """Uniform in log(alpha / sigma) there; the other half is uniform in time, of which half is there, too."""
+    schedule = Schedule()
+    t = draw_timesteps(schedule, 4000, torch.Generator().manual_seed(0))
+    log_snr = (schedule.alpha(t) / schedule.sigma(t)).log()
+    assert 0.72 < (log_snr < 0.01).double().mean() < 0.78
+    noisy = log_snr[1::2]
+    shares = torch.histc(noisy, 9, FIRST_LOG_SNR, 0.0) / len(noisy)
+    assert shares.max() < 0.15
+    assert shares.min() > 0.08
+    assert set(t[::2].div(100, rounding_mode="floor").tolist()) == set(range(10))

@@ -221,12 +221,12 @@ def test_a_training_that_diverges_says_so_and_stops(tmp_path, rate):
 
 def test_a_checkpoint_of_an_earlier_handpipe_is_refused_and_says_why(of_a_session, capsys):
     config = of_a_session / "done" / "config.json"
-    config.write_text(config.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    config.write_text(config.read_text().replace('"schema_version": 3', '"schema_version": 1'))
     argv = ["train-diffusion", "session", "--out", "done", "--steps", "4", "--batch", "4", "--window", "24"]
     for words in (argv, ["generate", "done", "out.zarr", "--frames", "24"]):
         assert main(words) == 2
         said = " ".join(capsys.readouterr().err.split())
-        assert "wrote it with version 1: its model has other numbers per frame. Train it again" in said
+        assert "wrote it with version 1: its model is built differently. Train it again" in said
     assert main([*argv, "--force"]) == 0
 
 
