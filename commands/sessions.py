@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -177,7 +178,7 @@ class TrainDetector(OnResults):
     """Train a 2D detector on fitted sessions of a rig: the hands that the views agree on are its labels."""
 
     common = ("detector_training",)
-    sections = ("fps", "capture", "detector_training")
+    sections = ("hand_model", "fps", "capture", "detector_training")
     short = ("detector_training", "engine")
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
@@ -191,6 +192,7 @@ class TrainDetector(OnResults):
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..capture.learning.run import train_detector
+        from ..rendering.hand_crops import render_crops
 
         roots = [session_folder(config, name) for name in self.sources]
         self.check_usable([str(root) for root in roots])
@@ -201,6 +203,7 @@ class TrainDetector(OnResults):
             config.fps,
             self.out,
             screen,
+            render=partial(render_crops, config.hand_model),
             start=self.start,
             force=self.force,
         )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -35,7 +36,7 @@ from .training import Trainer, train
 
 STATE_KEY = "handpipe_detector_training"
 """Key of the JSON record of an unfinished training."""
-CODE = 1
+CODE = 2
 """Raised when the same sessions and settings would give another detector."""
 NOT_RESULTS = ("device", "save_every")
 """Settings that may change between two runs of the same training."""
@@ -51,6 +52,7 @@ def train_detector(
     out: Path,
     progress: Progress,
     *,
+    render: Callable[[int, int], list[Crop]] | None = None,
     start: Path | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def train_detector(
         capture, fps: how the sessions are read.
         out: the file.
         progress: where to show it.
+        render: rendered crops of a seed and a number, for `options.renders`.
         start: a detector to start from, in place of random weights.
         force: replace a file that is there, and start over.
 
@@ -88,6 +91,7 @@ def train_detector(
         for source in sources:
             progress.say(f"{source.name}: {int(source.labels.trusted.sum())} labels, {_shares(source)}")
         crops = training_crops(sources, options, progress)
+        crops += [] if render is None else rendered_crops(render, options, progress)
         trainer = Trainer.start(options.seed, device, weights)
         losses = _train(trainer, crops, options, sources, out, start, progress, force=force)
         known = KnownDetector(trainer.average, {})
@@ -104,6 +108,22 @@ def train_detector(
         save_detector(out, trainer.average.state_dict(), record)
         state_file(out).unlink(missing_ok=True)
     return record
+
+
+def rendered_crops(
+    render: Callable[[int, int], list[Crop]], options: DetectorTrainingSettings, progress: Progress
+) -> list[Crop]:
+    """As many rendered crops as the settings ask for."""
+    found: list[Crop] = []
+    progress.start("renders", options.renders, 0, "hands")
+    for moment in itertools.count():
+        if len(found) >= options.renders:
+            break
+        more = render(options.seed, moment)[: options.renders - len(found)]
+        progress.advance(len(more))
+        found += more
+    progress.stop()
+    return found
 
 
 def _shares(source: Source) -> str:

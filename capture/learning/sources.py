@@ -20,6 +20,7 @@ from ...core.hands import RIGHT, median_over_joints
 from ...core.recording import Session
 from ...core.storage.schema import detections_group, imported, read_cameras, read_taken_px
 from ...core.storage.store import Store
+from ..installed import TRAINED
 from ..session import read_session
 from ..settings import CaptureSettings, DetectorTrainingSettings
 from ..video import DamagedClip, read_frames
@@ -68,6 +69,12 @@ class Source:
             group: self.store.digest_of(group)
             for group in ("mano", "keypoints", "cameras", detections_group(self.store))
         }
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the fit follows a detector whose landmarks are not the model's joints."""
+        known = self.store.fingerprint("detections") or {"settings": {}}
+        return not str(known["settings"].get("detector", "")).endswith(TRAINED)
 
     @cached_property
     def taken_px(self) -> ndarray:
@@ -198,12 +205,12 @@ def training_crops(sources: Sequence[Source], options: DetectorTrainingSettings,
     found: list[Crop] = []
     progress.start("crops", int(keep.sum()), 0, "hands")
     for source, chosen in zip(sources, wanted, strict=True):
-        chosen = chosen.copy()
+        chosen, foreign = chosen.copy(), source.foreign and options.renders > 0
         chosen[chosen], keep = keep[: int(chosen.sum())], keep[int(chosen.sum()) :]
         for view, frame, image in images(source, np.any(chosen, axis=-1)):
             hands, trusted = source.labels.points_px[view, frame], source.labels.trusted[view, frame]
             for hand in np.flatnonzero(chosen[view, frame]).tolist():
-                found.append(store(image, hands[hand], hands[1 - hand], hand == RIGHT))
+                found.append(store(image, hands[hand], hands[1 - hand], hand == RIGHT, foreign))
             if trusted.all() and rng.random() < EMPTY * len(trusted):
                 empty = store_empty(image, float(sizes(hands).max()), rng, hands)
                 found += [] if empty is None else [empty]
