@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 from numpy import ndarray
 
@@ -19,7 +18,6 @@ from ..capture.crop_images import crop_matrix
 from ..capture.learning.crops import STORED_PX, STORED_SCALE, Crop
 from ..capture.learning.labels import MAX_HIDDEN, covered_share, depth_m
 from ..core.cameras import Cameras
-from ..core.geometry import rotation_from_axis_angle
 from ..core.hands import HANDS, NUM_POSE, RIGHT
 from ..hand.loading import hand_models
 from ..hand.procedural_motion import pose_of_curl
