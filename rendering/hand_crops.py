@@ -125,11 +125,11 @@ def _beside(joints_m: ndarray, rng: np.random.Generator) -> ndarray:
     away /= np.linalg.norm(away)
     aside = rng.normal(0, 0.02, 3) + joints_m[0].mean(0) - joints_m[1].mean(0)
     nearest = rng.uniform(*NEAREST_M) if rng.random() < 0.8 else rng.uniform(0.08, 0.2)
-    for step in np.arange(0.0, 0.4, 0.006):
-        moved = joints_m[1] + aside + step * away
-        if np.linalg.norm(joints_m[0][:, None] - moved[None], axis=-1).min() >= nearest:
-            break
-    return np.stack([np.zeros(3), aside + step * away])
+    # Farther than 0.4 m they are always free.
+    shifts = aside + np.arange(0.0, 0.42, 0.006)[:, None] * away
+    moved = joints_m[1] + shifts[:, None]
+    free = np.linalg.norm(joints_m[0][:, None] - moved[:, None], axis=-1).min(axis=(1, 2)) >= nearest
+    return np.stack([np.zeros(3), shifts[int(np.argmax(free))]])
 
 
 def _crop(drawn: Moment, hand: int, seed: int, rng: np.random.Generator) -> Crop | None:
