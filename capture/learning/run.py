@@ -112,7 +112,7 @@ def train_detector(
         trainer = Trainer.start(options.seed, device, weights)
         losses = _train(trainer, crops, options, sources, out, start, progress, force=force)
         known = KnownDetector(trainer.average, {})
-        judged = judge(sources, known, progress) if sources else None
+        judged = judge(sources, known, renderer is not None, progress) if sources else None
         record = {
             "sessions": [source.record() for source in sources],
             "settings": asdict(options),

@@ -234,11 +234,18 @@ def images(source: Source, wanted: ndarray) -> Iterator[tuple[int, int, ndarray]
             yield view, frame, image
 
 
-def judge(sources: Sequence[Source], known: KnownDetector, progress: Progress) -> Judged:
-    """Held-out hands, by the session's detector and by the new one, which starts from the same places."""
+def judge(sources: Sequence[Source], known: KnownDetector, renders: bool, progress: Progress) -> Judged:
+    """Held-out hands, by the session's detector and by the new one, which starts from the same places.
+
+    Args:
+        sources: the sessions.
+        known: the new detector.
+        renders: whether it learnt the model's joints from rendered hands, besides the labels.
+        progress: where to show it.
+    """
     chosen = [_judged(source) for source in sources]
     progress.start("judge", sum(int(each.sum()) for each in chosen), 0, "hands")
-    parts = [_judge(source, each, known, progress) for source, each in zip(sources, chosen, strict=True)]
+    parts = [_judge(source, each, known, renders, progress) for source, each in zip(sources, chosen, strict=True)]
     progress.stop()
     return joined(parts)
 
@@ -253,9 +260,9 @@ def _judged(source: Source) -> ndarray:
     return thinned
 
 
-def _judge(source: Source, chosen: ndarray, known: KnownDetector, progress: Progress) -> Judged:
+def _judge(source: Source, chosen: ndarray, known: KnownDetector, renders: bool, progress: Progress) -> Judged:
     keypoints_m = source.store.read("keypoints", "points").astype(float)
-    lag = source.lag_frames
+    lag, foreign = source.lag_frames, np.array(source.foreign and renders)
     at_image = keypoints_m[None] if lag is None else moved(keypoints_m, lag)
     at_image = np.broadcast_to(at_image, (len(source.cameras), *keypoints_m.shape))
     rows: list[tuple[ndarray, ...]] = []
@@ -265,7 +272,9 @@ def _judge(source: Source, chosen: ndarray, known: KnownDetector, progress: Prog
             found = refine(known, image, before[None], np.array([float(hand == RIGHT)]))
             keypoint = source.cameras.subset([view]).project(at_image[view, frame, hand])[0]
             label = source.labels.points_px[view, frame, hand]
-            rows.append((label, keypoint, before, found.points_px[0], np.array(hand == RIGHT), source.new_view[view]))
+            rows.append(
+                (label, keypoint, before, found.points_px[0], np.array(hand == RIGHT), source.new_view[view], foreign)
+            )
         progress.advance(int(chosen[view, frame].sum()))
     if not rows:
         raise SessionError(

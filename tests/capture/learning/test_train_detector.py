@@ -259,10 +259,24 @@ def test_bias_and_spread_are_told_apart():
 
 def test_the_present_detector_is_given_the_better_of_two_measures():
     label = np.cumsum(np.ones((5, 21, 2)), axis=1)
-    judged = Judged(label, label + 7, label + 4, label + 2, np.ones(5, bool), np.zeros(5, bool))
+    judged = Judged(label, label + 7, label + 4, label + 2, *(np.array([x] * 5) for x in (True, False, False)))
     _refuse_if_worse(Path("x"), replace(judged, after_px=label + 2.9))
     with pytest.raises(ModelError, match="No file was written"):
         _refuse_if_worse(Path("x"), replace(judged, after_px=label + 2.99))
     errors = judged.errors()
     assert errors["before"] == errors["before_to_keypoints"] == pytest.approx(errors["before_to_labels"] * 3 / 4)
     assert errors["after"] == pytest.approx(errors["before"] * 2 / 3)
+
+
+def test_a_constant_difference_from_foreign_labels_does_not_count():
+    rng = np.random.default_rng(1)
+    label = np.cumsum(rng.normal(0, 10, (60, 21, 2)), axis=1)
+    label[:, 0], label[:, 9] = 0, [0, -80]
+    noise = rng.normal(0, 1, label.shape)
+    size = np.ptp(label, axis=1).max(-1)[:, None, None] / 100
+    no = np.zeros(60, bool)
+    own = Judged(label, label, label + 2 * noise, label + noise + size * [6, 0], ~no, no, no)
+    foreign = replace(own, foreign=~no)
+    assert own.errors()["after"] > own.errors()["before"]
+    assert foreign.errors()["after"] == pytest.approx(foreign.errors()["before"] / 2, rel=0.1)
+    assert foreign.take(~no).errors() == foreign.errors()
