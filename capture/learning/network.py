@@ -59,7 +59,7 @@ class Residual(nn.Module):
 
 
 class HandNetwork(nn.Module):
-    """About 1.1 million parameters; 0.35 billion multiplications per crop."""
+    """0.9 million parameters; 0.35 billion multiplications per crop."""
 
     cells: Tensor
 
