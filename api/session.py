@@ -57,7 +57,7 @@ class Session:
 
     @property
     def tree(self) -> xr.DataTree:
-        """Every group of the store at once.
+        """Every group of the store at once, also of stores that `xarray.open_datatree` refuses.
 
         Examples:
             >>> sorted(hp.open(session).tree.children)[-3:]
@@ -65,7 +65,12 @@ class Session:
         """
         import xarray as xr
 
-        return xr.open_datatree(self.store.url, engine="zarr", decode_timedelta=False)  # type: ignore[call-overload]
+        # Group by group: in stores of earlier versions the engine's marks have nameless axes, and xarray stops at them.
+        names = sorted(name for name in self.store.groups() if not name.startswith("_"))
+        groups = {
+            name: xr.open_zarr(self.store.url, group=name, consolidated=False, decode_timedelta=False) for name in names
+        }
+        return xr.DataTree.from_dict({"/": xr.Dataset(attrs=dict(self.store.attrs())), **groups})
 
     def group(self, name: str) -> xr.Dataset:
         """One group of the store, such as `detections`; `time` is a coordinate of `frame`.

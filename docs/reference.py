@@ -221,7 +221,8 @@ s.report()  # writes capture-session/report.html
 folder, `checkpoint` a folder that `handpipe train-diffusion` wrote, and `out` a place for a store.
 
 `xarray.open_datatree("capture-session/session.zarr", engine="zarr")` opens the same results without handpipe;
-[store.md](store.md) lists their arrays.
+[store.md](store.md) lists their arrays. If it fails with "missing the `dimension_names` metadata", an earlier handpipe wrote the store: use
+`hp.open("capture-session").tree`.
 """
 
 _SECTION = re.compile(r"^(Args|Returns|Raises|Examples):$", re.MULTILINE)

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from clips import overwrite
 from toy_stage import Quiet
 
 from handpipe.capture import detect as detect_stage
@@ -41,18 +42,6 @@ def encode(path, codec="libx264", frames=FRAMES):
             image = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(picture // 4 + 8 * n, n, 1)), "bgr24")
             file.mux(stream.encode(image))
         file.mux(stream.encode())
-    return path
-
-
-def overwrite(path, first, last):
-    """Other bytes over these packets, as a bad sector or a half-written copy leaves them; the index stays whole."""
-    with av.open(str(path)) as file:
-        demuxed: Any = file.demux(video=0)
-        packets = [(packet.pos, packet.size) for packet in demuxed if packet.size]
-    content = bytearray(path.read_bytes())
-    for pos, size in packets[first : last + 1]:
-        content[pos : pos + size] = b"\xff" * size
-    path.write_bytes(content)
     return path
 
 

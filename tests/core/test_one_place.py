@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from paths import ROOT, product_files
@@ -49,6 +51,14 @@ def loads_arrays(node: ast.AST) -> bool:
     return False
 
 
+def makes_arrays(node: ast.AST) -> bool:
+    """What makes an array in a Zarr store."""
+    match node:
+        case ast.Attribute(attr="create_array" | "require_array" | "create_dataset" | "from_array" | "to_zarr"):
+            return True
+    return False
+
+
 def private_zarr(node: ast.AST) -> bool:
     """An import of what zarr does not document."""
     match node:
@@ -61,12 +71,17 @@ def private_zarr(node: ast.AST) -> bool:
     return False
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All of a module's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def places(seen, sources=SOURCES) -> list[str]:
     """File and line of every such node."""
     found = []
     for path in sources:
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        found += [f"{path.relative_to(ROOT).as_posix()}:{node.lineno}" for node in nodes if seen(node)]  # pyright: ignore[reportAttributeAccessIssue]
+        found += [f"{path.relative_to(ROOT).as_posix()}:{node.lineno}" for node in nodes(path) if seen(node)]  # pyright: ignore[reportAttributeAccessIssue]
     return found
 
 
@@ -74,6 +89,10 @@ def places(seen, sources=SOURCES) -> list[str]:
 def test_one_place(seen, file):
     found = places(seen)
     assert [place.rpartition(":")[0] for place in found] == [file], f"use what {file} has: {found}"
+
+
+def test_every_array_of_a_store_is_made_where_it_gets_named_axes():
+    assert {place.rpartition(":")[0] for place in places(makes_arrays)} == {"core/storage/store.py"}
 
 
 @pytest.mark.parametrize("seen", [makes_private_files, private_zarr])
@@ -108,6 +127,7 @@ def test_no_module_needs_a_module_of_one_system_only():
         (renames, "shutil.move(a, b)"),
         *((loads_arrays, text) for text in ("np.load(a)", "numpy.load(a)", "from numpy import load")),
         *((makes_private_files, text) for text in ("tempfile.mkstemp()", "from tempfile import NamedTemporaryFile")),
+        *((makes_arrays, text) for text in ("group.create_array('a', shape=s)", "data.to_zarr(path)")),
         *((private_zarr, text) for text in ("from zarr.core.sync import sync", "import zarr.core.array")),
     ],
 )
@@ -117,7 +137,7 @@ def test_the_checks_see_every_form(seen, text):
 
 def test_the_checks_see_nothing_else():
     text = "a.replace('x', 'y'); replace(a, b=1); json.load(f); import zarr\nfrom zarr.errors import GroupNotFoundError"
-    checks = (renames, loads_arrays, makes_private_files, private_zarr)
+    checks = (renames, loads_arrays, makes_private_files, makes_arrays, private_zarr)
     assert not [node for node in ast.walk(ast.parse(text)) for seen in checks if seen(node)]
     text = "if True:\n    import fcntl\ndef f():\n    import msvcrt"
     assert set(imported_with_the_module(ast.parse(text))) == {"fcntl"}
