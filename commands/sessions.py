@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -179,11 +180,11 @@ class TrainDetector(OnResults):
     """Train a 2D detector on fitted sessions of a rig: the hands that the views agree on are its labels."""
 
     common = ("detector_training",)
-    sections = ("fps", "capture", "detector_training")
+    sections = ("hand_model", "fps", "capture", "detector_training")
     short = ("detector_training", "engine")
 
     sources: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
-    """Fitted sessions: folders, or names of sessions in pipeline.yaml."""
+    """Fitted sessions: folders, or names of sessions in pipeline.yaml. None: learn from rendered hands only."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("my-rig.safetensors")
     """Output file; an interrupted training of it is continued."""
     start: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -192,10 +193,13 @@ class TrainDetector(OnResults):
     """Replace the file if it exists, and start from scratch."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
-        from ..capture.learning.run import train_detector
+        from ..capture.learning.run import Renderer, train_detector
+        from ..hand.loading import hand_models
+        from ..rendering.hand_crops import render_crops
 
         roots = [session_folder(config, name) for name in self.sources]
         self.check_usable([str(root) for root in roots])
+        models = [model.model_id for model in hand_models(config.hand_model)]
         record = train_detector(
             roots,
             config.detector_training,
@@ -203,14 +207,16 @@ class TrainDetector(OnResults):
             config.fps,
             self.out,
             screen,
+            renderer=Renderer(models, partial(render_crops, config.hand_model)),
             start=self.start,
             force=self.force,
         )
-        errors = record["judged"]["all"]
-        screen.say(
-            f"{self.out}: error in held-out images {100 * errors['after']:.2f} % of the hand's size, "
-            f"{100 * errors['before']:.2f} % before"
-        )
+        if self.sources:
+            errors = record["judged"]["all"]
+            screen.say(
+                f"{self.out}: error in held-out images {100 * errors['after']:.2f} % of the hand's size, "
+                f"{100 * errors['before']:.2f} % before"
+            )
         screen.say(f"next: `handpipe run SESSION --detection.detector {self.out}`")
         return record
 

@@ -28,16 +28,21 @@ class Judged:
     """(hand,) bool"""
     new_view: ndarray
     """(hand,) bool, whether nothing was learnt from this view."""
+    foreign: ndarray
+    """(hand,) bool, whether the labels follow a detector with other joints than the new one learns."""
 
     def errors(self) -> dict[str, float]:
         """Median distances, as a share of the hand's size: of a hand, the mean over its joints.
 
         `before` is the smaller of the distances to the labels and to the keypoints that the session's detector led to
         itself: its landmarks are not the model's joints, and that alone shall not decide.
+
+        Where the labels are foreign, the constant part of each joint's difference in the frame of the hand counts in
+        none of the three distances: there, the new detector is expected to differ from the labels.
         """
         size = sizes(self.label_px)
         to_labels, to_keypoints, after = (
-            float(np.median(np.nanmean(np.linalg.norm(a - b, axis=-1), axis=-1) / size))
+            float(np.median(np.nanmean(self._distance_px(a, b), axis=-1) / size))
             for a, b in (
                 (self.before_px, self.label_px),
                 (self.before_px, self.keypoint_px),
@@ -51,10 +56,20 @@ class Judged:
             "after": after,
         }
 
+    def _distance_px(self, found_px: ndarray, true_px: ndarray) -> ndarray:
+        """(hand, 21) distances, without the constant part of foreign labels."""
+        px = found_px - true_px
+        foreign = self.foreign
+        if foreign.any():
+            R = to_hand(true_px[foreign], self.right[foreign])
+            local = np.einsum("hab,hjb->hja", R, px[foreign])
+            px = px.copy()
+            px[foreign] = np.einsum("hab,hjb->hja", np.linalg.inv(R), local - np.nanmedian(local, axis=0))
+        return np.linalg.norm(px, axis=-1)
+
     def take(self, chosen: ndarray) -> Judged:
         """Some of the hands."""
-        arrays = (self.label_px, self.keypoint_px, self.before_px, self.after_px, self.right, self.new_view)
-        return Judged(*(a[chosen] for a in arrays))
+        return Judged(*(getattr(self, name)[chosen] for name in Judged.__dataclass_fields__))
 
 
 def joined(parts: list[Judged]) -> Judged:
@@ -65,6 +80,13 @@ def joined(parts: list[Judged]) -> Judged:
 def sizes(hands_px: ndarray) -> ndarray:
     """(hand,) larger side of the box about (hand, 21, 2) joints."""
     return np.ptp(hands_px, axis=1).max(-1)
+
+
+def to_hand(hands_px: ndarray, right: ndarray) -> ndarray:
+    """(hand, 2, 2) from pixels to the frame of each hand: fingers up, mirrored to a right hand, one size long."""
+    mirror = np.where(right, 1.0, -1.0)
+    R = np.stack([crop_matrix(hand, 1.0, 1)[:, :2] for hand in hands_px])
+    return R * np.stack([mirror, np.ones(len(R))], axis=-1)[..., None]
 
 
 def bias_and_spread(found_px: ndarray, true_px: ndarray, right: ndarray) -> tuple[ndarray, ndarray]:
@@ -79,11 +101,7 @@ def bias_and_spread(found_px: ndarray, true_px: ndarray, right: ndarray) -> tupl
     Returns:
         (21,) length of the mean error, and (21,) median distance from it; shares of the hand's size.
     """
-    error = np.empty(found_px.shape)
-    for i, hand in enumerate(true_px):
-        R = crop_matrix(hand, 1.0, 1)[:, :2]
-        R = np.diag([1.0 if right[i] else -1.0, 1.0]) @ R
-        error[i] = (found_px[i] - hand) @ R.T
+    error = np.einsum("hab,hjb->hja", to_hand(true_px, right), found_px - true_px)
     bias = np.nanmedian(error, axis=0)
     spread = np.nanmedian(np.linalg.norm(error - bias, axis=-1), axis=0)
     return np.linalg.norm(bias, axis=-1), spread

@@ -22,6 +22,8 @@ CELLS = 32
 """Side of a heatmap, cells."""
 CHANNELS = (24, 32, 64, 128)
 """Channels at a half, a quarter, an eighth and a sixteenth of the crop's side."""
+FEATURES = 2 * CHANNELS[-1]
+"""Mean and maximum of each channel of the coarsest level."""
 LOG_SCALE = (-6.0, 0.0)
 """Limits of the logarithm of an uncertainty, in sides of the crop: from 0.3 pixels to the whole crop."""
 
@@ -40,6 +42,8 @@ class Prediction:
     """(crop,) log-odds that the hand looks like a right hand."""
     present: Tensor
     """(crop,) log-odds that there is a hand in the middle."""
+    features: Tensor
+    """(crop, FEATURES) what the network knows of the whole crop."""
 
 
 class Residual(nn.Module):
@@ -55,7 +59,7 @@ class Residual(nn.Module):
 
 
 class HandNetwork(nn.Module):
-    """About 1.1 million parameters; 0.35 billion multiplications per crop."""
+    """0.9 million parameters; 0.35 billion multiplications per crop."""
 
     cells: Tensor
 
@@ -71,7 +75,7 @@ class HandNetwork(nn.Module):
         self.to_eighth, self.up_eighth = nn.Conv2d(sixteenth, eighth, 1), Residual(eighth)
         self.to_quarter, self.up_quarter = nn.Conv2d(eighth, quarter, 1), Residual(quarter)
         self.heat = nn.Conv2d(quarter, NUM_JOINTS, 1)
-        self.whole = nn.Linear(2 * sixteenth, NUM_JOINTS + 2)
+        self.whole = nn.Linear(FEATURES, NUM_JOINTS + 2)
         centers = (torch.arange(CELLS) + 0.5) / CELLS - 0.5
         y, x = torch.meshgrid(centers, centers, indexing="ij")
         self.register_buffer("cells", torch.stack([x.flatten(), y.flatten()], dim=-1), persistent=False)
@@ -95,7 +99,7 @@ class HandNetwork(nn.Module):
         pooled = torch.cat([sixteenth.mean((2, 3)), sixteenth.amax((2, 3))], dim=-1)
         whole = self.whole(pooled)
         log_scale = (whole[:, :NUM_JOINTS] + 0.5 * torch.log(spread)).clamp(*LOG_SCALE)
-        return Prediction(xy, log_scale, log_heat, whole[:, NUM_JOINTS], whole[:, NUM_JOINTS + 1])
+        return Prediction(xy, log_scale, log_heat, whole[:, NUM_JOINTS], whole[:, NUM_JOINTS + 1], pooled)
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,16 @@ BETTER = 0.98
 """Largest error of the new detector relative to the present one's."""
 
 
+@dataclass(frozen=True)
+class Renderer:
+    """What makes rendered crops. It is handed in, because rendering builds on this package."""
+
+    hand_model: Sequence[str]
+    """Identities of the left and right model, whose joints are the labels."""
+    render: Callable[[int, int], list[Crop]]
+    """Crops of a seed and a number."""
+
+
 def train_detector(
     roots: Sequence[Path],
     options: DetectorTrainingSettings,
@@ -51,10 +62,13 @@ def train_detector(
     out: Path,
     progress: Progress,
     *,
+    renderer: Renderer | None = None,
     start: Path | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Train a detector on sessions and write it to a file, if it is better than the one they were computed with.
+
+    Without a session, it learns from rendered crops alone, and there is nothing to compare it with.
 
     An interrupted training goes on from the state beside the file. The same sessions and settings give the same
     detector on the same machine.
@@ -65,6 +79,7 @@ def train_detector(
         capture, fps: how the sessions are read.
         out: the file.
         progress: where to show it.
+        renderer: of the rendered crops, if the settings ask for any; None: there are none.
         start: a detector to start from, in place of random weights.
         force: replace a file that is there, and start over.
 
@@ -75,8 +90,12 @@ def train_detector(
         ModelError: the file exists, is none of ours, or the detector did not become better.
         SessionError: a session has nothing to learn from.
     """
-    if not roots:
-        raise SessionError("train-detector: expected at least one fitted session, but got none. Name a session.")
+    renderer = renderer if options.renders else None
+    if not roots and renderer is None:
+        raise SessionError(
+            "train-detector: expected a fitted session or rendered crops to learn from, but got neither. Name a "
+            "session, or set --renders."
+        )
     if out.suffix != ".safetensors" or out.is_dir():
         raise ModelError(f"{out}: expected a file name that ends in .safetensors. Correct --out.")
     if out.exists() and not force:
@@ -87,23 +106,53 @@ def train_detector(
         sources = [open_source(root, capture, fps, options) for root in roots]
         for source in sources:
             progress.say(f"{source.name}: {int(source.labels.trusted.sum())} labels, {_shares(source)}")
-        crops = training_crops(sources, options, progress)
+        models = _hand_model(sources, renderer)
+        crops = training_crops(sources, options, progress) if sources else []
+        crops += rendered_crops(renderer, options, progress) if renderer else []
         trainer = Trainer.start(options.seed, device, weights)
         losses = _train(trainer, crops, options, sources, out, start, progress, force=force)
         known = KnownDetector(trainer.average, {})
-        judged = judge(sources, known, progress)
+        judged = judge(sources, known, renderer is not None, progress) if sources else None
         record = {
             "sessions": [source.record() for source in sources],
             "settings": asdict(options),
-            "hand_model": sources[0].store.attrs("mano")["hand_model"],
+            "hand_model": models,
             "crops": len(crops),
             "loss": losses,
-            "judged": figures(judged),
+            "judged": figures(judged) if judged else {},
         }
-        _refuse_if_worse(out, judged)
+        if judged:
+            _refuse_if_worse(out, judged)
         save_detector(out, trainer.average.state_dict(), record)
         state_file(out).unlink(missing_ok=True)
     return record
+
+
+def _hand_model(sources: Sequence[Source], renderer: Renderer | None) -> list[str]:
+    """The model whose joints are learnt: one for all sessions and renders."""
+    known = [(source.name, list(source.store.attrs("mano")["hand_model"])) for source in sources]
+    known += [("the rendered hands", list(renderer.hand_model))] if renderer else []
+    for name, models in known[1:]:
+        if models != known[0][1]:
+            raise SessionError(
+                f"{name}: expected the hand model of {known[0][0]}, because its joints are learnt, but found another "
+                "one. Fit all sessions with the same hand model, and give it as --hand-model."
+            )
+    return known[0][1]
+
+
+def rendered_crops(renderer: Renderer, options: DetectorTrainingSettings, progress: Progress) -> list[Crop]:
+    """As many rendered crops as the settings ask for."""
+    found: list[Crop] = []
+    progress.start("renders", options.renders, 0, "hands")
+    for moment in itertools.count():
+        if len(found) >= options.renders:
+            break
+        more = renderer.render(options.seed, moment)[: options.renders - len(found)]
+        progress.advance(len(more))
+        found += more
+    progress.stop()
+    return found
 
 
 def _shares(source: Source) -> str:

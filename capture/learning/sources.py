@@ -20,6 +20,7 @@ from ...core.hands import RIGHT, median_over_joints
 from ...core.recording import Session
 from ...core.storage.schema import detections_group, imported, read_cameras, read_taken_px
 from ...core.storage.store import Store
+from ..installed import TRAINED
 from ..session import read_session
 from ..settings import CaptureSettings, DetectorTrainingSettings
 from ..video import DamagedClip, read_frames
@@ -68,6 +69,12 @@ class Source:
             group: self.store.digest_of(group)
             for group in ("mano", "keypoints", "cameras", detections_group(self.store))
         }
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the fit follows a detector whose landmarks are not the model's joints."""
+        known = self.store.fingerprint("detections") or {"settings": {}}
+        return not str(known["settings"].get("detector", "")).endswith(TRAINED)
 
     @cached_property
     def taken_px(self) -> ndarray:
@@ -198,12 +205,12 @@ def training_crops(sources: Sequence[Source], options: DetectorTrainingSettings,
     found: list[Crop] = []
     progress.start("crops", int(keep.sum()), 0, "hands")
     for source, chosen in zip(sources, wanted, strict=True):
-        chosen = chosen.copy()
+        chosen, foreign = chosen.copy(), source.foreign and options.renders > 0
         chosen[chosen], keep = keep[: int(chosen.sum())], keep[int(chosen.sum()) :]
         for view, frame, image in images(source, np.any(chosen, axis=-1)):
             hands, trusted = source.labels.points_px[view, frame], source.labels.trusted[view, frame]
             for hand in np.flatnonzero(chosen[view, frame]).tolist():
-                found.append(store(image, hands[hand], hands[1 - hand], hand == RIGHT))
+                found.append(store(image, hands[hand], hands[1 - hand], hand == RIGHT, foreign))
             if trusted.all() and rng.random() < EMPTY * len(trusted):
                 empty = store_empty(image, float(sizes(hands).max()), rng, hands)
                 found += [] if empty is None else [empty]
@@ -227,11 +234,18 @@ def images(source: Source, wanted: ndarray) -> Iterator[tuple[int, int, ndarray]
             yield view, frame, image
 
 
-def judge(sources: Sequence[Source], known: KnownDetector, progress: Progress) -> Judged:
-    """Held-out hands, by the session's detector and by the new one, which starts from the same places."""
+def judge(sources: Sequence[Source], known: KnownDetector, renders: bool, progress: Progress) -> Judged:
+    """Held-out hands, by the session's detector and by the new one, which starts from the same places.
+
+    Args:
+        sources: the sessions.
+        known: the new detector.
+        renders: whether it learnt the model's joints from rendered hands, besides the labels.
+        progress: where to show it.
+    """
     chosen = [_judged(source) for source in sources]
     progress.start("judge", sum(int(each.sum()) for each in chosen), 0, "hands")
-    parts = [_judge(source, each, known, progress) for source, each in zip(sources, chosen, strict=True)]
+    parts = [_judge(source, each, known, renders, progress) for source, each in zip(sources, chosen, strict=True)]
     progress.stop()
     return joined(parts)
 
@@ -246,9 +260,9 @@ def _judged(source: Source) -> ndarray:
     return thinned
 
 
-def _judge(source: Source, chosen: ndarray, known: KnownDetector, progress: Progress) -> Judged:
+def _judge(source: Source, chosen: ndarray, known: KnownDetector, renders: bool, progress: Progress) -> Judged:
     keypoints_m = source.store.read("keypoints", "points").astype(float)
-    lag = source.lag_frames
+    lag, foreign = source.lag_frames, np.array(source.foreign and renders)
     at_image = keypoints_m[None] if lag is None else moved(keypoints_m, lag)
     at_image = np.broadcast_to(at_image, (len(source.cameras), *keypoints_m.shape))
     rows: list[tuple[ndarray, ...]] = []
@@ -258,7 +272,9 @@ def _judge(source: Source, chosen: ndarray, known: KnownDetector, progress: Prog
             found = refine(known, image, before[None], np.array([float(hand == RIGHT)]))
             keypoint = source.cameras.subset([view]).project(at_image[view, frame, hand])[0]
             label = source.labels.points_px[view, frame, hand]
-            rows.append((label, keypoint, before, found.points_px[0], np.array(hand == RIGHT), source.new_view[view]))
+            rows.append(
+                (label, keypoint, before, found.points_px[0], np.array(hand == RIGHT), source.new_view[view], foreign)
+            )
         progress.advance(int(chosen[view, frame].sum()))
     if not rows:
         raise SessionError(

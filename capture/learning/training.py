@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .network import CELLS, HandNetwork, Prediction
+from ...core.hands import NUM_JOINTS
+from .network import CELLS, FEATURES, HandNetwork, Prediction
 
 if TYPE_CHECKING:
     from .crops import Batch
@@ -35,18 +36,25 @@ class Truth:
     xy: Tensor
     right: Tensor
     present: Tensor
+    foreign: Tensor
 
 
-def loss_of(said: Prediction, true: Truth) -> dict[str, Tensor]:
-    """The terms of the loss, weighted: means over joints that are in the crop, and over crops."""
+def loss_of(said: Prediction, true: Truth, offset: nn.Linear) -> dict[str, Tensor]:
+    """The terms of the loss, weighted: means over joints that are in the crop, and over crops.
+
+    Foreign labels are not the model's joints. The difference depends on how the hand is seen: it is a linear function
+    of the network's features that is learnt with it, so that such labels teach what hands look like in these images,
+    and not where the joints are. Their heatmaps count for nothing, for the same reason.
+    """
     known = true.xy.isfinite().all(-1)
     xy = torch.where(known[..., None], true.xy, 0.0)
     count = known.sum().clamp(min=1)
     # A Laplace distribution of the distance: mistaken labels pull less than with a Gaussian.
-    distance = torch.sqrt(((said.xy - xy) ** 2).sum(-1) + 1e-8)
+    moved = true.foreign[:, None, None] * offset(said.features).unflatten(1, (NUM_JOINTS, 2))
+    distance = torch.sqrt(((said.xy + moved - xy) ** 2).sum(-1) + 1e-8)
     likelihood = distance * torch.exp(-said.log_scale) + 2 * said.log_scale
     wanted = _heatmaps(xy)
-    heat = -(wanted * said.log_heat).sum(-1)
+    heat = -(wanted * said.log_heat).sum(-1) * (1 - true.foreign[:, None])
     hand = true.present
     right = F.binary_cross_entropy_with_logits(said.right, true.right, reduction="none")
     return {
@@ -77,6 +85,8 @@ class Trainer:
 
     network: HandNetwork
     average: HandNetwork
+    offset: nn.Linear
+    """Features to the difference of foreign labels from the model's joints (`loss_of`)."""
     optimizer: torch.optim.AdamW
 
     @classmethod
@@ -87,24 +97,30 @@ class Trainer:
         if weights is not None:
             network.load_state_dict(weights)
         average.load_state_dict(network.state_dict())
+        offset = nn.Linear(FEATURES, 2 * NUM_JOINTS).to(device)
+        nn.init.zeros_(offset.weight)
+        nn.init.zeros_(offset.bias)
         for each in (network, average):
             each.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        bias = [p for p in network.parameters() if p.ndim < 2]
-        others = [p for p in network.parameters() if p.ndim >= 2]
+        parameters = [*network.parameters(), *offset.parameters()]
+        bias = [p for p in parameters if p.ndim < 2]
+        others = [p for p in parameters if p.ndim >= 2]
         groups = [{"params": others, "weight_decay": WEIGHT_DECAY}, {"params": bias, "weight_decay": 0.0}]
-        return cls(network, average.eval(), torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)))
+        return cls(network, average.eval(), offset, torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name."""
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        state |= {f"offset.{k}": v for k, v in self.offset.state_dict().items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{i}.{k}": v for k, v in slots.items()}
         return state
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go back to a state of `tensors`. Raises KeyError or RuntimeError for another network's."""
-        for prefix, network in (("network.", self.network), ("average.", self.average)):
+        parts = (("network.", self.network), ("average.", self.average), ("offset.", self.offset))
+        for prefix, network in parts:
             network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -120,11 +136,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images = (batch.images.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
-        truth = Truth(batch.xy.to(device), batch.right.to(device), batch.present.to(device))
-        terms = loss_of(self.network(images), truth)
+        truth = Truth(*(part.to(device) for part in (batch.xy, batch.right, batch.present, batch.foreign)))
+        terms = loss_of(self.network(images), truth, self.offset)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        nn.utils.clip_grad_norm_([*self.network.parameters(), *self.offset.parameters()], CLIP_NORM)
         self.optimizer.step()
         decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():

@@ -15,17 +15,18 @@ from drawn_session import drawn_session
 from toy_stage import Quiet
 
 from handpipe.capture.learning import run as run_module
+from handpipe.capture.learning.crops import Crop
 from handpipe.capture.learning.detector_file import load_detector
 from handpipe.capture.learning.judge import Judged, bias_and_spread
-from handpipe.capture.learning.run import _refuse_if_worse, state_file, train_detector
+from handpipe.capture.learning.run import Renderer, _refuse_if_worse, rendered_crops, state_file, train_detector
 from handpipe.capture.learning.sources import open_source, training_crops
 from handpipe.capture.settings import CaptureSettings, DetectorTrainingSettings
 from handpipe.cli import main
-from handpipe.core.errors import ModelError
+from handpipe.core.errors import ModelError, SessionError
 from handpipe.core.storage.store import Store
 
-SETTINGS = DetectorTrainingSettings(steps=2, batch=2, crops=16, device="cpu")
-FLAGS = ["--steps", "2", "--batch", "2", "--crops", "16", "--device", "cpu"]
+SETTINGS = DetectorTrainingSettings(steps=2, batch=2, crops=16, renders=0, device="cpu")
+FLAGS = ["--steps", "2", "--batch", "2", "--crops", "16", "--renders", "0", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_it_refuses_to_replace_a_detector_that_is_better(session, tmp_path, caps
 
 
 def test_an_interrupted_training_ends_with_the_same_numbers(session, tmp_path, monkeypatch):
-    settings = DetectorTrainingSettings(steps=4, batch=2, crops=16, save_every=2, device="cpu")
+    settings = DetectorTrainingSettings(renders=0, steps=4, batch=2, crops=16, save_every=2, device="cpu")
     monkeypatch.setattr(run_module, "BETTER", np.inf)
     train(session, tmp_path / "whole.safetensors", settings)
 
@@ -83,10 +84,10 @@ def test_an_interrupted_training_ends_with_the_same_numbers(session, tmp_path, m
 def test_another_training_is_not_gone_on_with(session, tmp_path, monkeypatch):
     monkeypatch.setattr(run_module, "BETTER", 0.0)
     out = tmp_path / "rig.safetensors"
-    settings = DetectorTrainingSettings(steps=2, batch=2, crops=16, device="cpu")
+    settings = DetectorTrainingSettings(renders=0, steps=2, batch=2, crops=16, device="cpu")
     with pytest.raises(ModelError, match="No file was written"):
         train(session, out, settings)
-    other = DetectorTrainingSettings(steps=2, batch=2, crops=16, device="cpu", seed=1)
+    other = DetectorTrainingSettings(renders=0, steps=2, batch=2, crops=16, device="cpu", seed=1)
     with pytest.raises(ModelError, match="other sessions or settings"):
         train(session, out, other)
     with pytest.raises(ModelError, match="No file was written"):
@@ -199,8 +200,45 @@ def test_wrong_files(session, tmp_path, monkeypatch, capsys, flags, expected):
 
 
 def test_no_session_at_all(tmp_path, capsys):
-    assert main(["train-detector", "--out", str(tmp_path / "x.safetensors")]) == 2
-    assert "at least one fitted session" in capsys.readouterr().err
+    out = tmp_path / "x.safetensors"
+    assert main(["train-detector", "--out", str(out), "--renders", "0"]) == 2
+    assert "a fitted session or rendered crops" in capsys.readouterr().err
+    assert main(["train-detector", "--out", str(out), *FLAGS, "--renders", "4"]) == 0
+    assert load_detector(out).record["judged"] == {}
+
+
+def test_rendered_crops_come_first_to_last_whatever_their_number(session):
+    calls: list[int] = []
+
+    def render(seed: int, moment: int) -> list[Crop]:
+        calls.append(moment)
+        return [Crop(np.zeros((2, 2, 3), np.uint8), np.zeros((21, 2)), np.zeros((21, 2)), True)] * 3
+
+    settings = DetectorTrainingSettings(renders=7)
+    assert len(rendered_crops(Renderer(["a", "b"], render), settings, Quiet())) == 7
+    assert calls == [0, 1, 2]
+
+
+def test_renders_of_another_hand_model_are_not_mixed_in(session, tmp_path):
+    settings = replace(SETTINGS, renders=2)
+    with pytest.raises(SessionError, match="--hand-model"):
+        train(session, tmp_path / "x.safetensors", settings, renderer=Renderer(["a", "b"], lambda *_: []))
+
+
+def test_labels_that_follow_mediapipe_are_foreign_only_beside_renders(session):
+    source = open_source(session, CaptureSettings(), None, SETTINGS)
+    assert source.foreign
+    assert not any(crop.foreign for crop in training_crops([source], SETTINGS, Quiet()))
+    assert any(crop.foreign for crop in training_crops([source], replace(SETTINGS, renders=4), Quiet()))
+
+
+def test_labels_that_follow_a_trained_detector_are_not_foreign(session, tmp_path):
+    root = copied(session, tmp_path)
+    known = {"settings": {"detector": "trained.safetensors"}, "inputs": {}, "code": 1}
+    Store(str(root / "session.zarr")).set_attrs("detections", fingerprint=known)
+    source = open_source(root, CaptureSettings(), None, SETTINGS)
+    assert not source.foreign
+    assert not any(crop.foreign for crop in training_crops([source], replace(SETTINGS, renders=4), Quiet()))
 
 
 def test_bias_and_spread_are_told_apart():
@@ -221,10 +259,24 @@ def test_bias_and_spread_are_told_apart():
 
 def test_the_present_detector_is_given_the_better_of_two_measures():
     label = np.cumsum(np.ones((5, 21, 2)), axis=1)
-    judged = Judged(label, label + 7, label + 4, label + 2, np.ones(5, bool), np.zeros(5, bool))
+    judged = Judged(label, label + 7, label + 4, label + 2, *(np.array([x] * 5) for x in (True, False, False)))
     _refuse_if_worse(Path("x"), replace(judged, after_px=label + 2.9))
     with pytest.raises(ModelError, match="No file was written"):
         _refuse_if_worse(Path("x"), replace(judged, after_px=label + 2.99))
     errors = judged.errors()
     assert errors["before"] == errors["before_to_keypoints"] == pytest.approx(errors["before_to_labels"] * 3 / 4)
     assert errors["after"] == pytest.approx(errors["before"] * 2 / 3)
+
+
+def test_a_constant_difference_from_foreign_labels_does_not_count():
+    rng = np.random.default_rng(1)
+    label = np.cumsum(rng.normal(0, 10, (60, 21, 2)), axis=1)
+    label[:, 0], label[:, 9] = 0, [0, -80]
+    noise = rng.normal(0, 1, label.shape)
+    size = np.ptp(label, axis=1).max(-1)[:, None, None] / 100
+    no = np.zeros(60, bool)
+    own = Judged(label, label, label + 2 * noise, label + noise + size * [6, 0], ~no, no, no)
+    foreign = replace(own, foreign=~no)
+    assert own.errors()["after"] > own.errors()["before"]
+    assert foreign.errors()["after"] == pytest.approx(foreign.errors()["before"] / 2, rel=0.1)
+    assert foreign.take(~no).errors() == foreign.errors()
