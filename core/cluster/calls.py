@@ -28,6 +28,8 @@ TICK_S = 2.0
 """How often the cluster is looked at while nothing comes from it."""
 QUIET_S = 30.0
 """After which a wait is said."""
+FETCH_S = 10.0
+"""How long a result may take to be fetched; after that it is waited for like one that is not done."""
 ANSWER_S = 10.0
 """How long the scheduler may take for an answer."""
 
@@ -93,19 +95,29 @@ class Calls:
                     continue
                 if isinstance(item, Said):
                     yield item
+                    continue
+                returned = self._result(item)
+                if returned is None:  # Lost with its worker before it was fetched: it is computed again.
+                    item.add_done_callback(inbox.put)
+                    watch.look()
                 else:
                     running.discard(item)
-                    yield Returned(self._result(item))
+                    yield returned
         finally:
             if self.client.status == "running":
                 self.client.cancel(list(running))
                 self.client.unsubscribe_topic(TOPIC)
 
-    def _result(self, future: Any) -> Any:
+    def _result(self, future: Any) -> Returned | None:
+        """What a call gave back; None if it does not come, though the call was done."""
         from distributed.scheduler import KilledWorker
 
         try:
-            return future.result()
+            return Returned(future.result(timeout=FETCH_S))
+        except TimeoutError:
+            if future.status == "error":  # The call's own.
+                raise
+            return None
         except CancelledError as error:
             raise lost(self.client) from error
         except KilledWorker as error:

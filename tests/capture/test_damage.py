@@ -75,11 +75,11 @@ def detected(root, monkeypatch, chunk_frames=64, stop_after=None):
     plan = partial(detect_stage.plan, session, DetectionSettings(), hashes, views_of=reader.views)
     with Engine(EngineSettings(workers=0, chunk_frames=chunk_frames), Quiet()) as engine:
         if stop_after is not None:
-            write, left = Store.write, iter(range(stop_after))
-            monkeypatch.setattr(Store, "write", lambda *args: (next(left), write(*args)))
+            write, left = Store.write_blocks, iter(range(stop_after))
+            monkeypatch.setattr(Store, "write_blocks", lambda *args: (next(left), write(*args)))
             with pytest.raises(StopIteration):
                 engine.execute(store, plan)
-            monkeypatch.setattr(Store, "write", write)
+            monkeypatch.setattr(Store, "write_blocks", write)
         engine.execute(store, plan)
     return session, store, reader
 

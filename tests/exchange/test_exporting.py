@@ -15,6 +15,7 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from old_stores import as_before_checksums
 from paths import SUPPORT
 from stored_motions import clip, fitted, generated
 from toy_stage import Quiet
@@ -22,6 +23,7 @@ from toy_stage import Quiet
 from handpipe.cli import main
 from handpipe.commands.exports import EXPORT, ExportCameras
 from handpipe.core.errors import ExportError, StoreError
+from handpipe.core.storage.store import Store
 from handpipe.exchange.export_format import FileFormat, export_formats
 from handpipe.exchange.exporting import REPORT, export
 from handpipe.exchange.recording import recordings, safe_name
@@ -186,11 +188,13 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path, capsys):
     """A store that was cut off, or written by something else, has arrays of other lengths and kinds."""
     arrays = clip()
     short = fitted(tmp_path / "short", arrays)
+    as_before_checksums(Store(str(short / "session.zarr")))
     zarr.open_array(short / "session.zarr" / "mano" / "transl").resize((3, 2, 3))
     for kind in ("mano", "gltf", "bvh", "trc", "csv", "hub"):
         said = wrong(capsys, "export", kind, short, "--out", tmp_path / "out")
         assert "mano/transl: expected numbers of shape (24, 2, 3), but found float32 of shape (3, 2, 3)" in said
     text = fitted(tmp_path / "kind", arrays)
+    as_before_checksums(Store(str(text / "session.zarr")))
     group = zarr.open_group(text / "session.zarr" / "mano", use_consolidated=False)
     del group["valid"]
     group.create_array("valid", data=np.full(arrays["valid"].shape, np.nan))
@@ -202,6 +206,7 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path, capsys):
 def test_what_does_not_fit_into_the_memory_is_no_traceback(tmp_path, capsys):
     """As a store says whose metadata was altered."""
     session = fitted(tmp_path / "absurd", clip())
+    as_before_checksums(Store(str(session / "session.zarr")))
     path = session / "session.zarr" / "mano" / "valid" / "zarr.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "shape": [10**13, 2]}))
     said = wrong(capsys, "export", "csv", session, "--out", tmp_path / "out")

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import zarr
+from altered_stores import overwrite_array
 from PIL import Image
 from run_command import refusal, run_command
 from stored_motions import clip, fitted, generated, without
@@ -226,10 +227,7 @@ def test_what_is_missing_is_named_with_its_command(session, tmp_path):
 
 
 def test_no_hand_in_any_frame(session, tmp_path):
-    root = zarr.open_group(str(session / "session.zarr"), mode="r+", use_consolidated=False)
-    valid = root["mano/valid"]
-    assert isinstance(valid, zarr.Array)
-    valid[...] = False
+    overwrite_array(session / "session.zarr", "mano/valid", False)
     assert "handpipe report" in refusal(Render, session, tmp_path / "x.mp4")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from altered_stores import overwrite_array
 
 from handpipe.cli import main
 from handpipe.core.quality import Check, as_attributes
@@ -130,11 +131,8 @@ def test_motion_without_cameras_plays_in_space(session):
 
 
 def test_no_hand_in_any_frame(session):
-    root = zarr.open_group(str(session / "session.zarr"), mode="r+", use_consolidated=False)
     for name, value in (("keypoints/points", np.nan), ("keypoints/assignment", -1), ("mano/valid", False)):
-        array = root[name]
-        assert isinstance(array, zarr.Array)
-        array[...] = value
+        overwrite_array(session / "session.zarr", name, value)
     error = Check("hands in the images", "error", 0.0, 0.02, reason="expected hands.", remedy="Check the focus.")
     Store(str(session / "session.zarr")).set_attrs("quality", **as_attributes([error]))
     page, data = written(session)

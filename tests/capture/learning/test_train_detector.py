@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import zarr
+from altered_stores import overwrite_array
 from drawn_session import drawn_session
 from toy_stage import Quiet
 
@@ -144,9 +144,7 @@ def no_video(root: Path) -> None:
 
 
 def _rewrite(store: Store, group: str, name: str, value: np.ndarray) -> None:
-    array = zarr.open_group(store.url, mode="r+")[f"{group}/{name}"]
-    assert isinstance(array, zarr.Array)
-    array[...] = value
+    overwrite_array(store.url, f"{group}/{name}", value)
 
 
 @pytest.mark.parametrize(
