@@ -223,6 +223,20 @@ def free(results: Results) -> list[Figure]:
         words = "training split" if name == "learnt" else "test sequence"
         found.append(Figure(f"frames with contact: real, {words}", results.real(f"free/touching/{name}"), "%"))
         found.append(Figure(f"penetration: real, {words}", results.real(f"free/depth/{name}"), "mm mean"))
+    for name, words in (
+        ("learnt", "real, training split"),
+        ("test", "real, test sequence"),
+        ("prior", "the prior alone"),
+    ):
+        found.append(Figure(f"diversity: {words}", results.real(f"free/diversity/{name}"), ""))
+        found.append(Figure(f"distance of the wrists: {words}", results.real(f"free/wrists/{name}"), "mm mean"))
+    found.append(Figure("FID to the training split: the prior alone", results.real("free/fid/prior to learnt"), ""))
+    found.append(Figure("FID to the test sequence: the prior alone", results.real("free/fid/prior to test"), ""))
+    found.append(Figure("frames with contact: the prior alone", results.real("free/touching/prior"), "%"))
+    for model in results.models:
+        wrists_mm = results.mean(model, "free/wrists/generated")
+        found.append(Figure(f"diversity: {model}", results.mean(model, "free/diversity"), ""))
+        found.append(Figure(f"distance of the wrists: {model}", wrists_mm, "mm mean"))
     for model in results.models:
         share, depth = (results.mean(model, f"free/{name}/generated") for name in ("touching", "depth"))
         found.append(Figure(f"frames with contact: {model}", share, "%"))

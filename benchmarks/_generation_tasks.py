@@ -204,7 +204,15 @@ def free(subject: Subject, seed: int) -> dict[str, float]:
     }
     for name in ("learnt", "test"):
         found[f"diversity/{name}"] = diversity(truth[name])
-    for name, hands_m in {"generated": joints_m, **real.joints_m}.items():
+    prior_m = subject.joints(subject.prior_alone().freely(real.betas, DRAWN, seed))
+    prior = real.evaluator.features(prior_m)
+    found |= {
+        "fid/prior to learnt": frechet_distance(prior, truth["learnt"]),
+        "fid/prior to test": frechet_distance(prior[: len(truth["test"])], truth["test"]),
+        "diversity/prior": diversity(prior),
+    }
+    for name, hands_m in {"generated": joints_m, "prior": prior_m, **real.joints_m}.items():
+        found[f"wrists/{name}"] = 1000 * float((hands_m[:, :, 0, 0] - hands_m[:, :, 1, 0]).norm(dim=-1).mean())
         found[f"touching/{name}"] = 100 * float(_touching(hands_m).double().mean())
         found[f"depth/{name}"] = penetration(hands_m).mean_mm
     return found

@@ -1,4 +1,4 @@
-"""Faults planted in what a session has computed, and while it computes: is anything lost, or wrong without a word?
+"""Faults planted in what a session has computed: is anything wrong without a word?
 
     python benchmarks/faults.py --only flips --count 1000 --seed 0 --session SESSION
 

@@ -1,4 +1,4 @@
-"""What a session has: `handpipe verify` reads all of it, `handpipe status` says how far it is."""
+"""`handpipe verify`: are results and clips as they were written?"""
 
 # Ring 2: reads and writes.
 

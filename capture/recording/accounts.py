@@ -192,7 +192,7 @@ def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float, at_least: 
     due = end_s - MARGIN_S - grid.period_s - 3 * jitter_s
     final = max(math.floor((due - grid.start_s) / grid.period_s), at_least)
     rows += [_missing(slot, grid, STOPPED_EARLY) for slot in range(last + 1, final + 1)]
-    return _entries(rows)
+    return entries_of(rows)
 
 
 def _rows_of(each: Numbered, slots: ndarray, grid: Grid) -> list[tuple[int, int, float, float, float, str]]:
@@ -213,7 +213,8 @@ def _missing(slot: int, grid: Grid, reason: str) -> tuple[int, int, float, float
     return slot, -1, grid.start_s + slot * grid.period_s, math.nan, math.nan, reason
 
 
-def _entries(rows: Sequence[tuple[int, int, float, float, float, str]]) -> Entries:
+def entries_of(rows: Sequence[tuple[int, int, float, float, float, str]]) -> Entries:
+    """The rows of one camera as arrays; there may be none."""
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), (), (), ()]
     instant, frame = (np.array(column, np.int64) for column in columns[:2])
     time_s, host_s, device_s = (np.array(column, np.float64) for column in columns[2:5])

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from numpy import ndarray
 
 from ...core.errors import HandpipeError
-from .settings import RigConfig
 
 PIXELS: Mapping[str, str] = {
     **{"Mono8": "gray", "BGR8": "bgr24", "BGR8Packed": "bgr24", "RGB8": "rgb24", "RGB8Packed": "rgb24"},
@@ -157,6 +156,10 @@ class Backend(Protocol):
         """Cameras that are connected; empty for kinds that cannot be searched for."""
         ...
 
-    def camera(self, name: str, rig: RigConfig) -> Camera:
-        """The camera of this name in the rig, not open yet. Raises CameraError if its settings cannot be meant."""
+    def camera(self, name: str) -> Camera:
+        """The camera of this name in the rig that the back end was made for, not open yet.
+
+        Raises:
+            CameraError: its settings cannot be meant.
+        """
         ...

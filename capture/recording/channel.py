@@ -9,10 +9,11 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from .accounts import NOT_CONNECTED
 from .camera import Camera, CameraError, CameraGone, Format, Grabbed, SourceEnded
 from .clip_file import ClipFile
 from .frame_queue import FrameQueue, Kept, Lost
-from .journal import Journal
+from .journal import DISK_FULL, Journal
 
 READ_S = 0.2
 """A camera that delivers nothing is asked again after this."""
@@ -21,10 +22,8 @@ RETRY_S = 0.5
 """Between two attempts to reach a camera that was unplugged."""
 
 NOT_READY = "not ready for the trigger"
-DISCONNECTED = "not connected"
 TOO_SLOW = "triggered too late"
 ENDED = "source ended"
-NO_ROOM = "disk full"
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Channel:
                 self._executed.append((self._taken, instant, (before_s + after_s) / 2))
                 self._taken += 1
                 return before_s, after_s
-            self.skip(instant, ENDED if self.ended else NOT_READY if self.connected else DISCONNECTED)
+            self.skip(instant, ENDED if self.ended else NOT_READY if self.connected else NOT_CONNECTED)
             return None
 
     def skip(self, instant: int, reason: str) -> None:
@@ -126,7 +125,7 @@ class Channel:
         rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else 0.0
         state = "recording" if self._begin_s is not None else "waiting"
         if self._error:
-            state = NO_ROOM
+            state = DISK_FULL
         elif self.ended:
             state = "ended"
         elif not self.connected:
@@ -184,7 +183,7 @@ class Channel:
         with self._lock:
             self.connected = False
             for _, instant, _ in self._executed:
-                self.skip(instant, DISCONNECTED)
+                self.skip(instant, NOT_CONNECTED)
             self._executed.clear()
             self._taken = 0
         gone_s = time.monotonic()
@@ -221,13 +220,13 @@ class Channel:
         if isinstance(item, Lost):
             self.journal.lost(item)
         elif self._error:
-            self.journal.lost(Lost(NO_ROOM, item.run, item.stamp.device_id, item.instant))
+            self.journal.lost(Lost(DISK_FULL, item.run, item.stamp.device_id, item.instant))
             self._missing += 1
         else:
             try:
                 self.clip.write(item.image)
             except OSError:
-                self.journal.lost(Lost(NO_ROOM, item.run, item.stamp.device_id, item.instant))
+                self.journal.lost(Lost(DISK_FULL, item.run, item.stamp.device_id, item.instant))
                 self._missing += 1
                 raise
             self.journal.frame(item)

@@ -29,6 +29,7 @@ from .accounts import (
     Numbered,
     all_timed_entries,
     common_grid,
+    entries_of,
     last_instant,
     numbered,
     skew,
@@ -78,7 +79,7 @@ def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s
         return Account(entries, _start(entries), {})
     runs = {name: [numbered(run, 1 / rate) for run in log.runs()] for name, log in logs.items()}
     if not any(runs.values()):
-        return Account({name: timed_empty() for name in logs}, 0.0, {})
+        return Account({name: entries_of([]) for name in logs}, 0.0, {})
     grid = common_grid(list(runs.values()), 1 / rate)
     entries = dict(zip(runs, all_timed_entries(list(runs.values()), grid, end_s), strict=True))
     return Account(entries, _start(entries), {name: _clock(each) for name, each in runs.items() if each})
@@ -86,12 +87,6 @@ def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s
 
 def _start(entries: Mapping[str, Entries]) -> float:
     return min((float(each.time_s[0]) for each in entries.values() if len(each.time_s)), default=0.0)
-
-
-def timed_empty() -> Entries:
-    """Of a camera without a frame where no other has one either: there are no instants."""
-    none, times = np.zeros(0, np.int64), np.zeros(0)
-    return Entries(none, none, times, times, times, ())
 
 
 def _clock(runs: list[Numbered]) -> dict[str, float]:

@@ -19,6 +19,9 @@ from .frame_queue import Kept, Lost
 
 SUFFIX = ".journal"
 
+DISK_FULL = "disk full"
+"""Why a frame is missing that the disk refused."""
+
 
 class Journal:
     """The journal of a camera that is being recorded."""
@@ -59,7 +62,7 @@ class Journal:
         found = []
         while self._waiting:
             _, run, number, instant, *_ = self._waiting.popleft().split(",")
-            found.append(Lost("disk full", int(run), int(number), int(instant) if instant else None))
+            found.append(Lost(DISK_FULL, int(run), int(number), int(instant) if instant else None))
         return found
 
     def close(self) -> None:

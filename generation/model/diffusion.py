@@ -13,7 +13,9 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from ...core.errors import ConfigError
-from .denoisers.conditioning import TIMESTEPS
+
+TIMESTEPS = 1000
+"""Noise levels of the diffusion; a timestep is 0 (almost no noise) ... 999 (only noise)."""
 
 COSINE: dict[str, Any] = {
     "num_train_timesteps": TIMESTEPS,
@@ -48,6 +50,10 @@ class Schedule:
         """Standard deviation of the noise at timesteps t."""
         return self._sigma.to(t.device)[t]
 
+    def log_snr(self, t: Tensor) -> Tensor:
+        """log(alpha / sigma) at timesteps t."""
+        return (self.alpha(t) / self.sigma(t)).log()
+
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """x_t of x0 (batch, ...) at the timesteps t (batch,)."""
         shape = (-1, *(1,) * (x0.ndim - 1))
@@ -80,8 +86,7 @@ def dpm_timesteps(steps: int) -> list[int]:
     Spaced evenly in time, the last of 15 would still have a tenth of the noise, and whatever moves less than that
     would be smoothed away: modes of a tenth of a standard deviation would keep 66 % of it, in place of 102 %.
     """
-    schedule, every = Schedule(), torch.arange(TIMESTEPS)
-    log_snr = (schedule.alpha(every) / schedule.sigma(every)).log()
+    log_snr = Schedule().log_snr(torch.arange(TIMESTEPS))
     wanted = torch.linspace(FIRST_LOG_SNR, log_snr[0].item(), steps).flip(0)
     nearest = (log_snr - wanted[:, None]).abs().argmin(-1)
     order = torch.arange(steps)

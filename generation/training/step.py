@@ -129,8 +129,7 @@ def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -
     """
     device = generator.device
     t = torch.randint(0, schedule.steps, (count,), generator=generator, device=device)
-    every = torch.arange(schedule.steps, device=device)
-    log_snr = (schedule.alpha(every) / schedule.sigma(every)).log()
+    log_snr = schedule.log_snr(torch.arange(schedule.steps, device=device))
     wanted = FIRST_LOG_SNR * torch.rand(count, generator=generator, device=device)
     noisy = (log_snr - wanted[:, None]).abs().argmin(-1)
     return torch.where(torch.arange(count, device=device) % 2 == 0, t, noisy)

@@ -42,7 +42,8 @@ class FileBackend:
             found.append(CameraInfo("file", str(path), path.suffix, clip.size_px, clip.fps))
         return found
 
-    def camera(self, name: str, rig: RigConfig) -> FileCamera:
+    def camera(self, name: str) -> FileCamera:
+        rig = self.rig
         config = rig.camera(name)
         if config.source is None:
             raise CameraError("expected `source`, the path of a clip, but there is none. Add it.")

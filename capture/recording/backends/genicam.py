@@ -27,7 +27,7 @@ class GenicamBackend:
     """Cameras of any maker whose GenTL producer is installed."""
 
     def __init__(self, rig: RigConfig) -> None:
-        self.producers = tuple(producers(rig))
+        self.rig, self.producers = rig, tuple(producers(rig))
 
     def missing(self) -> str:
         if find_spec("harvesters") is None:
@@ -44,7 +44,8 @@ class GenicamBackend:
         found = _harvester(self.producers).device_info_list
         return [CameraInfo("genicam", _serial(each), f"{each.vendor} {each.model}") for each in found]
 
-    def camera(self, name: str, rig: RigConfig) -> GenicamCamera:
+    def camera(self, name: str) -> GenicamCamera:
+        rig = self.rig
         config = rig.camera(name)
         if config.serial is None:
             raise CameraError("expected `serial`, but there is none. `handpipe cameras` lists the serial numbers.")

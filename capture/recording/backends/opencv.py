@@ -43,7 +43,8 @@ class OpencvBackend:
             capture.release()
         return found
 
-    def camera(self, name: str, rig: RigConfig) -> OpencvCamera:
+    def camera(self, name: str) -> OpencvCamera:
+        rig = self.rig
         config = rig.camera(name)
         if config.source is None:
             raise CameraError("expected `source`, a device number, a path like /dev/video0 or a URL. Add it.")

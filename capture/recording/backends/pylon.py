@@ -37,7 +37,8 @@ class PylonBackend:
         devices = pylon.TlFactory.GetInstance().EnumerateDevices()
         return [CameraInfo("pylon", device.GetSerialNumber(), device.GetModelName()) for device in devices]
 
-    def camera(self, name: str, rig: RigConfig) -> PylonCamera:
+    def camera(self, name: str) -> PylonCamera:
+        rig = self.rig
         config = rig.camera(name)
         if config.serial is None:
             raise CameraError("expected `serial`, but there is none. `handpipe cameras` lists the serial numbers.")

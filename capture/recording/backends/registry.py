@@ -67,7 +67,7 @@ def cameras_of(rig: RigConfig) -> dict[str, Camera]:
         try:
             if kind is None:
                 raise RecordingError("expected `backend`, but there is none. `handpipe cameras` lists them.")
-            found[name] = usable_backend(kind, rig).camera(name, rig)
+            found[name] = usable_backend(kind, rig).camera(name)
         except RecordingError as error:
             problems[name] = str(error)
     if problems:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ....core.errors import ConfigError
-from .conditioning import TIMESTEPS, Conditioning, Denoiser, DenoiserSettings
+from .conditioning import Conditioning, Denoiser, DenoiserSettings
 from .handdiffuse import HandDiffuse
 from .intergen import InterGen
 from .mdm import MDM
 
-__all__ = ["DENOISERS", "PRESETS", "TIMESTEPS", "Conditioning", "Denoiser", "DenoiserSettings", "make_denoiser"]
+__all__ = ["DENOISERS", "PRESETS", "Conditioning", "Denoiser", "DenoiserSettings", "make_denoiser"]
 
 DENOISERS: dict[str, type[HandDiffuse] | type[MDM] | type[InterGen]] = {
     "handdiffuse": HandDiffuse,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conditioning import TIMESTEPS
+from ..diffusion import TIMESTEPS, Schedule
 
 FREQUENCIES = 128
 
@@ -28,11 +28,8 @@ def sinusoids(position: Tensor, width: int, longest: float = 10_000.0) -> Tensor
 LOG_SNR_UNIT = 30.0
 """Positions for each unit of log(alpha / sigma): the sinusoids tell small differences, and see the whole range."""
 
-
-def log_snr(t: Tensor, timesteps: int) -> Tensor:
-    """log(alpha / sigma) of the cosine schedule (Nichol and Dhariwal 2021, eq. 17) at timesteps t, -7 at the least."""
-    angle = (((t.double() + 1) / timesteps + 0.008) / 1.008).clamp_max(1) * (math.pi / 2)
-    return -angle.tan().log().clamp_max(7.0)
+LEAST_LOG_SNR = -7.0
+"""The cosine schedule's last timesteps have nothing but noise, and any log(alpha / sigma) below this."""
 
 
 class TimestepEmbedding(nn.Module):
@@ -41,12 +38,16 @@ class TimestepEmbedding(nn.Module):
     What a network has to do changes as much from timestep 950 to 990 as from 200 to 700.
     """
 
+    log_snr: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        log_snr = Schedule().log_snr(torch.arange(TIMESTEPS)).clamp_min(LEAST_LOG_SNR)
+        self.register_buffer("log_snr", log_snr, persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.layers(sinusoids(LOG_SNR_UNIT * log_snr(t, TIMESTEPS), 2 * FREQUENCIES))
+        return self.layers(sinusoids(LOG_SNR_UNIT * self.log_snr[t], 2 * FREQUENCIES))
 
 
 def rotary(frames: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,6 @@ Posterior = tuple[Tensor, Tensor]
 LEAST_NEWS = 1e-6
 """Least variance that x_t is taken to explain."""
 
-TIMESTEPS = 1000
-"""Noise levels of the diffusion; a timestep is 0 (almost no noise) ... 999 (only noise)."""
-
 
 @dataclass(frozen=True)
 class Conditioning:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from handpipe.core.errors import ConfigError
 from handpipe.generation.model.denoisers import DENOISERS, PRESETS, Conditioning, DenoiserSettings, make_denoiser
-from handpipe.generation.model.denoisers.blocks import attend, log_snr, rotary, rotate
-from handpipe.generation.model.denoisers.conditioning import TIMESTEPS, Denoiser, Posterior
+from handpipe.generation.model.denoisers.blocks import attend, rotary, rotate
+from handpipe.generation.model.denoisers.conditioning import Denoiser, Posterior
 from handpipe.generation.model.denoisers.handdiffuse import HandDiffuseBlock
 from handpipe.generation.model.diffusion import Schedule
 
@@ -270,13 +270,6 @@ def test_rotation_knows_only_how_far_apart_frames_are():
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(q.norm(dim=-1), q[0].norm().expand(40))
     assert score[0].std() > 0.05
-
-
-def test_the_timestep_embedding_knows_the_schedule():
-    """But for its last timesteps, of which the schedule caps the last and rounding has a say in the first."""
-    schedule, t = Schedule(), torch.arange(20, 999)
-    expected = (schedule.alpha(t).double() / schedule.sigma(t).double()).log()
-    torch.testing.assert_close(log_snr(t, TIMESTEPS), expected, atol=0.05, rtol=0)
 
 
 def test_what_noisy_motion_adds_is_as_large_in_much_noise_as_in_little():
