@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import cv2
@@ -45,9 +46,20 @@ def seen(path: Path) -> np.ndarray:
     return image
 
 
-def decoded(path: Path) -> tuple[av.VideoStream, list[np.ndarray]]:
+class Decoded(NamedTuple):
+    codec: tuple[str, str | None]
+    fps: float
+    size: tuple[int, int]
+    images: list[np.ndarray]
+
+
+def decoded(path: Path) -> Decoded:
+    """Everything is read while the file is open: a stream of a closed one points to memory that is freed."""
     with av.open(str(path)) as file:
-        return file.streams.video[0], [frame.to_ndarray(format="bgr24") for frame in file.decode(video=0)]
+        stream = file.streams.video[0]
+        images = [frame.to_ndarray(format="bgr24") for frame in file.decode(video=0)]
+        codec = (stream.codec_context.name, stream.codec_context.pix_fmt)
+        return Decoded(codec, float(stream.average_rate or 0), (stream.width, stream.height), images)
 
 
 # ---- over footage ------------------------------------------------------------------------------------------------
@@ -82,13 +94,13 @@ def test_the_hands_are_drawn_where_they_are(computed, tmp_path):
 def test_a_clip_plays_in_browsers(computed, tmp_path):
     out = tmp_path / "clip.mp4"
     figures = run_command(Render, computed, out, "--view", "c1")
-    stream, images = decoded(out)
+    made = decoded(out)
     store = Store(str(computed / "session.zarr"))
     frames = len(store.read("mano", "valid"))
-    assert figures["frames"] == len(images) == frames
-    assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-    assert float(stream.average_rate or 0) == pytest.approx(store.attrs("mano")["fps"])
-    assert (stream.width, stream.height) == (480, 384)
+    assert figures["frames"] == len(made.images) == frames
+    assert made.codec == ("h264", "yuv420p")
+    assert made.fps == pytest.approx(store.attrs("mano")["fps"])
+    assert made.size == (480, 384)
     content = out.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat"), "it begins to play before all of it is there"
 
@@ -99,10 +111,10 @@ def test_several_views_make_a_grid(computed, tmp_path):
         Render, computed, out, "--views", "c0", "c1", "c2", "c3", "--frames", "2-4", "--size", "480", "385"
     )
     assert figures["views"] == ["c0", "c1", "c2", "c3"]
-    stream, images = decoded(out)
-    assert (stream.width, stream.height) == (480, 384)
-    assert len(images) == 3
-    assert all(tile.std() > 5 for half in np.split(images[0], 2) for tile in np.split(half, 2, axis=1))
+    made = decoded(out)
+    assert made.size == (480, 384)
+    assert len(made.images) == 3
+    assert all(tile.std() > 5 for half in np.split(made.images[0], 2) for tile in np.split(half, 2, axis=1))
 
 
 def test_a_picture_has_a_row_for_each_view_and_a_column_for_each_moment(computed, tmp_path):
@@ -150,7 +162,7 @@ def test_generated_motion_turns_on_a_table(motions, tmp_path):
     out = tmp_path / "made.mp4"
     figures = run_command(Render, motions, out, "--sample", "1", *SMALL)
     assert figures["views"] == []
-    _, images = decoded(out)
+    images = decoded(out).images
     assert len(images) == 12
     orange, blue = (
         np.array([[image[..., a].astype(int) - image[..., b] for image in images]]) for a, b in ((2, 0), (0, 2))
