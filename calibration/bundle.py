@@ -151,12 +151,21 @@ def rig_sigma(
     Errors are relative to the rig as a whole (best rigid alignment of the centres), so that no camera carries the
     error of the one that defines the world. `noise_px` is the standard deviation of one image coordinate.
     """
+    return sigma_of(scene.T_cam_world, information(scene, sightings, corners_m, prior), free, noise_px)
+
+
+def information(scene: RigEstimate, sightings: Sightings, corners_m: ndarray, prior: LensPrior) -> ndarray:
+    """(view*15, view*15) what the sightings and the priors tell about the cameras, per squared noise."""
     # The trace of damping lets through a frame whose remaining corners do not fix the board.
-    reduced, _ = reduce(linearise(scene, sightings, corners_m, prior, np.inf), 1e-9)
-    views, index = len(scene.lens), np.nonzero(free.ravel())[0]
+    return reduce(linearise(scene, sightings, corners_m, prior, np.inf), 1e-9)[0]
+
+
+def sigma_of(T_cam_world: ndarray, reduced: ndarray, free: ndarray, noise_px: float) -> RigSigma:
+    """The standard errors that follow from `information`. Other arguments as in `rig_sigma`."""
+    views, index = len(T_cam_world), np.nonzero(free.ravel())[0]
     covariance = np.zeros(reduced.shape)
     covariance[np.ix_(index, index)] = np.linalg.inv(reduced[np.ix_(index, index)]) * noise_px**2
-    R, t = scene.T_cam_world[:, :3, :3], scene.T_cam_world[:, :3, 3]
+    R, t = T_cam_world[:, :3, :3], T_cam_world[:, :3, 3]
     each, identity = np.arange(views), np.broadcast_to(np.eye(3), (views, 3, 3))
     # centre = -R^T t, so d centre = -R^T ([t]x w + v)
     center = np.zeros((views, 3, views, NUM_CAMERA))

@@ -49,18 +49,23 @@ def spread_frames(corners_px: ndarray, usable: ndarray, size_px: ndarray, count:
     frames = np.nonzero(usable)[0]
     if len(frames) == 0:
         return frames
-    uv = corners_px[frames] / size_px
-    spread = np.sqrt(np.nanvar(uv, axis=1))
-    centred = uv - np.nanmean(uv, axis=1, keepdims=True)
-    shear = np.nanmean(centred[..., 0] * centred[..., 1], axis=1) / np.maximum(spread.prod(-1), 1e-9)
-    feature = np.column_stack([np.nanmean(uv, axis=1), 2 * spread, 0.5 * shear])
-    chosen = [int(np.isfinite(uv[..., 0]).sum(1).argmax())]
+    feature = sighting_features(corners_px[frames], size_px)
+    chosen = [int(np.isfinite(corners_px[frames, :, 0]).sum(1).argmax())]
     distance = np.full(len(frames), np.inf)
     while len(chosen) < min(count, len(frames)):
         distance = np.minimum(distance, np.linalg.norm(feature - feature[chosen[-1]], axis=1))
         distance[chosen] = -1
         chosen.append(int(distance.argmax()))
     return frames[chosen]
+
+
+def sighting_features(corners_px: ndarray, size_px: ndarray) -> ndarray:
+    """(frame, 5) where the board is in a view's image, how large it looks and how it is sheared, in image sizes."""
+    uv = corners_px / size_px
+    spread = np.sqrt(np.nanvar(uv, axis=1))
+    centred = uv - np.nanmean(uv, axis=1, keepdims=True)
+    shear = np.nanmean(centred[..., 0] * centred[..., 1], axis=1) / np.maximum(spread.prod(-1), 1e-9)
+    return np.column_stack([np.nanmean(uv, axis=1), 2 * spread, 0.5 * shear])
 
 
 def slow_sightings(corners_px: ndarray, usable: ndarray, enough: int) -> ndarray:
