@@ -3,7 +3,7 @@
     python benchmarks/guidance.py [--seeds 1001 1002 1003] [--rigs arc ring dome] [--json FILE]
 
 Simulated corners with noise of 0.25 px; no pictures. A person moves the board, with the same greatest speed in all
-three ways. Two frames a second count. For each way: frames until the quality gate passes; frames until it is enough (the
+three ways. Two frames a second count. For each way: frames until the quality gate passes; until it is enough (the
 gate passes, and no camera is known much less well than the others); and at both the error of distances between corners
 of 80 other frames, all over the volume.
 """

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -22,6 +22,9 @@ from ..screen import Row, Screen, duration
 from ..settings import Config, load_config
 from . import Reporting
 from .recording_screen import LiveTable
+
+if TYPE_CHECKING:
+    from ..capture.recording.live.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +88,31 @@ class Record(Reporting):
     """Length of the recording, seconds. Default: that of rig.yaml."""
     rate: float | None = None
     """Frames per second. Default: that of rig.yaml."""
+    page: bool = False
+    """Show all views in the browser while it is recorded."""
+    page_address: str = "127.0.0.1:8470"
+    """Address and port of the page. Other addresses than 127.0.0.1 make it visible in the network; it then needs a
+    token, which is part of the printed address. Port 0: any free one."""
     then: Literal["run"] | None = None
     """What to do with the take afterwards: `run` goes on to MANO."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
         from ..capture.recording.place import place_for, share_with_takes
         from ..capture.recording.recorder import Recording, check_rig, open_cameras
+        from .recording_live import watching
 
         rig = self._rig()
         check_rig(rig)
         kind = "calibration" if self.calibration else "take" if self.intrinsics is None else "intrinsics"
         place = place_for(self.session, kind, self.intrinsics)
+        page = self._page()
+        guided = build(Config, [(f"{self.rig}: session", rig.session)]) if self.calibration else None
         opened = open_cameras(rig)
         try:
             recording = Recording(opened, place, rig.session)
-            with ending(recording.stop), LiveTable(screen, str(place.root)) as table:
-                record = recording.run(table)
+            table = LiveTable(screen, str(place.root))
+            with ending(recording.stop), watching(recording, table, page, guided) as watch:
+                record = recording.run(watch)
         finally:
             opened.close()
         if kind != "take":
@@ -112,6 +124,18 @@ class Record(Reporting):
                 return figures | {"run": run_take(place.root, screen)}
             screen.say(f"next: `handpipe run {place.root}`")
         return figures
+
+    def _page(self) -> Page | None:
+        if not self.page:
+            return None
+        from ..capture.recording.live.page import Page
+
+        host, _, port = self.page_address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigError(
+                f"--page-address {self.page_address}: expected ADDRESS:PORT, such as 127.0.0.1:8470. Correct it."
+            )
+        return Page(host.strip("[]"), int(port))
 
     def _rig(self) -> RigConfig:
         """The rig, with what the flags say."""

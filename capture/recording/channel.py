@@ -9,6 +9,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from numpy import ndarray
+
 from .accounts import NOT_CONNECTED
 from .camera import Camera, CameraError, CameraGone, Format, Grabbed, SourceEnded
 from .clip_file import ClipFile
@@ -67,6 +69,9 @@ class Channel:
         self._times: deque[float] = deque(maxlen=64)
         self._error = ""
         self._flushed = 0
+        self._wanted: tuple[int | None, float] | None = None
+        self.sample: ndarray | None = None
+        """The image that was asked for last, when it is there."""
         self._threads = [threading.Thread(target=work, name=f"{name}-{work.__name__}", daemon=True)
                          for work in (self._fetch, self._encode)]  # fmt: skip
 
@@ -107,6 +112,11 @@ class Channel:
         """Triggers that the camera took and whose frames have not arrived."""
         with self._lock:
             return len(self._executed) if self.connected and not self.ended else 0
+
+    def ask(self, instant: int | None, from_s: float) -> None:
+        """Put the next image into `sample`: of this trigger or later, or where there are none, from this time on."""
+        self.sample = None
+        self._wanted = (instant, from_s)
 
     def stop(self, end_s: float) -> None:
         """Keep no frame that arrives after this time, and fetch no more."""
@@ -167,7 +177,11 @@ class Channel:
         if grabbed.image is None:
             self._missing += 1
             self.queue.put(Lost(grabbed.reason, self._run, stamp.device_id, instant))
-        elif not self.queue.put(Kept(stamp, grabbed.image, self._run, instant, trigger_s)):
+            return
+        wanted = self._wanted
+        if wanted is not None and (stamp.host_s >= wanted[1] if instant is None else instant >= (wanted[0] or 0)):
+            self.sample, self._wanted = grabbed.image, None
+        if not self.queue.put(Kept(stamp, grabbed.image, self._run, instant, trigger_s)):
             self._missing += 1
 
     def _trigger_of(self, device_id: int) -> tuple[int | None, float | None]:

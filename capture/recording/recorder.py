@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import threading
 import time
@@ -13,18 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psutil
 
-from ... import __version__
 from .backends.registry import cameras_of
 from .camera import Camera, CameraError, CameraGone, Format, RecordingError, one_sentence
 from .channel import TOO_SLOW, Channel, Status
 from .clip_file import ClipFile
 from .closing import finish, this_process, write_record
 from .journal import SUFFIX, Journal
+from .machine import peak_memory_mb, versions
 from .place import Place, check_disk
 from .settings import RigConfig, unusable_names
 
@@ -156,6 +154,8 @@ class Recording:
             raise
         self.stop = threading.Event()
         """Set it to end the recording."""
+        self.asking = threading.Lock()
+        """Held by who asks for images, until they are there."""
         self.notes: list[str] = []
         self._instants = 0
         self._trigger_s: list[float] = []
@@ -189,6 +189,13 @@ class Recording:
             self._ended.set()
             keeper.join()
         return self._close(began_s)
+
+    def ask(self) -> None:
+        """Let every channel put an image of the same moment into its `sample`, soon."""
+        # Half a period before a time that is to come: each camera's frame that is nearest to it.
+        from_s = time.monotonic() + 0.5 / self.rig.rate
+        for channel in self.channels:
+            channel.ask(self._instants + 1, from_s)
 
     def _start(self) -> None:
         """Arm all cameras, and wait until each is known to deliver."""
@@ -328,22 +335,3 @@ class Recording:
                 for channel in self.channels
             },
         }
-
-
-def versions() -> dict[str, str]:
-    """Of what records, as far as it is installed."""
-    found = {"handpipe": __version__, "python": platform.python_version()}
-    for name in ("av", "opencv-contrib-python", "pypylon", "harvesters", "genicam"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def peak_memory_mb() -> float:
-    """Largest memory of this process so far, megabytes; its memory now where the system does not say it."""
-    try:
-        import resource
-    except ImportError:  # Windows has none.
-        return psutil.Process().memory_info().rss / 1e6
-    scale = 1e6 if platform.system() == "Darwin" else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
