@@ -95,7 +95,7 @@ class Watching:
     """Called with the state of all cameras: hands it to the terminal and to the page."""
 
     def __init__(self, table: LiveTable, page: Page | None, recording: Recording) -> None:
-        self._table, self._page = table, page
+        self._table, self._page, self.recording = table, page, recording
         self._sizes = {name: list(each.size_px) for name, each in recording.opened.formats.items()}
         self._began = time.monotonic()
 
