@@ -74,7 +74,8 @@ def test_fifty_views_in_a_browser(browser, tmp_path, width, height, scheme):
         tab.goto(page.url)
         # The page's policy forbids the scripts by which `wait_for_function` would wait.
         tab.locator("#wall article").nth(49).wait_for()
-        script = "Promise.all([...document.querySelectorAll('#wall img')].map(i => i.decode().then(() => i.naturalWidth > 0)))"
+        decoded = "i => i.decode().then(() => i.naturalWidth > 0)"
+        script = f"Promise.all([...document.querySelectorAll('#wall img')].map({decoded}))"
         assert tab.evaluate(script) == [True] * 50
         assert tab.locator("#advice").inner_text() == shown(True)["guidance"]["text"]
         assert tab.locator("article.next").count() == 2
