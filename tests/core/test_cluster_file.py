@@ -115,12 +115,20 @@ def test_a_machine_without_slurm_is_a_sentence(tmp_path):
 
 
 SBATCH = """#!/bin/bash
-setsid bash "$1" > "$0.log" 2>&1 &
+cp "$1" "$0.job"
+setsid bash "$0.job" > "$0.log" 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/bash
 kill -9 -- "-$1"
 """
+
+
+class Impatient(Quiet):
+    """Fails instead of waiting for a worker that does not come."""
+
+    def say(self, text):
+        assert not text.startswith("no worker"), text
 
 
 def test_a_stage_runs_in_jobs(tmp_path, monkeypatch):
@@ -134,8 +142,7 @@ def test_a_stage_runs_in_jobs(tmp_path, monkeypatch):
     text = f"{{type: slurm, workers: 1, memory: 4 GB, setup: ['export PYTHONPATH={path}']}}"
     store = Store(str(tmp_path / "results.zarr"))
     store.open()
-    progress = Quiet()
-    with Engine(options(tmp_path, text, chunk_frames=8), progress) as engine:
+    with Engine(options(tmp_path, text, chunk_frames=8), Impatient()) as engine:
         assert engine.execute(store, lambda frames: plan(tmp_path / "log", frames))
         setup = engine._setup(store)
         assert setup is not None
