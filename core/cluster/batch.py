@@ -109,5 +109,5 @@ def pod_arguments(file: ClusterFile, workers: int) -> dict[str, Any]:
         "n_workers": workers,
         "resources": {"requests": limits, "limits": limits},
         "env": THREADS,
-        "worker_command": "dask-worker --nthreads 1",
+        "worker_command": "dask worker --nthreads 1",
     }
