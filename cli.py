@@ -26,7 +26,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
 from . import __version__
-from .core.errors import ConfigError, HandpipeError
+from .core.errors import ConfigError, HandpipeError, sentence
 
 if TYPE_CHECKING:
     from .commands import Command, Group
@@ -53,11 +53,12 @@ COMMANDS: Mapping[str, Entry] = {
     "cameras": Entry("recording", "ListCameras", "List connected cameras, and what is missing to use others."),
     "record": Entry("recording", "Record", "Record from cameras to a session; every frame is kept or accounted for."),
     "doctor": Entry("checks", "Doctor", "Examine a session for faults before anything is computed."),
-    "run": Entry("sessions", "Run", "Run every stage of a session that is missing or out of date."),
+    "run": Entry("sessions", "Run", "Run every stage of sessions that is missing or out of date."),
     "calibrate": Entry("sessions", "Calibrate", "Calibrate the cameras, or read a calibration."),
     "detect": Entry("sessions", "Detect", "Detect 2D hands in every view and frame."),
     "triangulate": Entry("sessions", "Triangulate", "Triangulate 3D keypoints from all views."),
     "fit": Entry("sessions", "Fit", "Fit MANO to the keypoints of both hands."),
+    "status": Entry("status", "Status", "Show how far sessions are and how they were judged; computes nothing."),
     "verify": Entry("integrity", "Verify", "Check that results and clips are as they were written, and repair them."),
     "report": Entry("reports", "Report", "Write a session's report: one HTML file with a player and charts."),
     "render": Entry("pictures", "Render", "Render hands over the footage, or on a turntable, as a clip or a picture."),
@@ -83,29 +84,11 @@ def main(argv: list[str] | None = None) -> int:
         argv = sys.argv[1:]
     try:
         return _dispatch(argv)
-    except HandpipeError as error:
-        if "--debug" in argv:
+    except (HandpipeError, OSError, MemoryError) as error:
+        text = sentence(error)
+        if "--debug" in argv or text is None:
             raise
-        print(f"handpipe: {error}", file=sys.stderr)
-        return WRONG
-    except OSError as error:
-        if "--debug" in argv or error.filename is None:
-            raise
-        print(
-            f"handpipe: {error.filename}: expected to read or write it, but the system refused ({error.strerror}). "
-            "Check that it exists and that you have access to it.",
-            file=sys.stderr,
-        )
-        return WRONG
-    except MemoryError as error:
-        if "--debug" in argv:
-            raise
-        # A damaged file can say that it is of any size; so can one that is only too long.
-        print(
-            f"handpipe: expected data that fits into the memory, but it does not ({error or 'none is left'}). "
-            "Check that the files are the right ones, and split them into shorter parts.",
-            file=sys.stderr,
-        )
+        print(f"handpipe: {text}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         print("handpipe: interrupted; what is done is kept, the same command continues", file=sys.stderr)
@@ -130,7 +113,17 @@ def _dispatch(argv: Sequence[str]) -> int:
     figures = command.execute_layers(build(Config, layers), layers, Screen())
     if command.json:
         print(json.dumps(figures, indent=1))
-    return NOT_USABLE if figures.get("quality", {}).get("verdict") == "not usable" else DONE
+    return exit_status(figures)
+
+
+def exit_status(figures: Mapping[str, Any]) -> int:
+    """What a command's figures say: WRONG if a session of many failed, NOT_USABLE if a result cannot be used."""
+    sessions = figures.get("sessions", ())
+    if any(each.get("state") == "failed" for each in sessions if isinstance(each, Mapping)):
+        return WRONG
+    judged = [figures, *sessions]
+    unusable = (each.get("quality", {}).get("verdict") == "not usable" for each in judged if isinstance(each, Mapping))
+    return NOT_USABLE if any(unusable) else DONE
 
 
 def find_command(argv: Sequence[str]) -> tuple[str, type[Command], Sequence[str]]:

@@ -19,6 +19,7 @@ from .capture.ignored import FOLDERS
 from .capture.installed import find_detector
 from .capture.session import content_hashes, judge, read_session
 from .core.cameras_file import read_cameras, unlike_views
+from .core.cluster.cluster import Cluster
 from .core.engine import Engine, Progress
 from .core.errors import SessionError, StoreError
 from .core.quality import as_attributes, from_attributes
@@ -70,15 +71,20 @@ class Done:
     """Groups that had to be computed."""
 
 
-def run(job: Job, progress: Progress) -> Done:
+def run(job: Job, progress: Progress, cluster: Cluster | None = None) -> Done:
     """Bring the asked stages of a session, and what they need, up to date.
+
+    Args:
+        job: the session and its stages.
+        progress: told what happens.
+        cluster: to run on; None starts one for this session.
 
     Raises:
         HandpipeError: the input or the settings are wrong. What was computed before stays.
     """
     config = job.config
     root = session_folder(config, job.session)
-    with Engine(config.engine, progress) as engine, ExitStack() as locks:
+    with Engine(config.engine, progress, cluster) as engine, ExitStack() as locks:
         _make_if_synthetic(job, root, engine)
         capture = config.capture
         rig = Store((job.store or str(root / "session.zarr")).rstrip("/"))
@@ -246,6 +252,8 @@ class _Work:
         files, hashes, reader = _readable(self.store, self.session.clips)
         model = find_detector(options.detector).model(options)
         if model is not None:
+            if options.model is not None:
+                self.engine.watch([model])
             hashes |= content_hashes(self.store, {"model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
         plan = partial(detect_stage.plan, self.session, options, hashes, views_of=reader.views)

@@ -7,11 +7,11 @@ On a terminal a stage is a bar, and one line with its time when it is done. In a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
@@ -128,12 +128,25 @@ class _StageColumn(ProgressColumn):
         return Text(value if isinstance(value, str) else value(), style=self.style)
 
 
+class _Bars(Progress):
+    """The bar of a stage, below what stands above it."""
+
+    above: Callable[[], RenderableType] | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.above is not None:
+            yield self.above()
+        yield from super().get_renderables()
+
+
 class Screen:
     """The engine's progress on a terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._bar: Progress | None = None
+        self.above: Callable[[], RenderableType] | None = None
+        """What a terminal shows above the bar of a stage. If there is any, finished stages are not kept."""
+        self._bar: _Bars | None = None
         self._task: Any = None
         self._stage: _Stage | None = None
         self._printed = 0.0
@@ -142,7 +155,7 @@ class Screen:
         self._printed = time.monotonic()
         self._stage = _Stage(stage, total, done, noun, done, self._printed)
         if self.console.is_terminal:
-            self._bar = Progress(
+            self._bar = _Bars(
                 _MarkColumn(),
                 _StageColumn("name", NAME_WIDTH),
                 BarColumn(bar_width=20 if self.console.width >= 100 else 8),
@@ -150,7 +163,9 @@ class Screen:
                 _StageColumn("speed", 14, "cyan"),
                 _StageColumn("time", 8),
                 console=self.console,
+                transient=self.above is not None,
             )
+            self._bar.above = self.above
             self._task = self._bar.add_task(stage, total=total, completed=done, stage=self._stage)
             self._bar.start()
 

@@ -168,7 +168,7 @@ def run_take(take: Path, screen: Screen) -> dict[str, Any]:
     from .sessions import Run
 
     config, _ = load_config(None, str(take))
-    return Run(session=str(take)).execute(config, screen)
+    return Run(sessions=(str(take),)).execute(config, screen)
 
 
 @contextmanager

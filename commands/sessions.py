@@ -4,26 +4,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from ..core.config import COMMAND_LINE, Layer, build
 from ..core.errors import ConfigError
 from ..core.flags import UNIT
 from ..exchange.cameras.formats import FORMATS
 from ..screen import Screen
-from ..settings import STAGES, Config, Stage, session_folder
+from ..settings import STAGES, Config, Stage, load_config, session_folder
 from . import Configured, OnResults
 
-_ENGINE = ("engine.workers", "engine.scheduler")
+if TYPE_CHECKING:
+    from ..core.cluster.cluster import Cluster
+    from ..core.engine import Progress
+
+Figures = dict[str, Any]
+
+_ENGINE = ("engine.workers", "engine.scheduler", "engine.cluster")
 
 
-@dataclass(frozen=True)
-class _OnSession(Configured):
-    """What every command on a session takes."""
+@dataclass(frozen=True, kw_only=True)
+class _Stages(Configured):
+    """What every command takes that runs stages."""
 
     sections = (
         *("board", "hand_model", "fps", "capture", "calibration", "detection", "time_sync", "second_look"),
@@ -31,8 +39,6 @@ class _OnSession(Configured):
     )
     short = ("engine",)
 
-    session: Annotated[Positional[str], arg(metavar="SESSION")]
-    """A session folder, or the name of a session in pipeline.yaml (`capture-session` is built in)."""
     store: str | None = None
     """Store for the results: a folder or an fsspec URL. Default: session.zarr in the session folder."""
     force: bool = False
@@ -40,61 +46,109 @@ class _OnSession(Configured):
     prune: Annotated[int | None, arg(metavar="N")] = None
     """Process only the first N frames; results go to session-prune-N.zarr."""
 
-    def config_sources(self) -> tuple[Path | None, str | None]:
-        return self.config, self.session or None
-
     def stages(self) -> tuple[Stage, ...]:
         """What the command is for."""
         raise NotImplementedError
 
-    def prepare(self, config: Config, screen: Screen) -> dict[str, Any]:
-        """What has to happen before the stages, and its figures."""
-        return {}
-
-    def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+    def compute(self, session: str, config: Config, progress: Progress, cluster: Cluster | None = None) -> Figures:
+        """Run the stages on one session; returns its figures."""
         from ..pipeline import Job, run
-        from ..summary import rows, summarize
+        from ..summary import summarize
 
         if self.prune is not None and self.prune < 1:
             raise ConfigError(f"--prune {self.prune}: expected 1 or more frames. Omit it to process the whole session.")
         stages = self.stages()
         forced = frozenset(stages) if self.force else frozenset()
+        return summarize(run(Job(session, config, stages, forced, self.prune, self.store), progress, cluster))
+
+    def show(self, session: str, figures: Figures, screen: Screen) -> None:
+        """The table of one session, and what is wrong with it."""
+        from ..summary import rows
+
+        if not figures["computed"]:
+            screen.say(f"{session}: up to date")
+        screen.table(session, rows(figures))
+        for check in figures.get("quality", {}).get("checks", []):
+            word = "warning" if check["severity"] == "warning" else "not usable"
+            screen.say(f"{word}: {check['reason']} {check['remedy']}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnSession(_Stages):
+    """What the commands of single stages take."""
+
+    session: Annotated[Positional[str], arg(metavar="SESSION")]
+    """A session folder, or the name of a session in pipeline.yaml (`capture-session` is built in)."""
+
+    def config_sources(self) -> tuple[Path | None, str | None]:
+        return self.config, self.session or None
+
+    def prepare(self, config: Config, screen: Screen) -> Figures:
+        """What has to happen before the stages, and its figures."""
+        return {}
+
+    def execute(self, config: Config, screen: Screen) -> Figures:
         found = self.prepare(config, screen)
         root = session_folder(config, self.session)
         if "supplied" in found and not (root / "videos").is_dir():
             screen.say(f"next: `handpipe import keypoints2d {root} PATH... --fps FPS`")
             return found
-        done = run(Job(self.session, config, stages, forced, self.prune, self.store), screen)
-        if not done.computed:
-            screen.say(f"{self.session}: up to date")
-        figures = summarize(done) | found
-        screen.table(f"{self.session}", rows(figures))
-        for check in figures.get("quality", {}).get("checks", []):
-            word = "warning" if check["severity"] == "warning" else "not usable"
-            screen.say(f"{word}: {check['reason']} {check['remedy']}")
-        self.advise(screen)
+        figures = self.compute(self.session, config, screen) | found
+        self.show(self.session, figures, screen)
         return figures
 
-    def advise(self, screen: Screen) -> None:
-        """What to do next."""
 
+@dataclass(frozen=True, kw_only=True)
+class Run(_Stages):
+    """Run every stage that is missing or out of date: calibrate, detect, triangulate, fit.
 
-@dataclass(frozen=True)
-class Run(_OnSession):
-    """Run every stage that is missing or out of date: calibrate, detect, triangulate, fit."""
+    Several sessions are one list of jobs on one cluster; a session that fails does not stop the others.
+    """
 
     common = ("fps", "hand_model", *_ENGINE)
 
+    sessions: Annotated[Positional[tuple[str, ...]], arg(metavar="SESSION...")]
+    """Session folders, or names of sessions in pipeline.yaml (`capture-session` is built in)."""
     until: Stage = "fit"
     """Last stage to run."""
+
+    def config_sources(self) -> tuple[Path | None, str | None]:
+        return self.config, self.sessions[0] or None if len(self.sessions) == 1 else None
 
     def stages(self) -> tuple[Stage, ...]:
         return STAGES[: STAGES.index(self.until) + 1]
 
-    def advise(self, screen: Screen) -> None:
+    def execute_layers(self, config: Config, layers: Sequence[Layer], screen: Screen) -> Figures:
+        from .many_sessions import Jobs, distinct
+
+        if len(self.sessions) == 1:
+            return self.execute(config, screen)
+        names = distinct(config, self.sessions)
+        if not names:
+            raise ConfigError("expected a session to run, but none is named. Name a session folder.")
+        if self.store is not None:
+            raise ConfigError(
+                f"--store {self.store}: expected one session, but {len(names)} are named. Leave it out: each session "
+                "has its own store in its folder."
+            )
+        settings = partial(settings_of, self.config, layers)
+        jobs = Jobs(names, settings, self.compute, screen)
+        return jobs.run(config.engine)
+
+    def execute(self, config: Config, screen: Screen) -> Figures:
+        (session,) = self.sessions
+        figures = self.compute(session, config, screen)
+        self.show(session, figures, screen)
         where = "" if self.store is None else f" --store {self.store}"
         pruned = "" if self.prune is None else f" --prune {self.prune}"
-        screen.say(f"next: `handpipe report {self.session}{where}{pruned}` writes a page to look at the result")
+        screen.say(f"next: `handpipe report {session}{where}{pruned}` writes a page to look at the result")
+        return figures
+
+
+def settings_of(file: Path | None, layers: Sequence[Layer], session: str) -> Config:
+    """The settings for one session of many: with those of its own folder, below the flags."""
+    _, own = load_config(file, session)
+    return build(Config, [*own, *(layer for layer in layers if layer[0] == COMMAND_LINE)])
 
 
 FROM_HELP = (

@@ -10,7 +10,6 @@ tasks to a Dask cluster (or runs them here), writes each unit as it comes, and n
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy import ndarray
 
-from .cluster import local
-from .cluster.calls import Calls, Returned, say
-from .cluster.scheduler import join
+from .cluster.calls import Returned, say
+from .cluster.cluster import Cluster
+from .cluster.worker_setup import WorkerSetup
 from .errors import ConfigError, HandpipeError, SessionError
 from .settings import EngineSettings
 from .storage.spec import GroupSpec
@@ -69,13 +68,6 @@ class Progress(Protocol):
     def say(self, text: str) -> None: ...
 
 
-def cpu_count() -> int:
-    """Cores that this process may use: fewer than the machine has where a batch system or `taskset` says so."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; Python 3.13 has os.process_cpu_count.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def torch_device(name: str) -> torch.device:
     """Where PyTorch computes: `auto` is the GPU where there is one, else the CPU. Raises ConfigError without a GPU."""
     import torch
@@ -117,8 +109,10 @@ def run_task(store: Store, group: str, task: Task, todo: Sequence[Unit], report:
     return written
 
 
-def run_on_worker(store: Store, group: str, task: Task, todo: Sequence[Unit]) -> list[Unit]:
-    """`run_task` on a worker of the cluster."""
+def run_on_worker(store: Store, group: str, task: Task, todo: Sequence[Unit], setup: WorkerSetup | None) -> list[Unit]:
+    """`run_task` on a worker of the cluster; `setup` is what a worker on another machine has to have."""
+    if setup is not None:
+        setup.check()
     return run_task(store, group, task, todo, lambda unit: say({"group": group, "unit": list(unit)}))
 
 
@@ -157,11 +151,14 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 class Engine:
     """Runs plans. A context manager: the cluster starts with the first plan that has work, and ends with the block."""
 
-    def __init__(self, options: EngineSettings, progress: Progress) -> None:
+    def __init__(self, options: EngineSettings, progress: Progress, cluster: Cluster | None = None) -> None:
+        """An engine with a cluster of its own, or on one that also serves others and outlives it."""
         self.options = options
         self.progress = progress
-        self._client: Any = None
+        self.cluster = cluster or Cluster(options)
         self._exit = contextlib.ExitStack()
+        if cluster is None:
+            self._exit.enter_context(self.cluster)
         self._inputs: dict[Path, tuple[int, int] | None] = {}
 
     def __enter__(self) -> Engine:
@@ -240,11 +237,6 @@ class Engine:
             f"since it began. Run the same command again when nobody writes to it; `{group}` is not complete."
         )
 
-    @property
-    def _here(self) -> bool:
-        """Whether the work is done in this process."""
-        return self.options.workers == 0 and self.options.scheduler is None
-
     def _begin(self, store: Store, plan: Plan) -> None:
         """Make the group's empty arrays.
 
@@ -258,11 +250,19 @@ class Engine:
 
     def _compute(self, plan: Plan) -> list[tuple[Unit, Mapping[str, ndarray]]]:
         (task,) = plan.tasks
-        if self._here:
+        if self.cluster.here:
             return compute(task)
-        with contextlib.closing(self._calls().results(compute, [(task,)])) as items:
+        with contextlib.closing(self.cluster.calls(self.progress.say).results(compute, [(task,)])) as items:
             (found,) = (item.value for item in items if isinstance(item, Returned))
         return found
+
+    def _setup(self, store: Store) -> WorkerSetup | None:
+        """What workers on other machines have to see: the store, and the folders of the watched files."""
+        if not self.cluster.elsewhere:
+            return None
+        folders = {path.parent for path, stamp in self._inputs.items() if stamp is not None}
+        paths = folders if store.local is None else {*folders, store.local}
+        return WorkerSetup(tuple(sorted(str(path.absolute()) for path in paths)))
 
     def _run(self, store: Store, plan: Plan) -> None:
         name, marks = plan.group.name, store.marks(plan.group.name)
@@ -274,13 +274,15 @@ class Engine:
             marks.add(units)
 
         missing = ((task, [unit for unit in task.units if not marks.grid[unit]]) for task in plan.tasks)
+        setup = self._setup(store)
         todo = ((store, name, task, units) for task, units in missing if units)
         try:
-            if self._here:
+            if self.cluster.here:
                 for call in todo:
                     run_task(*call, report=written)
                 return
-            with contextlib.closing(self._calls().results(run_on_worker, todo)) as items:
+            calls = self.cluster.calls(self.progress.say)
+            with contextlib.closing(calls.results(run_on_worker, ((*call, setup) for call in todo))) as items:
                 for item in items:
                     if isinstance(item, Returned):
                         written(*item.value)
@@ -288,14 +290,3 @@ class Engine:
                         written(tuple(item.message["unit"]))
         finally:
             marks.flush()
-
-    def _calls(self) -> Calls:
-        """The cluster; the local one starts on first use."""
-        if self._client is None:
-            options = self.options
-            if options.scheduler is not None:
-                self._client = self._exit.enter_context(join(options.scheduler))
-            else:
-                self._client = local.start(options.workers or cpu_count(), options.dashboard, self._exit)
-            self.progress.say(f"Dask dashboard: {self._client.dashboard_link}")
-        return Calls(self._client, self.progress.say)

@@ -68,3 +68,21 @@ def disk_errors(where: str) -> Iterator[None]:
             f"{where}: expected room to write, but the system refused ({error.strerror}). "
             "Free some space or make the folder writable and run the same command again; what is done is kept."
         ) from error
+
+
+def sentence(error: Exception) -> str | None:
+    """What a user is told instead of a traceback; None for a fault of the code."""
+    if isinstance(error, HandpipeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        # A damaged file can say that it is of any size; so can one that is only too long.
+        return (
+            f"expected data that fits into the memory, but it does not ({error or 'none is left'}). "
+            "Check that the files are the right ones, and split them into shorter parts."
+        )
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: expected to read or write it, but the system refused ({error.strerror}). "
+            "Check that it exists and that you have access to it."
+        )
+    return None

@@ -29,6 +29,8 @@ class EngineSettings:
     """Number of worker processes. None: one per CPU core. 0: run in this process, without Dask."""
     scheduler: str | None = None
     """Address of a running Dask scheduler (tcp://host:port). None: start a local cluster."""
+    cluster: str | None = None
+    """YAML file that describes a cluster to use: SLURM, Kubernetes or others (docs/cluster.md)."""
     chunk_frames: Annotated[int, Field(ge=1)] = 64
     """Frames per chunk, the unit of computation and storage."""
     dashboard: str = "127.0.0.1:0"

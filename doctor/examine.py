@@ -23,7 +23,8 @@ from ..capture.installed import make_detector
 from ..capture.session import content_hashes
 from ..core.cameras import Cameras
 from ..core.cameras_file import match_views, read_cameras, unlike_views
-from ..core.engine import Progress, cpu_count
+from ..core.cluster.local import cpu_count
+from ..core.engine import Progress
 from ..core.errors import HandpipeError, ModelError
 from ..core.quality import Check
 from ..core.recording import Session

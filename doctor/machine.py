@@ -14,7 +14,7 @@ import psutil
 
 from ..capture import mediapipe_model
 from ..capture.installed import InstalledDetector, find_detector
-from ..core.engine import cpu_count
+from ..core.cluster.local import cpu_count
 from ..core.errors import ConfigError, ModelError
 from ..core.quality import Check
 from ..core.recording import Session

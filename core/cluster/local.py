@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from logging import CRITICAL
 from typing import Any
@@ -13,6 +14,13 @@ from . import on_worker
 
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(256 * 2**20), "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20)}
 """Dask makes its workers give freed memory back at once. Here every image would be page faults anew."""
+
+
+def cpu_count() -> int:
+    """Cores that this process may use: fewer than the machine has where a batch system or `taskset` says so."""
+    if hasattr(os, "sched_getaffinity"):  # Linux; Python 3.13 has os.process_cpu_count.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def start(workers: int, dashboard: str, exit_stack: ExitStack) -> Any:

@@ -16,8 +16,9 @@ import pytest
 from paths import SUPPORT
 from toy_stage import FRAMES, Quiet, execute, plan
 
+from handpipe.core.cluster.local import cpu_count
 from handpipe.core.cluster.scheduler import join
-from handpipe.core.engine import Engine, cpu_count, differences
+from handpipe.core.engine import Engine, differences
 from handpipe.core.errors import SessionError
 from handpipe.core.settings import EngineSettings
 from handpipe.core.storage.store import Store
