@@ -292,18 +292,18 @@ def test_clean_knows_the_names_of_what_zarr_has_not_renamed_yet(store, nth):
 def test_a_second_writer_is_kept_out_and_a_dead_one_is_not(store):
     code = (
         "import sys; from handpipe.core.storage.store import Store\n"
-        "with Store(sys.argv[1]).lock(): print('in', flush=True); input()"
+        "with Store(sys.argv[1]).lock(print): print('in', flush=True); input()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, store.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "in\n"
-    with pytest.raises(StoreError, match="another handpipe is"), store.lock():
+    with pytest.raises(StoreError, match="another handpipe is"), store.lock(print):
         pass
     holder.kill()
     holder.communicate()
-    with store.lock():
+    with store.lock(print):
         assert store.exists()
 
 
