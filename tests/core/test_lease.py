@@ -20,7 +20,7 @@ from handpipe.core.storage import lease
 from handpipe.core.storage.lease import leased
 from handpipe.core.storage.store import Store
 
-QUICK = {"BEAT_S": 0.2, "STALE_S": 1.5, "LOOK_S": 0.05}
+QUICK = {"BEAT_S": 0.2, "STALE_S": 3.0, "LOOK_S": 0.05}
 
 HOLDER = f"""
 import fcntl, os, sys
