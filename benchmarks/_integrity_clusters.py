@@ -31,11 +31,12 @@ def cluster(folder: Path) -> Iterator[tuple[str, Child, list[Child], Callable[..
 
     def another(version: str | None = None) -> Child:
         def working() -> object:
-            import handpipe
+            from distributed import versions
             from distributed.cli.dask_worker import main
 
             if version is not None:
-                handpipe.__version__ = version
+                true = versions._version_cached
+                versions._version_cached = lambda name: version if name == "handpipe" else true(name)
             options = ["--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny"]
             return main(options, standalone_mode=False)
 

@@ -34,7 +34,7 @@ from _integrity_damage import DAMAGE, Harm
 from _integrity_flips import Flip, flips, table
 from _integrity_processes import PROCESSES, Fault
 from _integrity_remote import REMOTE
-from _integrity_runs import OPTIONS, Sessions, contents, load
+from _integrity_runs import OPTIONS, Outcome, Sessions, contents, load
 
 TINY = "--views 5 --frames 6 --fps 5 --board-frames 30 --width 320 --height 256 --workers 1"
 OUTCOMES = ("same", "sentence", "verify", "silent", "traceback", "endless")
@@ -52,7 +52,7 @@ def computed_session(given: Path | None, scratch: Path) -> Path:
 def damaged(harm: Harm) -> Fault:
     """Damage to a finished store, as a fault."""
 
-    def fault(sessions: Sessions, name: str, rng: random.Random) -> tuple[str, str]:
+    def fault(sessions: Sessions, name: str, rng: random.Random) -> tuple[Outcome, str]:
         session = sessions.copy(name, "computed")
         what = harm(session / "session.zarr", rng)
         outcome, words = sessions.judge(session)
