@@ -19,7 +19,7 @@ CHUNKS = ("--chunk-frames", "2")
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[tuple[str, Child, list[Child], Callable[..., Child]]]:
+def cluster(folder: Path, nanny: str = "--no-nanny") -> Iterator[tuple[str, Child, list[Child], Callable[..., Child]]]:
     """Address, scheduler, workers, and what starts another worker."""
     file = folder / "scheduler.json"
 
@@ -29,7 +29,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, Child, list[Child], Callable[..
         options = ["--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
         return main(options, standalone_mode=False)
 
-    def another(version: str | None = None) -> Child:
+    def another(version: str | None = None, nanny: str = "--no-nanny") -> Child:
         def working() -> object:
             from distributed import versions
             from distributed.cli.dask_worker import main
@@ -37,7 +37,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, Child, list[Child], Callable[..
             if version is not None:
                 true = versions._version_cached
                 versions._version_cached = lambda name: version if name == "handpipe" else true(name)
-            options = ["--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+            options = ["--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard", nanny]
             return main(options, standalone_mode=False)
 
         workers.append(fork(working, folder / f"worker{len(workers)}.txt"))
@@ -47,7 +47,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, Child, list[Child], Callable[..
     scheduler = fork(scheduling, folder / "scheduler.txt")
     try:
         until(scheduler, lambda: file.exists() and file.read_text().endswith("}"))
-        another()
+        another(nanny=nanny)
         address = json.loads(file.read_text())["address"]
         until(scheduler, lambda: "Starting established connection" in workers[0].text)
         yield address, scheduler, workers, another
@@ -56,14 +56,16 @@ def cluster(folder: Path) -> Iterator[tuple[str, Child, list[Child], Callable[..
             child.kill()
 
 
-def external(act: Callable[[Child, list[Child], Callable[..., Child]], object], fine: tuple[int, ...]) -> Fault:
+def external(
+    act: Callable[[Child, list[Child], Callable[..., Child]], object], fine: tuple[int, ...], nanny: str = "--no-nanny"
+) -> Fault:
     """Do something to a scheduler and its workers during a run on them."""
 
     def fault(sessions: Sessions, name: str, rng: random.Random) -> tuple[Outcome, str]:
         session = sessions.copy(name, "detected")
         store = session / "session.zarr"
         at = rng.randrange(files_of(store), files_of(sessions.computed / "session.zarr"))
-        with cluster(session.parent) as (address, scheduler, workers, another):
+        with cluster(session.parent, nanny) as (address, scheduler, workers, another):
             child = command(["run", session, "--scheduler", address, *CHUNKS], session.parent / "run.txt")
             until(child, lambda: files_of(store) > at)
             act(scheduler, workers, another)
@@ -95,30 +97,31 @@ def other_version(sessions: Sessions, name: str, rng: random.Random) -> tuple[Ou
     return wrong or sessions.judge(session)
 
 
-def local(kind: str) -> Fault:
-    """Kill a worker, or the nanny's child, of the cluster that a run has started."""
+def _nanny_dies_and_another_joins(scheduler: Child, workers: list[Child], another: Callable[..., Child]) -> None:
+    workers[0].send(signal.SIGKILL)
+    time.sleep(1)
+    another()
 
-    def fault(sessions: Sessions, name: str, rng: random.Random) -> tuple[Outcome, str]:
-        session = sessions.copy(name, "detected")
-        store = session / "session.zarr"
-        at = rng.randrange(files_of(store), files_of(sessions.computed / "session.zarr"))
-        child = command(["run", session, "--workers", "2", *CHUNKS], session.parent / "run.txt")
-        until(child, lambda: files_of(store) > at)
-        with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-            found = [each for each in psutil.Process(child.pid).children(recursive=True)
-                     if ("spawn_main" in " ".join(each.cmdline())) == (kind == "worker")]  # fmt: skip
-            rng.choice(found).kill()
-        return ended(child, (0, 2)) or sessions.judge(session)
 
-    return fault
+def local_worker(sessions: Sessions, name: str, rng: random.Random) -> tuple[Outcome, str]:
+    """Kill a worker of the cluster that a run has started."""
+    session = sessions.copy(name, "detected")
+    store = session / "session.zarr"
+    at = rng.randrange(files_of(store), files_of(sessions.computed / "session.zarr"))
+    child = command(["run", session, "--workers", "2", *CHUNKS], session.parent / "run.txt")
+    until(child, lambda: files_of(store) > at)
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+        children = psutil.Process(child.pid).children(recursive=True)
+        rng.choice([each for each in children if "spawn_main" in " ".join(each.cmdline())]).kill()
+    return ended(child, (0, 2)) or sessions.judge(session)
 
 
 CLUSTERS: dict[str, Fault] = {
-    "local worker killed": local("worker"),
-    "helper of the local cluster killed": local("helper"),
+    "local worker killed": local_worker,
     "scheduler killed": external(lambda scheduler, workers, another: scheduler.kill(), (0, 2)),
     "scheduler SIGTERM": external(lambda scheduler, workers, another: scheduler.send(signal.SIGTERM), (0, 2)),
     "worker killed, another joins": external(_dies_and_another_joins, (0,)),
+    "nanny killed, another joins": external(_nanny_dies_and_another_joins, (0,), "--nanny"),
     "worker leaves, another stays": external(_leaves, (0,)),
     "worker joins": external(lambda scheduler, workers, another: another(), (0,)),
     "worker of another version": other_version,

@@ -37,7 +37,7 @@ def begun(
 def ended(child: Child, fine: tuple[int, ...]) -> tuple[Outcome, str] | None:
     """What is wrong with how a disturbed run ended, if anything."""
     bad = bad_end(child.wait(), child.text, fine)
-    return None if bad is None else (bad, child.text[-2000:])
+    return None if bad is None else (bad, child.text[-6000:])
 
 
 def by_signal(number: signal.Signals, status: int) -> Fault:
