@@ -178,10 +178,10 @@ class Sessions:
         bad = bad_end(status, child.text, (0, 2, 3))
         if bad is not None:
             return bad, child.text[-6000:]
-        if contents(session / "session.zarr") == self.expected:
-            return ("same" if status == 0 else "silent"), ""
         if status == 2:
             return "sentence", last_line(child.text)
+        if contents(session / "session.zarr") == self.expected:
+            return ("same" if status == 0 else "silent"), ""
         return self._verified(session)
 
     def _verified(self, session: Path) -> tuple[Outcome, str]:

@@ -33,7 +33,6 @@ from _integrity_clusters import CLUSTERS
 from _integrity_damage import DAMAGE, Harm
 from _integrity_flips import Flip, flips, table
 from _integrity_processes import PROCESSES, Fault
-from _integrity_remote import REMOTE
 from _integrity_runs import OPTIONS, Outcome, Sessions, contents, load
 
 TINY = "--views 5 --frames 6 --fps 5 --board-frames 30 --width 320 --height 256 --workers 1"
@@ -61,7 +60,7 @@ def damaged(harm: Harm) -> Fault:
     return fault
 
 
-FAULTS: dict[str, Fault] = {**{name: damaged(harm) for name, harm in DAMAGE.items()}, **PROCESSES, **CLUSTERS, **REMOTE}
+FAULTS: dict[str, Fault] = {**{name: damaged(harm) for name, harm in DAMAGE.items()}, **PROCESSES, **CLUSTERS}
 KINDS = (*FAULTS, "flips")
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import fsspec
 
-from ..errors import StoreError, disk_errors
+from ..errors import StoreError, disk_errors, remote_errors
 
 PREFIX = ".lease-"
 
@@ -67,7 +67,7 @@ class _Lease:
     def remove(self, name: str) -> None:
         """Take a file away, or find that somebody has."""
         files, root = fsspec.url_to_fs(self.url)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), remote_errors(self.url):
             files.rm_file(f"{root}/{name}")
 
     def there(self) -> dict[str, bytes]:
@@ -75,10 +75,12 @@ class _Lease:
         files, root = fsspec.url_to_fs(self.url)
         files.invalidate_cache()
         found = {}
-        for path in files.ls(root, detail=False):
+        with remote_errors(self.url):
+            paths = files.ls(root, detail=False)
+        for path in paths:
             name = str(path).rpartition("/")[2]
             if name.startswith(PREFIX):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError), remote_errors(self.url):
                     found[name] = files.cat_file(f"{root}/{name}")
         return found
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from fsspec.implementations.memory import MemoryFileSystem
 from old_stores import as_before_checksums
 from paths import SUPPORT
 from toy_stage import execute
@@ -305,6 +306,28 @@ def test_a_second_writer_is_kept_out_and_a_dead_one_is_not(store):
     holder.communicate()
     with store.lock(print):
         assert store.exists()
+
+
+ClientError = type("ClientError", (Exception,), {"__module__": "botocore.exceptions"})
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError(), ClientError("no route")])
+def test_a_broken_connection_is_a_sentence(monkeypatch, error):
+    """Whatever the library that talks to the server raises, wherever it does."""
+    store = Store("memory://broken/session.zarr")
+    store.open()
+    store.create(keypoints_spec())
+
+    def breaks(*_args, **_kwargs):
+        raise error
+
+    for name in ("cat_file", "pipe_file", "ls", "rm_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, breaks)
+    for use in (store.exists, lambda: store.read("keypoints", "points"), store.groups, lambda: store.put("x", b"")):
+        with pytest.raises(StoreError, match=r"broken/session\.zarr: expected to reach the store.* is kept"):
+            use()
+    with pytest.raises(StoreError, match="expected to reach the store"), store.lock(print):
+        pass
 
 
 def test_a_store_may_be_an_fsspec_url():
