@@ -101,7 +101,7 @@ def run(job: Job, progress: Progress, cluster: Cluster | None = None) -> Done:
         store = rig if job.prune is None else Store(f"{rig.url.removesuffix('.zarr')}-prune-{job.prune}.zarr")
         for each in {rig, store}:
             each.open()
-            locks.enter_context(each.lock())
+            locks.enter_context(each.lock(progress.say))
             each.clean()
         work = _Work(config, session.first(job.prune), store, rig, engine, progress)
         wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)} if session.clips else {"fit"}
