@@ -26,7 +26,7 @@ from ..core.storage.store import Store
 from .settings import SecondLookSettings
 
 GROUP = "second_look"
-CODE = 1
+CODE = 2
 """Version of this code. Increase it when results change for the same input."""
 
 MIN_JOINTS = 10

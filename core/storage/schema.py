@@ -72,6 +72,11 @@ SECOND_LOOK: Columns = {
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
+PLACES: Columns = {
+    "points": ("frame hand joint xyz", "float32", NAN, "metre", "where the hands are expected; NaN: not expected"),
+    "search": ("frame", "bool", False, "1", "whether whole images are searched, because a hand may come or go"),
+}
+
 CLOCK: Columns = {
     "offset": ("view", "float64", NAN, "second", "how late its images are, by the rig's median; NaN not known"),
     "used": ("view", "bool", False, "1", "whether offset and drift are corrected in `time`"),
