@@ -67,7 +67,7 @@ DETECTIONS: Columns = {
 }
 
 SECOND_LOOK: Columns = {
-    "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks in a crop around the hand; NaN: none"),
+    "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks of the expected hand; NaN: none"),
     "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
