@@ -2,8 +2,8 @@
 
 Every channel of packed, normalised motion is modelled as a stationary Gaussian process (Rasmussen & Williams 2006,
 chapter 2). Its temporal correlation, one per channel group, is that of the training data (normalization.py); its speed
-is a level of liveliness (liveliness.py), one per hand; its mean level follows from the observed entries. Conditioned on
-these entries it has a mean, `base`, that meets them, and a covariance that is zero there. Given a noisy
+is a level of liveliness (liveliness.py), one per hand and group; its mean level follows from the observed entries.
+Conditioned on these entries it has a mean, `base`, that meets them, and a covariance that is zero there. Given a noisy
 x_t = alpha x0 + sigma eps it has the exact posterior of x0 (the Wiener filter).
 
 Shapes: packed motion x is (batch, frame, hand, channel). Smooth kernels are nearly singular, so whatever is factored is
@@ -69,7 +69,7 @@ class Prior:
         Changes scale with the liveliness; a hand that moves less than the average stays where it is, wherever in the
         usual range that may be.
         """
-        square = self.liveliness.levels[level].square()[..., None, None]
+        square = self.liveliness.levels[group, level].square()[..., None, None]
         kernel = square * self.kernels[group] + (1 - square).clamp_min(0)
         kernel.diagonal(dim1=-2, dim2=-1).add_(REST_FLOOR)
         return kernel
@@ -81,14 +81,13 @@ class Prior:
     @torch.no_grad()
     @full_precision
     def belief(self, mask: Tensor, values: Tensor, before: Tensor) -> Tensor:
-        """(batch, hand, level) how probable each level of liveliness is after the observed entries.
+        """(batch, hand, group, level) how probable each level of liveliness is after the observed entries.
 
-        The likelihood is that of the displacements from each observed frame to the next one; the groups of a hand move
-        together and count as one.
+        The likelihood is that of the displacements from each observed frame to the next one.
 
         Args:
             mask, values: as for `condition`; values relative to the mean.
-            before: (..., level) probabilities before, broadcastable.
+            before: (..., group, level) probabilities before, broadcastable.
         """
         observed, frames = self.group_mask(mask), mask.shape[1]
         frame = torch.arange(frames, device=mask.device)[:, None, None]
@@ -103,13 +102,13 @@ class Prior:
         spread = spread.gather(0, (frame - last).clamp(0, frames - 1).flatten(0, 2)).view(square.shape)
         variance = self.liveliness.levels.square() * spread[..., None] + 2 * REST_FLOOR
         log_likelihood = -0.5 * (square[..., None] / variance + variance.log())
-        total = torch.where(pair[..., None], log_likelihood, 0).sum(1).mean(2)
+        total = torch.where(pair[..., None], log_likelihood, 0).sum(1)
         return (before.log() + total).softmax(-1)
 
     def nearest(self, belief: Tensor) -> Tensor:
-        """(...) the level that is nearest to what is expected by probabilities (..., level)."""
+        """(..., group) the levels that are nearest to what is expected by probabilities (..., group, level)."""
         levels = self.liveliness.levels
-        return ((belief @ levels.square()).sqrt()[..., None] - levels).abs().argmin(-1)
+        return ((belief * levels.square()).sum(-1).sqrt()[..., None] - levels).abs().argmin(-1)
 
     @torch.no_grad()
     @full_precision
@@ -125,18 +124,18 @@ class Prior:
 
         `mask` is constant within each channel group; `values` are normalised and may be anything where unobserved.
         `mean`, broadcastable to them, is what it has where nothing is observed: 0 by default. The level that the
-        observed values have relative to it moves all frames (`LEVEL_VARIANCE`). `level` (batch, hand) is that of the
-        liveliness: by default the one next to the average. `recorded` (batch,) says whether the observed values are of
-        a recording: by default they are.
+        observed values have relative to it moves all frames (`LEVEL_VARIANCE`). `level` (batch, hand, group) is that
+        of the liveliness: by default the one next to the average. `recorded` (batch,) says whether the observed values
+        are of a recording: by default they are.
         """
         frames = self.kernels.shape[-1]
         assert mask.shape == values.shape == (len(mask), frames, mask.shape[2], sum(self.sizes))
         observed = self.group_mask(mask).permute(0, 2, 3, 1)  # (batch, hand, group, frame)
         batch, hands, groups, _ = observed.shape
         if level is None:
-            level = self.nearest(self.liveliness.after(None, 0)).expand(batch, hands)
+            level = self.nearest(self.liveliness.after(None, 0)).expand(batch, hands, groups)
         group = torch.arange(groups, device=mask.device, dtype=torch.uint8).expand(batch, hands, groups)[..., None]
-        speed = level.to(torch.uint8)[..., None, None].expand(batch, hands, groups, 1)
+        speed = level.to(torch.uint8)[..., None]
         if recorded is None:
             recorded = torch.ones(batch, dtype=torch.bool, device=mask.device)
         elsewhere = recorded.to(torch.uint8)[:, None, None, None].expand(batch, hands, groups, 1)

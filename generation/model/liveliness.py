@@ -1,9 +1,10 @@
 """Liveliness: how fast a hand moves in a window, relative to the average; a latent variable with its own dynamics.
 
-Real motion alternates rest and action: a quarter of the windows of captured manipulation hardly move at all. Within a
-window, displacements of all channels scale alike, so a hand has one factor per window, on a small set of levels that
-are equally frequent in the training data. A Markov chain carries it from one stretch of time to the next. The chain is
-drawn; it never depends on generated motion, so motion of any length stays as lively as the data.
+Real motion alternates rest and action: a quarter of the windows of captured manipulation hardly move at all. The
+fingers may move while the wrist rests. Within a window, displacements of a group's channels scale alike, so each group
+of a hand has one factor per window, on a small set of levels that are equally frequent in the training data. A Markov
+chain carries it from one stretch of time to the next. The chain is drawn; it never depends on generated motion, so
+motion of any length stays as lively as the data.
 """
 
 from __future__ import annotations
@@ -28,43 +29,56 @@ class Liveliness:
     """The levels of liveliness and how they follow one another."""
 
     levels: Tensor
-    """(level,) float64 ascending factors of the speed; the mean of their squares is 1."""
+    """(group, level) float64 ascending factors of the speed; the mean of their squares is 1."""
     transition: Tensor
-    """(level, level) float64: how probable each level is half a window after each; rows sum to 1."""
+    """(group, level, level) float64: how probable each level is half a window after each; rows sum to 1."""
 
     @classmethod
-    def constant(cls) -> Liveliness:
+    def constant(cls, groups: int) -> Liveliness:
         """Always the average."""
-        return cls(torch.ones(1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
+        return cls(torch.ones(groups, 1, dtype=torch.float64), torch.ones(groups, 1, 1, dtype=torch.float64))
 
     @classmethod
     def of(cls, energy: Tensor) -> Liveliness:
         """Measured from `energies` (window, half, hand, group)."""
-        total = energy.double().mean((0, 1, 2))
-        if not len(energy) or not (total > 0).all():
-            return cls.constant()
-        square = (energy.double() / total).mean(-1)  # (window, half, hand)
-        whole = square.mean(1).flatten().sort().values
-        parts = whole.tensor_split(min(LEVELS, len(whole)))
-        levels = torch.stack([part.mean() for part in parts]).sqrt().clamp_min(LEAST)
-        levels = levels / levels.square().mean().sqrt()
-        # Halves are compared with halves: they vary more than whole windows.
-        ranks = square.flatten().argsort().argsort().view(square.shape)
-        level = ranks * len(levels) // square.numel()
-        counts = torch.full((len(levels), len(levels)), DOUBT, dtype=torch.float64)
-        pairs = level[:, 0].flatten() * len(levels) + level[:, 1].flatten()
-        counts += torch.bincount(pairs, minlength=counts.numel()).view(counts.shape)
-        counts = counts + counts.mT  # the same forwards and backwards, so that all levels stay equally frequent
-        return cls(levels, counts / counts.sum(1, keepdim=True))
+        groups = energy.shape[-1]
+        if not len(energy):
+            return cls.constant(groups)
+        found = [_measured(energy[..., group].double()) for group in range(groups)]
+        return cls(*(torch.stack(part) for part in zip(*found, strict=True)))
 
     def to(self, device: torch.device | str) -> Liveliness:
         return Liveliness(self.levels.to(device), self.transition.to(device))
 
+    def of_level(self, level: Tensor) -> Tensor:
+        """(..., group) factors of the speed at levels (..., group)."""
+        return self.levels[torch.arange(len(self.levels), device=level.device), level]
+
     def after(self, level: Tensor | None, halves: int) -> Tensor:
-        """(..., level) probabilities some half windows after a level (...); of any level if there was none."""
+        """(..., group, level) probabilities some half windows after levels (..., group); of any if there were none."""
         if level is None:
-            return torch.full_like(self.levels, 1 / len(self.levels))
-        return torch.linalg.matrix_power(self.transition, halves)[level]
+            return torch.full_like(self.levels, 1 / self.levels.shape[-1])
+        groups = torch.arange(len(self.levels), device=level.device)
+        return torch.linalg.matrix_power(self.transition, halves)[groups, level]
+
+
+def _measured(square: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels (level,) and transitions (level, level) of one group's energies (window, half, hand)."""
+    whole = square.mean(1).flatten().sort().values
+    count = min(LEVELS, len(whole))
+    if whole[-1] == 0:  # a group that never moves
+        return square.new_ones(count), square.new_full((count, count), 1 / count)
+    parts = (whole / whole.mean()).tensor_split(count)
+    levels = torch.stack([part.mean() for part in parts]).sqrt().clamp_min(LEAST)
+    levels = levels / levels.square().mean().sqrt()
+    # Halves are compared with halves: they vary more than whole windows.
+    ranks = square.flatten().argsort().argsort().view(square.shape)
+    level = ranks * count // square.numel()
+    counts = torch.full((count, count), DOUBT, dtype=torch.float64)
+    pairs = level[:, 0].flatten() * count + level[:, 1].flatten()
+    counts += torch.bincount(pairs, minlength=counts.numel()).view(counts.shape)
+    counts = counts + counts.mT  # the same forwards and backwards, so that all levels stay equally frequent
+    return levels, counts / counts.sum(1, keepdim=True)
 
 
 def energies(x: Tensor, sizes: tuple[int, ...]) -> Tensor:

@@ -67,7 +67,7 @@ class MotionModel:
             controls: over as many frames or more; those beyond `frames` act through the prior alone.
             frames: the window's length.
             packed: the normalised numbers of the controls' motion, where they are known already.
-            level: (batch, hand) of the liveliness; by default what the controls say.
+            level: (batch, hand, group) of the liveliness; by default what the controls say.
             recorded: (batch,) whether the controls are of a recording, not generated; see `Prior.condition`.
         """
         mask, inside = self.representation.observed(controls), slice(frames)
@@ -80,14 +80,14 @@ class MotionModel:
             if level is None:
                 level = prior.nearest(_belief(prior, mask, values, hint, prior.liveliness.after(None, 0)))
             conditional = prior.condition(mask, values, hint, level, recorded).restrict(inside)
-            log_liveliness = prior.liveliness.levels[level].log().to(values)
+            log_liveliness = prior.liveliness.of_level(level).log().to(values)
         starts = [group.start for group in self.representation.groups]
         mask, values = mask[:, inside], values[:, inside]
         group_mask = mask[..., starts].to(values.dtype)
         return Conditioning(mask, values, group_mask, controls.motion.betas, conditional, log_liveliness)
 
     def belief(self, controls: Controls, before: Tensor, packed: Tensor | None = None) -> Tensor:
-        """(batch, hand, level) how probable each level of liveliness is after the controls; see `Prior.belief`."""
+        """(batch, hand, group, level) how probable each level of liveliness is after controls; see `Prior.belief`."""
         mask = self.representation.observed(controls)
         packed = self._guess(controls) if packed is None else packed
         return _belief(self.prior(controls.motion.frames), mask, packed, self._hint(controls, packed), before)

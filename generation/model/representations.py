@@ -112,7 +112,11 @@ class Representation(Protocol):
 
 
 class GlobalRepresentation:
-    """Wrists, orientations and joints in the motion's own frame, and finger rotations."""
+    """Wrists and their orientations in the motion's own frame, finger rotations, and joints in the wrist's frame.
+
+    The paper has joints in the motion's frame, too. There, all 21 say again where the wrist is. The prior takes
+    channels for independent, so it draws 22 different places, whose mean lies too near to the usual one.
+    """
 
     _layout: ClassVar = _Layout(
         wrist=_VECTOR, orient=_QUATERNION, pose=_FINGER_JOINTS * _AXIS, joints=NUM_JOINTS * _VECTOR
@@ -126,7 +130,8 @@ class GlobalRepresentation:
     def pack(self, motion: Motion, joints_m: Tensor, like: Tensor | None = None) -> Tensor:
         orient = to_quaternion(_typical(PALM_DOWN, motion.wrist_m).mT @ motion.R_world_wrist)
         pose = unwrapped(roma.rotmat_to_rotvec(motion.R_pose)).flatten(-2)
-        x = self._layout.mirror_left(torch.cat([motion.wrist_m, orient, pose, joints_m.flatten(-2)], dim=-1))
+        joints = _in_wrist(motion, joints_m).flatten(-2)
+        x = self._layout.mirror_left(torch.cat([motion.wrist_m, orient, pose, joints], dim=-1))
         return _continuous(x, self.groups[1].slice, like)
 
     @full_precision
@@ -136,12 +141,12 @@ class GlobalRepresentation:
         return Motion(wrist, R_wrist, from_rotvec(pose.unflatten(-1, (-1, 3))), betas)
 
     def joints(self, x: Tensor) -> Tensor:
-        """(..., frame, hand, 21, 3) metres, in the motion's frame."""
+        """(..., frame, hand, 21, 3) metres, in each hand's wrist frame."""
         return self._layout.split(x)[-1].unflatten(-1, (-1, 3))
 
     def observed(self, controls: Controls) -> Tensor:
-        wrist, orient, pose = controls.has_wrist, controls.has_orient, controls.has_pose
-        return _widened(self.groups, wrist, orient, pose, wrist & orient & pose)
+        pose = controls.has_pose
+        return _widened(self.groups, controls.has_wrist, controls.has_orient, pose, pose)
 
 
 class LocalRepresentation:
@@ -175,7 +180,7 @@ class LocalRepresentation:
             _into(R, wrist.flip(-2) - wrist),
             to_quaternion(_typical(OPPOSITE, wrist).mT @ R.mT @ R.flip(-3)),
             unwrapped(roma.rotmat_to_rotvec(motion.R_pose)).flatten(-2),
-            ((joints_m - wrist[..., None, :]) @ R).flatten(-2),
+            _in_wrist(motion, joints_m).flatten(-2),
         ]
         other = self.groups[2]
         x = self._layout.mirror_left(torch.cat(numbers, dim=-1))
@@ -291,6 +296,11 @@ def cumulative_rotation(R: Tensor) -> Tensor:
 def _into(R: Tensor, v: Tensor) -> Tensor:
     """(..., 3) vectors v in the frames whose axes are the columns of (..., 3, 3) R: R^T v."""
     return (v[..., None, :] @ R)[..., 0, :]
+
+
+def _in_wrist(motion: Motion, joints_m: Tensor) -> Tensor:
+    """(..., joint, 3) points in their hand's wrist frame."""
+    return (joints_m - motion.wrist_m[..., None, :]) @ motion.R_world_wrist
 
 
 def _widened(groups: tuple[Channels, ...], *seen: Tensor) -> Tensor:

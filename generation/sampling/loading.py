@@ -100,12 +100,13 @@ def load_model(
 
 def _check_statistics(tensors: Mapping[str, Tensor], channels: int, groups: int) -> None:
     """Raise RuntimeError if a tensor has another shape or dtype, which could broadcast to invalid motion."""
+    levels = tensors["levels"].shape[1:2]
     shapes = {
         "mean": (channels,),
         "std": (channels,),
         "correlation": (groups, *tensors["correlation"].shape[1:2]),
-        "levels": tensors["levels"].shape[:1],
-        "transition": (*tensors["levels"].shape[:1], *tensors["levels"].shape[:1]),
+        "levels": (groups, *levels),
+        "transition": (groups, *levels, *levels),
         "R_home": (3, 3),
         "betas": (*tensors["betas"].shape[:1], len(HANDS), NUM_BETAS),
     }

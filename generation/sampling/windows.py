@@ -134,13 +134,14 @@ def _uniform(seed: int, samples: Sequence[int], key: int) -> Tensor:
 def _liveliness(
     model: MotionModel, given: Controls, before: Tensor | None, halves: int, uniform: Tensor | None
 ) -> Tensor:
-    """(sample, hand) level of a window's liveliness, given the controls and the level of the window before.
+    """(sample, hand, group) level of a window's liveliness, given the controls and the level of the window before.
 
-    It is drawn by uniform numbers (sample, hand); without them, it is the one next to what is expected.
+    It is drawn by uniform numbers (sample, hand), one for all groups of a hand, which rest and move together as far as
+    the controls leave it open; without them, it is the one next to what is expected.
     """
     prior = model.prior(given.motion.frames)
     belief = model.belief(given, prior.liveliness.after(before, halves))
-    return prior.nearest(belief) if uniform is None else draw(belief, uniform.to(belief))
+    return prior.nearest(belief) if uniform is None else draw(belief, uniform.to(belief)[..., None])
 
 
 def _window(

@@ -124,8 +124,8 @@ def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -
     """(count,) half of them uniform in time, half uniform in log(alpha / sigma) from where sampling starts to 0.
 
     The cosine schedule has 6 % of its timesteps where most of the noise goes in sampling: a tenth of motion and less.
-    There it is decided where the hands are. All joints of all frames show that together, so it is seen through far
-    more noise than the pose of a finger in one frame.
+    There it is decided where the hands are. All frames show that together, so it is seen through far more noise than
+    the pose of a finger in one frame.
     """
     device = generator.device
     t = torch.randint(0, schedule.steps, (count,), generator=generator, device=device)
@@ -136,7 +136,7 @@ def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -
 
 
 def _level(model: MotionModel, motion: Motion, packed: Tensor) -> Tensor | None:
-    """(batch, hand) level of the liveliness of motions, of which everything is known."""
+    """(batch, hand, group) level of the liveliness of motions, of which everything is known."""
     if not model.uses_prior:
         return None
     prior = model.prior(packed.shape[1])

@@ -117,8 +117,8 @@ def _checkpoint(folder: Path, window: int) -> None:
         "mean": np.concatenate([wrist, rest, (joints - joints[0]).ravel()]),
         "std": np.concatenate([np.full(3, 0.05), np.full(49, 0.2), np.full(63, 0.05)]),
         "correlation": np.tile(np.exp(-((lags / 12) ** 2)), (4, 1)),
-        "levels": np.array([0.2, 1.4]),
-        "transition": np.array([[0.8, 0.2], [0.2, 0.8]]),
+        "levels": np.tile([0.2, 1.4], (4, 1)),
+        "transition": np.tile([[0.8, 0.2], [0.2, 0.8]], (4, 1, 1)),
         "R_home": np.eye(3),
         "betas": np.stack([0.3 * np.cos(np.arange(20.0)), np.zeros(20)]).reshape(2, 2, 10),
     }

@@ -34,7 +34,7 @@ class Conditioning:
     conditional: Conditional | None
     """The Gaussian process given the observed entries; for denoisers with `uses_prior`."""
     log_liveliness: Tensor | None = None
-    """(batch, hand) logarithm of the liveliness, where there is a prior."""
+    """(batch, hand, group) logarithm of the liveliness, where there is a prior."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Denoiser(nn.Module, ABC):
     @staticmethod
     def inputs(channels: int, groups: int, uses_prior: bool) -> int:
         """Numbers per frame and hand that `network` gets."""
-        return (2 + uses_prior) * channels + groups + uses_prior
+        return (2 + uses_prior) * channels + (1 + uses_prior) * groups
 
     def forward(self, x_t: Tensor, t: Tensor, conditioning: Conditioning, posterior: Posterior | None = None) -> Tensor:
         """(batch, frame, hand, channel) float32.
@@ -90,7 +90,7 @@ class Denoiser(nn.Module, ABC):
         assert conditioning.conditional is not None, "the denoiser needs the prior"
         assert conditioning.log_liveliness is not None
         mean, std = posterior
-        lively = conditioning.log_liveliness[:, None, :, None].expand(*mean.shape[:-1], 1).to(mean.dtype)
+        lively = conditioning.log_liveliness[:, None].expand(-1, mean.shape[1], -1, -1).to(mean.dtype)
         # Per channel, the mean contains all information of x_t about x0; x_t itself would only add noise. What it adds
         # to what was known before is small in much noise; scaled by its standard deviation, the network sees it there.
         base, before = conditioning.conditional.base, conditioning.conditional.std

@@ -49,7 +49,8 @@ def scene(batch=3, frames=7, seed=0):
     prior: Any = Wiener(base, torch.where(mask, 0.0, 0.8))
     betas = torch.randn(batch, 2, 10, generator=g)
     t = torch.randint(0, 1000, (batch,), generator=g)
-    given = Conditioning(mask, values, group_mask.float(), betas, prior, torch.randn(batch, 2, generator=g))
+    lively = torch.randn(batch, 2, len(GROUPS), generator=g)
+    given = Conditioning(mask, values, group_mask.float(), betas, prior, lively)
     return x_t, t, given, posterior(x_t, t, given)
 
 

