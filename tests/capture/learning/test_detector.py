@@ -11,7 +11,7 @@ import torch
 from drawn_session import draw
 from hand_scenes import dome, interaction
 
-from handpipe.capture.crop_detection import detect_in_crop
+from handpipe.capture import crop_detection
 from handpipe.capture.detector import Candidates
 from handpipe.capture.installed import CheckedDetector, detector_kind, find_detector, make_detector
 from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
@@ -129,7 +129,7 @@ def test_sure_hands_come_first_and_none_comes_twice():
     assert len(candidates(refined(three[:0]), (480, 640)).score) == 0
 
 
-def test_the_second_look_tells_the_detector_where_and_which():
+def test_the_second_look_tells_the_detector_where_and_which(monkeypatch):
     asked = []
 
     class Near:
@@ -141,7 +141,9 @@ def test_the_second_look_tells_the_detector_where_and_which():
             return Candidates(hand_px[None].astype(np.float32), np.ones(1, np.float32), np.ones(1, np.float32))
 
     hands = dome(1).project(interaction(1))[0, 0]
-    points, score, _ = detect_in_crop(Near(), draw(hands), hands, 1, 2.25, 256)
+    monkeypatch.setattr(crop_detection, "make_detector", lambda options: Near())
+    look = crop_detection.CropDetector(DetectionSettings(), 2.25, 256)
+    points, score, _ = look(draw(hands), hands, 1)
     np.testing.assert_allclose(points, hands[1], atol=1e-3)
     assert (score, asked[0][1]) == (1.0, True)
 
