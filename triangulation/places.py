@@ -78,7 +78,7 @@ def interpolated(points_m: ndarray, key: ndarray, frames: int, fps: float) -> tu
     left, right = np.maximum(before - (before == after), 0), np.minimum(after + (before == after), len(key) - 1)
     sure = known[before] & known[after]
     near = known[left] | known[right] | known[before]
-    return places, (near & ~sure).any(-1)
+    return places, np.asarray((near & ~sure).any(-1))
 
 
 @dataclass(frozen=True)

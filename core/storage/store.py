@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ ENGINE = "_engine"
 MARKS = f"{ENGINE}/done"
 
 
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Store(Nodes):
     """A store by its address: a local folder or any fsspec URL. Cheap to make, to copy and to send to a worker."""
@@ -58,11 +63,12 @@ class Store(Nodes):
                 zarr.create_group(self.zarr_store(write=True), attributes=root_attributes())
 
     @contextlib.contextmanager
-    def lock(self, tell: Callable[[str], None]) -> Iterator[None]:
+    def lock(self, tell: Callable[[str], None] = _to_stderr) -> Iterator[None]:
         """Keep a second writer out, as long as this process lives, wherever that one runs.
 
         Args:
-            tell: shows the user a line, where it takes time to see whether another writer is alive.
+            tell: shows the user a line, where it takes time to see whether another writer is alive; by default on
+                standard error.
 
         Raises:
             StoreError: another process is at work on the store.

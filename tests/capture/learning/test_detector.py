@@ -13,7 +13,7 @@ from hand_scenes import dome, interaction
 
 from handpipe.capture import crop_detection
 from handpipe.capture.detector import Candidates
-from handpipe.capture.installed import CheckedDetector, detector_kind, find_detector, make_detector
+from handpipe.capture.installed import CheckedNearDetector, detector_kind, find_detector, make_detector
 from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
 from handpipe.capture.learning.detector_file import CONVENTIONS, KEY, KnownDetector, load_detector, save_detector
 from handpipe.capture.learning.network import HandNetwork
@@ -155,7 +155,7 @@ def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):
         network.whole.bias[-1] = 9.0  # Sure that there is a hand, whatever it sees.
     save_detector(path, network.state_dict(), {})
     detector = make_detector(DetectionSettings(detector=str(path)))
-    assert isinstance(detector, CheckedDetector)
+    assert isinstance(detector, CheckedNearDetector)
     assert len(detector.detect(np.full((96, 128, 3), 127, np.uint8)).score) == 0
     hands = dome(1).project(interaction(1))[0, 0]
     found, again = (detector.detect_near(draw(hands), hands[0], False) for _ in range(2))

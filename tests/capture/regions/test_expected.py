@@ -100,4 +100,5 @@ def test_each_picture_is_looked_at_where_its_frame_expects_hands(tmp_path, chunk
     found = [each for _, part in Expected(store, store).look(view, view.units, detector) for each in part]
     assert detector.asked == ["left", "right", "left", "right", "left", "right", "image"]
     assert [None if each is None else len(each.score) for each in found] == [2, 2, 2, 0, None]
+    assert found[1] is not None
     np.testing.assert_allclose(found[1].points_px, cameras.project(hands)[1, 1] + 1.0, atol=1e-3)
