@@ -17,10 +17,11 @@ from .capture.crop_detection import CropDetector
 from .capture.damage import UntilDamage
 from .capture.ignored import FOLDERS
 from .capture.installed import find_detector
+from .capture.regions.expected import Expected
 from .capture.session import content_hashes, judge, read_session
 from .core.cameras_file import read_cameras, unlike_views
 from .core.cluster.cluster import Cluster
-from .core.engine import Engine, Progress
+from .core.engine import Engine, Plan, Progress
 from .core.errors import SessionError, StoreError
 from .core.quality import as_attributes, from_attributes
 from .core.recording import Clip, Session, regular
@@ -33,6 +34,7 @@ from .rendering import synthesize as synthesize_stage
 from .settings import STAGES, Config, Stage, session_folder
 from .triangulation import second_look
 from .triangulation import stage as triangulation_stage
+from .triangulation.places import FIRST_LOOK, first_groups_plan, places_plan, searched
 from .triangulation.quality.stage import quality_plan
 from .triangulation.time_sync_stage import aligned_plan, clock_plan
 
@@ -101,7 +103,7 @@ def run(job: Job, progress: Progress, cluster: Cluster | None = None) -> Done:
         store = rig if job.prune is None else Store(f"{rig.url.removesuffix('.zarr')}-prune-{job.prune}.zarr")
         for each in {rig, store}:
             each.open()
-            locks.enter_context(each.lock())
+            locks.enter_context(each.lock(progress.say))
             each.clean()
         work = _Work(config, session.first(job.prune), store, rig, engine, progress)
         wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)} if session.clips else {"fit"}
@@ -256,12 +258,37 @@ class _Work:
                 self.engine.watch([model])
             hashes |= content_hashes(self.store, {"model": model})
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
-        plan = partial(detect_stage.plan, self.session, options, hashes, views_of=reader.views)
+        expected, first = self._expected(hashes, reader, force)
+        done += first
+        plan = partial(detect_stage.plan, self.session, options, hashes, views_of=reader.views, expected=expected)
         done += ["detections"] * self.engine.execute(self.store, plan, force=force, reads=files.values())
         damaged, unusable = reader.missing(self.session.clips, self.session.timeline)
         judge(self.session.root, unusable, len(self.session.views), self.config.capture)
         self._warn_once(damaged.values())
         return done
+
+    def _expected(
+        self, hashes: Mapping[str, str], reader: UntilDamage, force: bool
+    ) -> tuple[Expected | None, list[str]]:
+        """Where the hands are expected, and the groups that were computed for it; None to search every image."""
+        options, session = self.config.detection, self.session
+        can = options.regions == "space" and find_detector(options.detector).near_version is not None
+        if not can or not self.rig.complete("cameras"):
+            return None, []
+        which = searched(session.fps, len(session.views), options.search_s, options.search_views)
+        if which.step == 1:
+            return None, []
+        timeline = replace(session.timeline, source_frame=which.images(session.timeline.source_frame))
+        look = replace(session, timeline=timeline)
+        plans: Mapping[str, Callable[[int], Plan]] = {
+            FIRST_LOOK: partial(detect_stage.plan, look, options, hashes, views_of=reader.views, name=FIRST_LOOK),
+            "first_groups": partial(first_groups_plan, self.store, self.rig, which),
+            "places": partial(places_plan, self.store, which),
+        }
+        done: list[str] = []
+        for group, plan in plans.items():
+            done += [group] * self.engine.execute(self.store, plan, force=force, reads=[c.path for c in session.clips])
+        return Expected(self.store, self.rig), done
 
     def _warn_once(self, sentences: Iterable[str]) -> None:
         for sentence in sentences:
@@ -284,7 +311,8 @@ class _Work:
             low = replace(self.config.detection, min_detection=look.min_detection, min_presence=look.min_presence)
             detect = CropDetector(low, look.crop_scale, look.crop_px)
             files, _, reader = _readable(self.store, self.session.clips)
-            make = partial(second_look.plan, self.session, self.store, self.rig, reader.views, detect, look)
+            plan = partial(second_look.plan, version=detect.version)
+            make = partial(plan, self.session, self.store, self.rig, reader.views, detect, look)
             done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=files.values())
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         done += ["keypoints"] * self.engine.execute(self.store, make, force=force)

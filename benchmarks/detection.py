@@ -3,11 +3,16 @@
     handpipe run capture-session
     handpipe train-detector capture-session --out my-rig.safetensors
     python benchmarks/detection.py capture-session my-rig.safetensors [--bare] [--json FILE]
+    python benchmarks/detection.py capture-session my-rig.safetensors --regions [--views N] [--frames N] [--json FILE]
 
 2D: the landmarks of both detectors in the images, held-out frames and views apart, against the true joints projected by
 the true cameras. 3D: triangulated and fitted joints with each. The session's own results are those of its detector;
 those of the new one are computed in a store beside them, `session-learnt.zarr`. Bias, which is the same in all images
 or frames, and spread about it are told apart, in the frame of the hand.
+
+Regions: the same images are searched one by one (with and without the second look) and by `detection.regions: space`,
+with MediaPipe and with the other detector; time is CPU time of one process, decoding included, also as a multiple of
+MediaPipe alone on every image. These rows are computed anew, in a temporary folder.
 """
 
 from __future__ import annotations
@@ -21,22 +26,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _detection_errors import BOTH_PX, figures_3d, nearest, visible
+from _detection_regions import region_rows
 from _report import Figure, grid, report
 from numpy import ndarray
 
 from handpipe.capture.learning.detector_file import load_detector
 from handpipe.capture.learning.judge import bias_and_spread, sizes
 from handpipe.capture.learning.labels import held_out_frames, held_out_views
-from handpipe.core.geometry import align
-from handpipe.core.hands import HANDS, JOINTS, TIPS
-from handpipe.core.storage.schema import read_cameras, read_candidates
+from handpipe.core.hands import HANDS, JOINTS
+from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import Store
-
-PALM = ("wrist", "index_mcp", "middle_mcp", "pinky_mcp")
-BOTH_PX = 10.0
-"""Median distance of a hand's joints within which it counts as right."""
-INSIDE = 16
-"""Joints in the image of a hand that a detector can be expected to find."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,6 @@ def scene_of(truth: Store, settings: Mapping[str, float]) -> Scene:
     """The truth of a synthetic session, and how a training with these settings divides it."""
     cameras = read_cameras(truth)
     true = cameras.project(truth.read("mano", "joints").astype(float))
-    with np.errstate(invalid="ignore"):
-        inside = ((true >= -0.5) & (true <= cameras.size_px[:, None, None, None] - 0.5)).all(-1).sum(-1)
     frames = np.broadcast_to(held_out_frames(true.shape[1], settings["held_out_frames"]), true.shape[:2])
     views = np.broadcast_to(held_out_views(true.shape[0], settings["held_out_views"])[:, None], true.shape[:2])
     parts = {
@@ -65,18 +63,7 @@ def scene_of(truth: Store, settings: Mapping[str, float]) -> Scene:
         "held-out views": views & ~frames,
         "held-out frames of held-out views": frames & views,
     }
-    return Scene(true, inside >= INSIDE, parts)
-
-
-def nearest(store: Store, true_px: ndarray, second_look: bool) -> ndarray:
-    """(view, frame, hand, 21, 2) of each true hand the nearest candidate, if half a hand away at most; else NaN."""
-    points = read_candidates(store, slice(None), second_look)["points"].astype(float)
-    away = np.linalg.norm(points[:, :, None] - true_px[:, :, :, None], axis=-1)
-    away = np.nan_to_num(away, nan=np.inf).mean(-1)
-    best = away.argmin(-1)
-    found = np.take_along_axis(points, best[..., None, None], axis=2)
-    close = np.take_along_axis(away, best[..., None], -1)[..., 0] < 0.5 * np.ptp(true_px, axis=-2).max(-1)
-    return np.where(close[..., None, None], found, np.nan)
+    return Scene(true, visible(true, cameras), parts)
 
 
 def figures_2d(name: str, found_px: ndarray, scene: Scene) -> list[Figure]:
@@ -118,52 +105,20 @@ def compute(session: Path, detector: Path) -> Store:
     return Store(str(place))
 
 
-def figures_3d(name: str, store: Store, truth: Store, limits: bool) -> list[Figure]:
-    """Errors in space, after alignment of the rigs."""
-    T = align(read_cameras(store).centers_m, read_cameras(truth).centers_m)
-    true_m = truth.read("mano", "joints").astype(float)
-    rows = []
-    for what, group, array, wanted in (
-        ("triangulated joints", "keypoints", "points", {"mean": 2.5, "p95": None}),
-        ("fitted joints", "mano", "joints", {"mean": 2.0, "p95": 4.5}),
-    ):
-        found_m = T.apply(store.read(group, array).astype(float).reshape(-1, 3)).reshape(true_m.shape)
-        error_mm = 1e3 * np.linalg.norm(found_m - true_m, axis=-1)
-        value = {"mean": float(np.nanmean(error_mm)), "p95": float(np.nanpercentile(error_mm, 95))}
-        bias_mm, spread_mm = in_hand(1e3 * (found_m - true_m), true_m)
-        value |= {"bias": float(bias_mm.mean()), "spread": float(spread_mm.mean())}
-        value |= {"bias of the fingertips": float(bias_mm[:, TIPS].mean())}
-        rows += [
-            Figure(f"{name}: {what}, {which}", value[which], "mm", limit if limits else None)
-            for which, limit in {**dict.fromkeys(value), **wanted}.items()
-        ]
-    return rows
-
-
-def in_hand(error: ndarray, joints_m: ndarray) -> tuple[ndarray, ndarray]:
-    """(hand, 21) length of the mean error in the frame of the palm, and mean distance from it.
-
-    Args:
-        error, joints_m: (frame, hand, 21, 3)
-    """
-    wrist, index, middle, pinky = (joints_m[..., JOINTS.index(name), :] for name in PALM)
-    along = (middle - wrist) / np.linalg.norm(middle - wrist, axis=-1, keepdims=True)
-    across = index - pinky
-    across = across - (across * along).sum(-1, keepdims=True) * along
-    across = across / np.linalg.norm(across, axis=-1, keepdims=True)
-    R = np.stack([along, across, np.cross(along, across)], axis=-2)
-    local = np.einsum("fhab,fhjb->fhja", R, error)
-    bias = np.nanmean(local, axis=0)
-    return np.linalg.norm(bias, axis=-1), np.nanmean(np.linalg.norm(local - bias, axis=-1), axis=0)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("session", type=Path, help="a computed synthetic session")
     parser.add_argument("detector", type=Path, help="a file of `handpipe train-detector`")
     parser.add_argument("--bare", action="store_true", help="2D figures of the first detection only, without crops")
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--regions", action="store_true", help="only the rows of regions from space")
+    parser.add_argument("--views", type=int, help="number of views in these rows; default: all")
+    parser.add_argument("--frames", type=int, help="number of frames in these rows; default: all")
     options = parser.parse_args()
+    regions = region_rows(options.session, options.detector.resolve(), options.views, options.frames)
+    if options.regions:
+        report("regions from space", regions, options.json)
+        return
     record = load_detector(options.detector).record
     truth = Store(str(options.session / "truth.zarr"))
     scene = scene_of(truth, record["settings"])
@@ -186,7 +141,7 @@ def main() -> None:
         for joint in JOINTS
     }
     grid("landmarks in held-out images, by joint", cells, [f"{n} {w}" for n in joints for w in ("bias", "spread")])
-    report("a detector that learns from the rig", rows, options.json)
+    report("a detector that learns from the rig", rows + regions, options.json)
 
 
 if __name__ == "__main__":

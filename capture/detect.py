@@ -18,14 +18,16 @@ from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
 from ..core.storage.schema import DETECTIONS, TIMELINE, group_spec
 from ..core.storage.store import Store
-from .detector import Candidates
+from .detector import Candidates, NearDetector
 from .frames import view_frames
 from .installed import detector_kind, find_detector, make_detector
+from .regions.expected import Expected
 from .settings import DetectionSettings
 
 GROUP = "detections"
 CODE = 1
 """Version of this code. Increase it when results change for the same clip."""
+_OF_REGIONS = ("regions", "search_s", "search_views")  # Settings that `places` depends on; its digest says the rest.
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class DetectView:
     options: DetectionSettings
     version: str
     """Version of the detector, as in the fingerprint."""
+    expected: Expected | None = None
+    """Where to look for the hands; None: in whole images."""
 
     @property
     def units(self) -> Sequence[Unit]:
@@ -83,7 +87,12 @@ class DetectView:
                 f"detector '{self.options.detector}': expected {self.version} on every worker, but found {here}. "
                 "Install the same version on every worker."
             )
-        for unit, found in self.frames.look(todo, detector.detect):
+        if self.expected is None:
+            looked = self.frames.look(todo, detector.detect)
+        else:
+            assert isinstance(detector, NearDetector)
+            looked = self.expected.look(self.frames, todo, detector)
+        for unit, found in looked:
             yield unit, self._blocks(found)
 
     def _blocks(self, found: Sequence[Candidates | None]) -> dict[str, ndarray]:
@@ -105,6 +114,8 @@ def plan(
     hashes: Mapping[str, str],
     chunk_frames: int,
     views_of: ViewsOf = view_frames,
+    expected: Expected | None = None,
+    name: str = GROUP,
 ) -> Plan:
     """The plan of the `detections` group for a session.
 
@@ -114,30 +125,36 @@ def plan(
         hashes: SHA-256 of each view's clip, and of the detector's model as `model`.
         chunk_frames: frames per unit.
         views_of: reads the clips.
+        expected: where to look for the hands; None: in whole images.
+        name: the group, if it is another.
 
     Raises:
         ConfigError, ModelError: as `find_detector` raises them.
     """
-    version = find_detector(options.detector).version
+    detector = find_detector(options.detector)
+    version, near = detector.version, {}
+    if expected is not None:
+        near = {"near": detector.near_version, "places": expected.store.digest_of("places")}
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
-    tasks = [DetectView(view, options, version) for view in views_of(session.clips, session.timeline, chunk)]
+    tasks = [DetectView(view, options, version, expected) for view in views_of(session.clips, session.timeline, chunk)]
+    settings = {key: value for key, value in asdict(options).items() if key not in _OF_REGIONS}
     group = group_spec(
-        GROUP,
+        name,
         DETECTIONS,
         sizes={"view": views, "frame": frames, "candidate": options.candidates},
         unit={"view": 1, "frame": chunk},
         fingerprint={
             # The model is identified by its content, not by its path.
-            "settings": {**asdict(options), "model": None, "detector": detector_kind(options.detector)},
-            "inputs": {**hashes, "detector": version, "timeline": session.timeline.digest()},
+            "settings": {**settings, "model": None, "detector": detector_kind(options.detector)},
+            "inputs": {**hashes, "detector": version, "timeline": session.timeline.digest(), **near},
             "code": CODE,
         },
         attrs={},
         coords={"view": (("view",), np.array(session.views, object))},
     )
     weight = {unit: len(task.frames.chunk(unit)) for task in tasks for unit in task.units}
-    return Plan(group, tasks, weight, "images", summarize)
+    return Plan(group, tasks, weight, "images", summarize if name == GROUP else lambda store: {})
 
 
 def summarize(store: Store) -> dict[str, Any]:

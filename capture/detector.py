@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy import ndarray
@@ -20,6 +21,8 @@ from numpy import ndarray
 from ..core.errors import ModelError
 from ..core.hands import NUM_JOINTS
 from .mediapipe_model import resolve
+from .regions.landmarks import LandmarkNetwork
+from .regions.landmarks import version as runtime_version
 from .settings import DetectionSettings
 
 
@@ -39,14 +42,24 @@ class Detector(Protocol):
     """Anything that finds hands in an image.
 
     Its class is called with `DetectionSettings`, once in each worker process. An image's result must depend on the
-    image alone: chunks may be computed in any order. A method `detect_near(image_bgr, hand_px, right)` may look for a
-    hand that is expected at (21, 2) pixels; without it, the second look uses `detect`. Two static methods may say what
-    else the results depend on: `version() -> str` where the version of the package that registers it does not, and
-    `model(options) -> Path` where the detector has a model file even if `detection.model` names none.
+    image alone: chunks may be computed in any order. One with the method of `NearDetector` is also used where a hand is
+    expected; without it, the second look uses `detect` on crops, and all images are searched as a whole. Static methods
+    may say what else the results depend on: `version() -> str` where the version of the package that registers it does
+    not, `near_version() -> str` the same of `detect_near`, and `model(options) -> Path` where the detector has a model
+    file even if `detection.model` names none.
     """
 
     def detect(self, image_bgr: ndarray) -> Candidates:
         """Find hands in a (height, width, 3) uint8 image."""
+        ...
+
+
+@runtime_checkable
+class NearDetector(Detector, Protocol):
+    """A detector that can be told where a hand is expected."""
+
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        """Find the right or left hand that is expected at (21, 2) pixels of the image, NaN where unknown."""
         ...
 
 
@@ -63,8 +76,14 @@ class MediaPipeDetector:
         """Path of the model bundle; it is built if it does not exist. Raises ModelError."""
         return resolve(options.model)
 
+    @staticmethod
+    def near_version() -> str:
+        """What `detect_near` depends on besides the model."""
+        return runtime_version()
+
     def __init__(self, options: DetectionSettings) -> None:
         path = self.model(options)
+        self._path, self._min_presence = path, options.min_presence
         with _quiet():
             from mediapipe.tasks.python import BaseOptions, vision
 
@@ -103,11 +122,18 @@ class MediaPipeDetector:
         is_right = np.array([label.category_name == "Right" for label in labels], bool)
         return Candidates(points.astype(np.float32), score, np.where(is_right, score, 1 - score))
 
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        """Find the hand that is expected at (21, 2) pixels, NaN where unknown, with the landmark network alone."""
+        del right  # The network recognises both.
+        points, present, is_right = self._network.find(image_bgr, hand_px)
+        found = slice(0, int(present >= self._min_presence))
+        score = np.array([max(is_right, 1 - is_right)], np.float32)  # As MediaPipe's.
+        return Candidates(points[None].astype(np.float32)[found], score[found], np.array([is_right], np.float32)[found])
 
-def detect_near(detector: Detector, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-    """Hands in an image that should show one at (21, 2) pixels; a detector without `detect_near` is not told where."""
-    look = getattr(detector, "detect_near", None)
-    return detector.detect(image_bgr) if look is None else look(image_bgr, hand_px, right)
+    @cached_property
+    def _network(self) -> LandmarkNetwork:
+        with _quiet():
+            return LandmarkNetwork(self._path)
 
 
 def complaint_about(found: Any, size_px: ndarray) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.errors import ConfigError, ModelError
-from .detector import Candidates, Detector, complaint_about, detect_near
+from .detector import Candidates, Detector, NearDetector, complaint_about
 from .settings import DetectionSettings
 
 ENTRY_POINTS = "handpipe.detectors"
@@ -31,6 +31,14 @@ class InstalledDetector:
     version: str
     """Package and version. Results of another version are recomputed."""
     make: Callable[[DetectionSettings], Detector]
+
+    @property
+    def near_version(self) -> str | None:
+        """What its results for expected hands depend on besides; None if it cannot be told where a hand is expected."""
+        say = getattr(self.make, "near_version", None)
+        if not hasattr(self.make, "detect_near"):
+            return None
+        return self.version if say is None else str(say())
 
     def model(self, options: DetectionSettings) -> Path | None:
         """Path of its model file, if it has one. Raises ModelError if the configured file does not exist."""
@@ -93,7 +101,10 @@ def _package(offer: EntryPoint) -> str:
 def make_detector(options: DetectionSettings) -> Detector:
     """The detector of these settings, with checked results; one per process. Raises as `find_detector` does."""
     installed = find_detector(options.detector)
-    return CheckedDetector(f"detector '{installed.name}' ({installed.version})", installed.make(options))
+    name, detector = f"detector '{installed.name}' ({installed.version})", installed.make(options)
+    if isinstance(detector, NearDetector):
+        return CheckedNearDetector(name, detector)
+    return CheckedDetector(name, detector)
 
 
 @dataclass(frozen=True)
@@ -108,13 +119,20 @@ class CheckedDetector:
         """Find hands in a (height, width, 3) uint8 image. Raises ModelError when the result cannot be hands in it."""
         return self._checked(self.detector.detect(image_bgr), image_bgr)
 
-    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-        """The same for a right or left hand that is expected at (21, 2) pixels, by detectors that can use this."""
-        return self._checked(detect_near(self.detector, image_bgr, hand_px, right), image_bgr)
-
     def _checked(self, found: Candidates, image_bgr: ndarray) -> Candidates:
         height, width = image_bgr.shape[:2]
         complaint = complaint_about(found, np.array([width, height]))
         if complaint is not None:
             raise ModelError(f"{self.name}: {complaint} in an image of {width}x{height}. Fix or replace the detector.")
         return found
+
+
+@dataclass(frozen=True)
+class CheckedNearDetector(CheckedDetector):
+    """The same of one that can be told where a hand is expected."""
+
+    detector: NearDetector
+
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        """Find the hand that is expected at (21, 2) pixels. Raises ModelError as `detect`."""
+        return self._checked(self.detector.detect_near(image_bgr, hand_px, right), image_bgr)

@@ -37,6 +37,13 @@ class DetectionSettings:
     """Minimum confidence of the palm detector (0 to 1). Low, because triangulation rejects false detections."""
     min_presence: Confidence = 0.5
     """Minimum confidence of the landmark network (0 to 1)."""
+    regions: Literal["image", "space"] = "image"
+    """Where the detector looks for hands. `image`: it searches every image. `space`: it searches some images first, and
+    then looks where the views together show the hands; `detect` needs a calibration for it."""
+    search_s: Positive = 0.2
+    """With `regions: space`: longest time between two frames that are searched, seconds."""
+    search_views: Annotated[int, Field(ge=3)] = 16
+    """With `regions: space`: number of views, approximately, that are searched in such a frame, in turn."""
 
 
 @settings(frozen=True, config=STRICT)

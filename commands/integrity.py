@@ -53,7 +53,7 @@ class Verify(Configured):
         groups: set[str] = set()
         with ExitStack() as locks:
             for store in stores:
-                locks.enter_context(store.lock())
+                locks.enter_context(store.lock(screen.say))
                 damages, older, touched = self._one(store, screen)
                 groups |= touched
                 found[store.url] = damages

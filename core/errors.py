@@ -8,6 +8,9 @@ from contextlib import contextmanager
 
 DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
+REMOTE_LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "adlfs", "azure"}
+"""What fsspec's file systems use; each has errors of its own for a connection that fails."""
+
 
 class HandpipeError(Exception):
     """A mistake in the input or the usage. The command line prints it in one sentence and exits with 2.
@@ -36,6 +39,10 @@ class StoreError(HandpipeError, ValueError):
     """A Zarr store cannot be used: newer schema, foreign content, or not a store."""
 
 
+class OutOfReachError(StoreError):
+    """The connection to a store that is no folder has failed."""
+
+
 class ModelError(HandpipeError, ValueError):
     """A hand model or detector model file is missing or is not what it should be."""
 
@@ -57,10 +64,27 @@ class ClusterError(HandpipeError, RuntimeError):
 
 
 @contextmanager
-def disk_errors(where: str) -> Iterator[None]:
-    """Turn the operating system's refusal to write into one sentence."""
+def remote_errors(url: str) -> Iterator[None]:
+    """Turn a broken connection to a store that is no folder into one sentence."""
     try:
         yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        broken = isinstance(error, ConnectionError | TimeoutError) or library in REMOTE_LIBRARIES
+        if "://" not in url or not broken:
+            raise
+        raise OutOfReachError(
+            f"{url}: expected to reach the store, but the connection failed ({error or type(error).__name__}). "
+            "Check the network and the address and run the same command again; what is done is kept."
+        ) from error
+
+
+@contextmanager
+def disk_errors(where: str) -> Iterator[None]:
+    """Turn the system's refusal to write, and a broken connection, into one sentence."""
+    try:
+        with remote_errors(where):
+            yield
     except OSError as error:
         if error.errno not in DISK_ERRNOS:
             raise

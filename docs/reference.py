@@ -76,6 +76,16 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         "`late_views`, `delays_corrected`, `reasons`, `warnings`",
     ),
     "timeline": (schema.TIMELINE, "which frames belong to the same instant, and when they were taken; attribute `fps`"),
+    "first_look": (
+        schema.DETECTIONS,
+        "only with `detection.regions: space`: what the detector found in the images that are searched first",
+    ),
+    "first_groups": (schema.GROUPS, "only with `first_look`: its candidates grouped into hands"),
+    "places": (
+        schema.PLACES,
+        "only with `first_look`: where the hands are expected in every frame; attributes `step`, `stride`: every how many "
+        "frames, and one of how many views, were searched",
+    ),
     "detections": (
         schema.DETECTIONS,
         "what the detector found; attribute `hands_found`: share of images with 0, 1, 2, ... hands",
@@ -92,7 +102,7 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
     "second_look": (
         schema.SECOND_LOOK,
-        "what crops showed of hands that a view had missed; attributes `looks_per_image`, `found`: share of the looks",
+        "what the detector found of hands that a view had missed, told where they are; attributes `looks_per_image`, `found`: share of the looks",
     ),
     "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),
     "quality": (

@@ -96,7 +96,7 @@ def augment(
         out.mkdir(parents=True, exist_ok=True)
     labels.open()
     fingerprint = _fingerprint(source, options)
-    with labels.lock():
+    with labels.lock(engine.progress.say):
         labels.clean()
         plans = [_scene_plan(name, source, options, fingerprint) for name in PER_SEQUENCE]
         if not force and not _whole(out, labels):

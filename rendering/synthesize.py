@@ -66,7 +66,7 @@ def synthesize(root: Path, options: SynthesisSettings, engine: Engine, *, force:
         "mano": motion_plan(options),
         "clips": clips_plan(root, options),
     }
-    with truth.lock():
+    with truth.lock(engine.progress.say):
         truth.clean()
         _remove_others(root, truth, set(_rig(options).names))
         force = force or not _clips_whole(root, truth)

@@ -102,6 +102,26 @@ def test_mano_reproduces_through_smplx(done):
         np.testing.assert_allclose(joints, one.joints.values, atol=1e-5)
 
 
+def test_regions_from_space_do_not_depend_on_chunks(done, tmp_path, capsys):
+    """Searched frames, expected places and detections; without a calibration every image is searched."""
+    found = []
+    for chunk in ("3", "64"):
+        root = Path(shutil.copytree(done, tmp_path / chunk))
+        flags = ["--detection.regions", "space", "--workers", "0", "--chunk-frames", chunk, "--json"]
+        status, figures, _ = run(capsys, "detect", root, *flags)
+        assert status == 0
+        assert figures["computed"] == ["first_look", "first_groups", "places", "detections"]
+        store = Store(str(root / "session.zarr"))
+        arrays = {"places": ("points", "search"), "detections": ("points", "score", "right")}
+        found.append({(group, name): store.read(group, name) for group, names in arrays.items() for name in names})
+        assert run(capsys, "detect", root, *flags)[1]["computed"] == []
+    for name, array in found[0].items():
+        np.testing.assert_array_equal(array, found[1][name], err_msg=str(name))
+    shutil.rmtree(root / "session.zarr")
+    status, figures, _ = run(capsys, "detect", root, "--detection.regions", "space", *RUN)
+    assert figures["computed"] == ["timeline", "detections"]
+
+
 def test_chunks_and_workers_do_not_change_a_bit(done, tiny, capsys):
     """One chunk or many, this process or a cluster of two: every array is the same to the last bit.
 

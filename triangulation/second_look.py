@@ -1,9 +1,9 @@
 """The second look of the `triangulate` stage: detection is repeated in views that missed a hand or detected it poorly.
 
 Where hands are close to each other, a detector often finds only one of them, or mixes both. Once other views determine
-the positions of the hands, the image of such a view is cropped around the hand, rotated so that the fingers point up,
-and the other hand is painted over. The detector runs on this crop. Its result is an additional candidate; `keypoints`
-decides whether it is used.
+the positions of the hands, the detector is told where the hand is in the image of such a view. One that cannot be told
+runs on a crop around the hand, in which the other hand is painted over. The result is an additional candidate;
+`keypoints` decides whether it is used.
 """
 
 # Ring 2: reads and writes.
@@ -26,7 +26,7 @@ from ..core.storage.store import Store
 from .settings import SecondLookSettings
 
 GROUP = "second_look"
-CODE = 1
+CODE = 2
 """Version of this code. Increase it when results change for the same input."""
 
 MIN_JOINTS = 10
@@ -171,6 +171,7 @@ def plan(
     detect: DetectInCrop,
     options: SecondLookSettings,
     chunk_frames: int,
+    version: str | None = None,
 ) -> Plan:
     """The plan of the group `second_look`.
 
@@ -182,6 +183,7 @@ def plan(
         detect: detects one hand in one image.
         options: where and how to look.
         chunk_frames: frames per unit.
+        version: what the results of `detect` depend on besides the detector of `detections`.
     """
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
@@ -198,7 +200,11 @@ def plan(
         sizes={"view": views, "frame": frames},
         unit={"view": 1, "frame": chunk},
         # The digest of the tracks covers their inputs: clips, detector, cameras.
-        fingerprint={"settings": chosen, "inputs": {"tracks": store.digest_of("tracks")}, "code": CODE},
+        fingerprint={
+            "settings": chosen,
+            "inputs": {"tracks": store.digest_of("tracks")} | ({} if version is None else {"near": version}),
+            "code": CODE,
+        },
         attrs={"fps": session.fps},
         coords={"view": (("view",), np.array(session.views, object))},
     )

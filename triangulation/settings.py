@@ -50,7 +50,8 @@ class SecondLookSettings:
     """Maximum share of the hands in all images of one time that are detected again (0 to 1), worst first; limits the
     computing time."""
     crop_scale: Annotated[float, Field(ge=1, le=8)] = 2.25
-    """Side length of the image crop as a multiple of the hand's size."""
+    """Side length of the image crop as a multiple of the hand's size. Detectors that can be told where a hand is, such
+    as MediaPipe, use regions of their own."""
     crop_px: Annotated[int, Field(ge=64, le=1024)] = 256
     """Side length to which the crop is scaled for the detector, pixels."""
     min_detection: Confidence = 0.1

@@ -128,7 +128,8 @@ class RigDetector:
 
     def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
         """Look for a right or left hand that is expected at (21, 2) pixels, NaN where unknown."""
-        found = refine(self._known, image_bgr, hand_px[None], np.array([float(right)]))
+        # One pass: the region is better known than from MediaPipe's landmarks.
+        found = refine(self._known, image_bgr, hand_px[None], np.array([float(right)]), passes=1)
         return candidates(found.take(np.flatnonzero(found.present >= MIN_PRESENT)), image_bgr.shape)
 
 

@@ -77,6 +77,14 @@ class Calls:
             ClusterError: the scheduler is lost, or workers die of a call.
             Exception: what the function raises.
         """
+        from distributed.client import ClosedClientError
+
+        try:
+            yield from self._results(function, calls)
+        except ClosedClientError as error:  # The connection ends between a look at it and its use.
+            raise lost(self.client) from error
+
+    def _results(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Generator[Said | Returned]:
         inbox: SimpleQueue[Any] = SimpleQueue()
         waiting, running, watch = iter(calls), set(), _Watch(self.client, self.tell)
         self.client.subscribe_topic(TOPIC, lambda event: inbox.put(Said(event[1])))

@@ -96,8 +96,10 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
 
 def _machine() -> str:
-    """This machine's name, short and of plain characters."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    """A name for what has process numbers of its own, short and of plain characters: a machine or a container."""
+    numbers = Path("/proc/self/ns/pid")  # Linux
+    inside = str(numbers.readlink()) if os.path.lexists(numbers) else ""
+    return hashlib.sha256(f"{platform.node()}{inside}".encode()).hexdigest()[:8]
 
 
 def _abandoned(left: Path, found: re.Match[str]) -> bool:

@@ -2,7 +2,8 @@
 
 The folder itself is locked: nothing is written, a store that may only be read can be locked, and an older handpipe,
 which locks the same folder, is kept out too. Windows opens no folders: there it is the file `.NAME.lock` beside it.
-On a network file system the lock of a folder usually holds on one machine only.
+On a network file system the lock of a folder usually holds on one machine only: `reaches_all` tells, and a store is
+then leased too (`lease.py`).
 
 What is not there yet cannot be locked: it is claimed, with the file `.NAME.claim` beside it.
 """
@@ -20,6 +21,16 @@ from ..errors import StoreError, disk_errors
 
 LOCKS_FOLDERS = os.name != "nt"
 
+OF_ONE_MACHINE = {
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "tmpfs", "ramfs", "overlay", "squashfs", "erofs"),
+    *("apfs", "hfs", "ufs", "exfat", "vfat", "msdos"),
+}
+"""File systems that no other machine writes to. Of those not listed, that is not known."""
+
+
+class NoLocksError(StoreError):
+    """The file system refuses locks."""
+
 
 @contextmanager
 def locked(folder: Path, *, wait: bool) -> Iterator[None]:
@@ -30,7 +41,8 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
         wait: until the lock is free; else another's lock is an error.
 
     Raises:
-        StoreError: another process has it, or the file system has no locks.
+        StoreError: another process has it.
+        NoLocksError: the file system has no locks.
     """
     from filelock import lock_descriptor  # Here, because it takes 0.05 s, and few commands lock anything.
 
@@ -43,7 +55,7 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
             # Not `FileLock`: where there are no locks it would go on with a file that outlives a killed process.
             ours = lock_descriptor(handle, blocking=wait)
         except OSError as error:
-            raise StoreError(
+            raise NoLocksError(
                 f"{folder}: expected a file system with locks, so that no second handpipe writes here, but it refuses "
                 f"them ({error.strerror}). Choose a folder on a local disk, or have the file system mounted with locks "
                 "(NFS: the lock service; Lustre: the option `flock`)."
@@ -56,6 +68,36 @@ def locked(folder: Path, *, wait: bool) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def reaches_all(folder: Path) -> bool:
+    """Whether the lock that this process has on a folder keeps out everybody who may write there.
+
+    Not where the system grants the lock twice, or where other machines may write.
+    """
+    if not LOCKS_FOLDERS:
+        return True  # What Windows opens on a server, the server locks.
+    from filelock import lock_descriptor
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if lock_descriptor(handle, blocking=False):
+            return False
+    except OSError:  # It has no locks.
+        return False
+    finally:
+        os.close(handle)
+    return _file_system(folder) in OF_ONE_MACHINE
+
+
+def _file_system(folder: Path) -> str:
+    """The kind of file system that a folder is on, as the system calls it; empty where it does not tell."""
+    import psutil
+
+    above = [folder.resolve(), *folder.resolve().parents]
+    # The last of two at the same place hides the other.
+    mounted = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    return next((mounted[path] for path in above if path in mounted), "")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import fsspec
 from zarr.storage import FsspecStore, LocalStore
 
-from ..errors import StoreError
+from ..errors import OutOfReachError, StoreError, remote_errors
 from .atomic import write_whole
 from .chunks import WholeChunks
 from .opened_arrays import METADATA
@@ -39,8 +39,9 @@ class Nodes:
         try:
             if self.local is not None:
                 return (self.local / key).read_bytes()
-            files, root = fsspec.url_to_fs(self.url)
-            return files.cat_file(f"{root}/{key}")
+            with remote_errors(self.url):
+                files, root = fsspec.url_to_fs(self.url)
+                return files.cat_file(f"{root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -49,16 +50,18 @@ class Nodes:
         if self.local is not None:
             write_whole(self.local / key, content)
         else:
-            files, root = fsspec.url_to_fs(self.url)
-            files.pipe_file(f"{root}/{key}", content)
+            with remote_errors(self.url):
+                files, root = fsspec.url_to_fs(self.url)
+                files.pipe_file(f"{root}/{key}", content)
 
     def names_in(self, node: str) -> set[str]:
         """Names of the arrays and groups right below a group."""
         if self.local is not None:
             folder = self.local / node
             return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-        files, root = fsspec.url_to_fs(self.url)
-        found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
+        with remote_errors(self.url):
+            files, root = fsspec.url_to_fs(self.url)
+            found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
         return {each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"}
 
     def node(self, path: str) -> dict[str, Any] | None:
@@ -89,6 +92,8 @@ class Nodes:
         self._check_address()
         try:
             root = self.node("")
+        except OutOfReachError:
+            raise
         except StoreError as error:
             raise StoreError(
                 f"{self.url}: expected a Zarr v3 store, but its metadata cannot be read ({error.__cause__}). "
@@ -134,9 +139,10 @@ class Nodes:
 
     @contextlib.contextmanager
     def damage(self, group: str) -> Iterator[None]:
-        """Turn metadata or chunks that cannot be read into one sentence."""
+        """Turn metadata or chunks that cannot be read, and a broken connection, into one sentence."""
         try:
-            yield
+            with remote_errors(self.url):
+                yield
         except StoreError:
             raise
         except (ValueError, KeyError, RuntimeError, TypeError, AssertionError) as error:

@@ -67,9 +67,14 @@ DETECTIONS: Columns = {
 }
 
 SECOND_LOOK: Columns = {
-    "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks in a crop around the hand; NaN: none"),
+    "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks of the expected hand; NaN: none"),
     "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
+}
+
+PLACES: Columns = {
+    "points": ("frame hand joint xyz", "float32", NAN, "metre", "where the hands are expected; NaN: not expected"),
+    "search": ("frame", "bool", False, "1", "whether whole images are searched, because a hand may come or go"),
 }
 
 CLOCK: Columns = {

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,8 @@ from .atomic import move
 from .attributes import Attributes, checked
 from .checksums import CHECKSUMS, digest, intact, is_sealed, nodes_of, sealed, short_digest
 from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
-from .lock import locked
+from .lease import leased
+from .lock import NoLocksError, locked, reaches_all
 from .marks import Marks, chunk_shape
 from .nodes import SCHEMA_VERSION, Nodes
 from .opened_arrays import METADATA, OpenedArrays
@@ -41,6 +43,10 @@ PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metada
 
 ENGINE = "_engine"
 MARKS = f"{ENGINE}/done"
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,22 @@ class Store(Nodes):
                 zarr.create_group(self.zarr_store(write=True), attributes=root_attributes())
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second writer out, as long as this process lives; only for a store on this machine.
+    def lock(self, tell: Callable[[str], None] = _to_stderr) -> Iterator[None]:
+        """Keep a second writer out, as long as this process lives, wherever that one runs.
+
+        Args:
+            tell: shows the user a line, where it takes time to see whether another writer is alive; by default on
+                standard error.
 
         Raises:
-            StoreError: another process is at work on the store, or its file system has no locks.
+            StoreError: another process is at work on the store.
         """
-        if self.local is None:
-            yield
-            return
-        with locked(self.local, wait=False):
+        with contextlib.ExitStack() as held:
+            if self.local is not None:
+                with contextlib.suppress(NoLocksError):
+                    held.enter_context(locked(self.local, wait=False))
+            if self.local is None or not reaches_all(self.local):
+                held.enter_context(leased(self.url, tell))
             yield
 
     def attrs(self, group: str = "") -> Attributes:
@@ -328,8 +340,12 @@ class Store(Nodes):
             for gone in self.local.glob(f".*{REMOVED}"):
                 shutil.rmtree(gone)
             # Zarr's own name for a chunk on its way, which it does not document; a test kills a writer to hold it.
-            for partial in self.local.rglob("*.partial"):
-                partial.unlink(missing_ok=True)
+            # And folders of `atomic`, in which a file of metadata was on its way.
+            for partial in list(self.local.rglob("*.partial")):
+                if partial.is_dir():
+                    shutil.rmtree(partial)
+                else:
+                    partial.unlink(missing_ok=True)
 
 
 ROOT_ATTRIBUTES = {"schema_version", "handpipe_version", CHECKSUMS}

@@ -19,6 +19,7 @@ PRODUCT = (
 FLAG = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z0-9_.-]*[a-z0-9]")
 
 FOREIGN = {
+    "core/cluster/batch.py": {"--nthreads"},  # dask worker
     "exchange/cameras/colmap.py": {"--input_path", "--output_path", "--output_type"},  # colmap
     "exchange/keypoints2d/hands.py": {"--keypoint_scale"},  # OpenPose
     "exchange/keypoints2d/formats/openpose.py": {"--write_json", "--hand"},

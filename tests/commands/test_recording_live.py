@@ -104,12 +104,11 @@ def clips_of_the_board(folder):
     writers = {}
     for images in filmed_board(6):
         for name, image in images.items():
-            path = folder / f"{name}.avi"
-            writer = writers.setdefault(
-                name, cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 10, (640, 480))
-            )
+            if name not in writers:
+                fourcc = cv2.VideoWriter.fourcc(*"FFV1")
+                writers[name] = cv2.VideoWriter(str(folder / f"{name}.avi"), fourcc, 10, (640, 480))
             for _ in range(100):
-                writer.write(np.dstack([image] * 3))
+                writers[name].write(np.dstack([image] * 3))
     for writer in writers.values():
         writer.release()
     cameras = {name: {"source": str(folder / f"{name}.avi")} for name in writers}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from fsspec.implementations.memory import MemoryFileSystem
 from old_stores import as_before_checksums
 from paths import SUPPORT
 from toy_stage import execute
@@ -292,19 +293,41 @@ def test_clean_knows_the_names_of_what_zarr_has_not_renamed_yet(store, nth):
 def test_a_second_writer_is_kept_out_and_a_dead_one_is_not(store):
     code = (
         "import sys; from handpipe.core.storage.store import Store\n"
-        "with Store(sys.argv[1]).lock(): print('in', flush=True); input()"
+        "with Store(sys.argv[1]).lock(print): print('in', flush=True); input()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, store.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "in\n"
-    with pytest.raises(StoreError, match="another handpipe is"), store.lock():
+    with pytest.raises(StoreError, match="another handpipe is"), store.lock(print):
         pass
     holder.kill()
     holder.communicate()
-    with store.lock():
+    with store.lock(print):
         assert store.exists()
+
+
+ClientError = type("ClientError", (Exception,), {"__module__": "botocore.exceptions"})
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError(), ClientError("no route")])
+def test_a_broken_connection_is_a_sentence(monkeypatch, error):
+    """Whatever the library that talks to the server raises, wherever it does."""
+    store = Store("memory://broken/session.zarr")
+    store.open()
+    store.create(keypoints_spec())
+
+    def breaks(*_args, **_kwargs):
+        raise error
+
+    for name in ("cat_file", "pipe_file", "ls", "rm_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, breaks)
+    for use in (store.exists, lambda: store.read("keypoints", "points"), store.groups, lambda: store.put("x", b"")):
+        with pytest.raises(StoreError, match=r"broken/session\.zarr: expected to reach the store.* is kept"):
+            use()
+    with pytest.raises(StoreError, match="expected to reach the store"), store.lock(print):
+        pass
 
 
 def test_a_store_may_be_an_fsspec_url():

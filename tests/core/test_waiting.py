@@ -100,6 +100,23 @@ def test_a_lost_scheduler_is_a_sentence_and_what_is_done_is_kept(store, cluster,
     assert 0 < store.done("squares").sum() < FRAMES // 2
 
 
+def test_a_connection_that_ends_between_a_look_and_its_use_is_a_sentence(monkeypatch):
+    from distributed import Client
+
+    look = calls._Watch.look
+
+    def look_and_lose(watch):
+        look(watch)
+        watch._client.close()
+
+    monkeypatch.setattr(calls._Watch, "look", look_and_lose)
+    with (
+        Client(processes=False, dashboard_address=None, n_workers=1, threads_per_worker=1) as client,
+        pytest.raises(ClusterError, match=r"expected the Dask scheduler .* is lost\. Start it again"),
+    ):
+        list(calls.Calls(client, print).results(abs, [(1,)]))
+
+
 def test_no_worker_is_said_and_the_next_one_is_taken(store, cluster, tmp_path, monkeypatch):
     monkeypatch.setattr(calls, "QUIET_S", 2.0)
     monkeypatch.setattr(calls, "TICK_S", 0.5)

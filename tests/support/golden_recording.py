@@ -35,11 +35,12 @@ from handpipe.core.hands import HANDS, LEFT
 from handpipe.core.recording import Clip, Session, regular
 from handpipe.core.settings import Board, EngineSettings
 from handpipe.core.storage.schema import BOARD as BOARD_COLUMNS
-from handpipe.core.storage.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec
+from handpipe.core.storage.schema import DETECTIONS, GROUPS, KEYPOINTS, TRACKS, Columns, group_spec
 from handpipe.core.storage.store import Store
 from handpipe.fitting.settings import FittingSettings
 from handpipe.fitting.stage import PLANS as FIT_PLANS
 from handpipe.triangulation import second_look
+from handpipe.triangulation.places import Searched, first_groups_plan, places_plan
 from handpipe.triangulation.quality.stage import quality_plan
 from handpipe.triangulation.settings import SecondLookSettings, TimeSyncSettings
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan
@@ -171,6 +172,25 @@ def triangulation(work: Path) -> dict[str, ndarray]:
     )
 
 
+def places(work: Path) -> dict[str, ndarray]:
+    """Two hands expected in twelve frames, of which every third was searched; one hand is lost in one of these."""
+    rig, motion = dome(5), interaction(12, reach_m=0.15)
+    points, score, right, shown = detect(rig, motion, noise_px=2.0, seed=2)
+    lost = (shown == LEFT) & (np.arange(12)[:, None] == 6)
+    points[lost], score[lost], right[lost] = np.nan, np.nan, np.nan
+    store, which = opened(work), Searched(step=3, stride=1)
+    fill(store, rig, points, score, right)
+    found = {"points": points, "score": score, "right": right}
+    put(store, "first_look", DETECTIONS, {"view": 5, "frame": 12, "candidate": 2}, found)
+    execute(
+        store,
+        lambda chunk: first_groups_plan(store, store, which, chunk),
+        lambda chunk: places_plan(store, which, chunk),
+    )
+    found = arrays(store, "places", "points", "search")
+    return found | {"places.points": found["places.points"][:, :, ::4]}
+
+
 def quality(work: Path) -> dict[str, ndarray]:
     """The views of the same session against its hands; one view is mirrored."""
     rig, motion = dome(5), interaction(12, reach_m=0.15)
@@ -280,6 +300,7 @@ GOLDENS = (
     ),
     # A candidate at the limit of agreement may fall to either side.
     Golden("quality", "handpipe.triangulation.quality.stage", quality, {"*": Tolerance(0.02)}),
+    Golden("places", "handpipe.triangulation.places", places, {"places.points": METRES}),
     Golden(
         "second_look",
         "handpipe.triangulation.second_look",

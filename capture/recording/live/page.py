@@ -110,7 +110,7 @@ class _Html(RequestHandler):
 
     def get(self) -> None:
         check_allowed(self, self._token)
-        self.finish(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+        self.finish(files(__name__.rpartition(".")[0]).joinpath("page.html").read_text(encoding="utf-8"))
 
 
 class _Live(WebSocketHandler):

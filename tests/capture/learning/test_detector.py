@@ -11,9 +11,9 @@ import torch
 from drawn_session import draw
 from hand_scenes import dome, interaction
 
-from handpipe.capture.crop_detection import detect_in_crop
+from handpipe.capture import crop_detection
 from handpipe.capture.detector import Candidates
-from handpipe.capture.installed import CheckedDetector, detector_kind, find_detector, make_detector
+from handpipe.capture.installed import CheckedNearDetector, detector_kind, find_detector, make_detector
 from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
 from handpipe.capture.learning.detector_file import CONVENTIONS, KEY, KnownDetector, load_detector, save_detector
 from handpipe.capture.learning.network import HandNetwork
@@ -129,7 +129,7 @@ def test_sure_hands_come_first_and_none_comes_twice():
     assert len(candidates(refined(three[:0]), (480, 640)).score) == 0
 
 
-def test_the_second_look_tells_the_detector_where_and_which():
+def test_the_second_look_tells_the_detector_where_and_which(monkeypatch):
     asked = []
 
     class Near:
@@ -141,7 +141,9 @@ def test_the_second_look_tells_the_detector_where_and_which():
             return Candidates(hand_px[None].astype(np.float32), np.ones(1, np.float32), np.ones(1, np.float32))
 
     hands = dome(1).project(interaction(1))[0, 0]
-    points, score, _ = detect_in_crop(Near(), draw(hands), hands, 1, 2.25, 256)
+    monkeypatch.setattr(crop_detection, "make_detector", lambda options: Near())
+    look = crop_detection.CropDetector(DetectionSettings(), 2.25, 256)
+    points, score, _ = look(draw(hands), hands, 1)
     np.testing.assert_allclose(points, hands[1], atol=1e-3)
     assert (score, asked[0][1]) == (1.0, True)
 
@@ -153,7 +155,7 @@ def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):
         network.whole.bias[-1] = 9.0  # Sure that there is a hand, whatever it sees.
     save_detector(path, network.state_dict(), {})
     detector = make_detector(DetectionSettings(detector=str(path)))
-    assert isinstance(detector, CheckedDetector)
+    assert isinstance(detector, CheckedNearDetector)
     assert len(detector.detect(np.full((96, 128, 3), 127, np.uint8)).score) == 0
     hands = dome(1).project(interaction(1))[0, 0]
     found, again = (detector.detect_near(draw(hands), hands[0], False) for _ in range(2))

@@ -122,6 +122,7 @@ def test_pictures_are_small_and_say_how_they_are_exposed():
     image[:64] = 255
     found = make({"a": image, "b": image})
     small = cv2.imdecode(np.frombuffer(base64.b64decode(found["a"]["jpeg"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert small is not None
     assert small.shape == (192, WIDTH_PX)
     assert found["a"]["clipped"] == pytest.approx(0.25, abs=0.01)
     assert found["a"]["sharp"] == 1.0
