@@ -34,6 +34,7 @@ def test_the_wheel_has_every_module_and_the_settings_and_nothing_else(wheel):
         ROOT / "pipeline.yaml",
         ROOT / "py.typed",
         *(p for p in (ROOT / "reporting/assets").rglob("*") if p.is_file()),
+        ROOT / "capture/recording/live/page.html",
     ]
     expected = {f"handpipe/{path.relative_to(ROOT)}" for path in files}
     assert set(names) == expected

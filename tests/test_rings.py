@@ -17,8 +17,8 @@ MARK = "# Ring 2: reads and writes."
 """A module with this line may use machinery. A module without it is pure math on arrays, and is held to that."""
 
 MACHINERY = {
-    *("av", "cv2", "dask", "distributed", "filelock", "fsspec", "mediapipe", "os", "pathlib", "pyarrow"),
-    *("shutil", "subprocess", "tempfile", "tyro", "xarray", "zarr"),
+    *("av", "cv2", "dask", "distributed", "filelock", "fsspec", "mediapipe", "os", "pathlib", "psutil", "pyarrow"),
+    *("shutil", "subprocess", "tempfile", "tornado", "tyro", "xarray", "zarr"),
 }
 """What pure math never imports: files, processes, the engine and the store, images, the command line."""
 
