@@ -148,6 +148,11 @@ def _draws(results: Results, gap: str) -> list[Figure]:
         found.append(Figure("  best of 4", results.mean(model, name + ", best"), "mm"))
         found.append(Figure("  spread over error", results.mean(model, name + ", spread") / error, "", 0.8, "higher"))
     if OURS in results.that_have(name):
+        for way in ("prior drawn", "prior drawn calmly"):
+            error = results.mean(OURS, f"drawn/{gap}/{way}")
+            found.append(Figure(f"gap {gap}: {way}", error, "mm"))
+            found.append(Figure("  best of 4", results.mean(OURS, f"drawn/{gap}/{way}, best"), "mm"))
+            found.append(Figure("  spread over error", results.mean(OURS, f"drawn/{gap}/{way}, spread") / error, ""))
         ours, prior, slerp = (OURS, name), (OURS, f"drawn/{gap}/prior drawn"), (OURS, f"drawn/{gap}/slerp")
         found += gain(results, f"gap {gap}: {OURS}, drawn, below its prior, drawn", ours, prior, 0.0)
         best = (OURS, name + ", best")

@@ -124,8 +124,8 @@ class Jobs:
         finally:
             self._screen.above = None
             self._conclude()
-        for fault in faults:
-            raise fault
+        if faults:
+            raise faults[0]
         return {"sessions": [state.as_figures() for state in self.states]}
 
     def _one(self, state: State, cluster: Cluster) -> Iterator[Exception]:

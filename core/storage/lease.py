@@ -18,6 +18,7 @@ import os
 import platform
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from typing import Any
 import fsspec
 
 from ..errors import StoreError, disk_errors, remote_errors
+from .lock import NoLocksError, locked, reaches_all
 
 PREFIX = ".lease-"
 
@@ -129,6 +131,32 @@ class _Lease:
                     f"waiting up to {STALE_S:.0f} s for a sign that it still is"
                 )
             time.sleep(LOOK_S)
+
+
+def to_stderr(text: str) -> None:
+    """Show the user a line where there is no screen."""
+    print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def one_writer(url: str, local: Path | None, tell: Callable[[str], None]) -> Iterator[None]:
+    """Keep every other writer of a store out: by the system's lock, and by a lease where that does not reach all.
+
+    Args:
+        url: of the store.
+        local: its folder, if it is one.
+        tell: shows the user a line.
+
+    Raises:
+        StoreError: another process is at work on the store.
+    """
+    with contextlib.ExitStack() as held:
+        if local is not None:
+            with contextlib.suppress(NoLocksError):  # Then the lock does not reach all, and the lease does.
+                held.enter_context(locked(local, wait=False))
+        if local is None or not reaches_all(local):
+            held.enter_context(leased(url, tell))
+        yield
 
 
 @contextlib.contextmanager

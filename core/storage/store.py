@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +30,7 @@ from .atomic import move
 from .attributes import Attributes, checked
 from .checksums import CHECKSUMS, digest, intact, is_sealed, nodes_of, sealed, short_digest
 from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
-from .lease import leased
-from .lock import NoLocksError, locked, reaches_all
+from .lease import one_writer, to_stderr
 from .marks import Marks, chunk_shape
 from .nodes import SCHEMA_VERSION, Nodes
 from .opened_arrays import METADATA, OpenedArrays
@@ -43,10 +41,6 @@ PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metada
 
 ENGINE = "_engine"
 MARKS = f"{ENGINE}/done"
-
-
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,7 @@ class Store(Nodes):
             with disk_errors(self.url):
                 zarr.create_group(self.zarr_store(write=True), attributes=root_attributes())
 
-    @contextlib.contextmanager
-    def lock(self, tell: Callable[[str], None] = _to_stderr) -> Iterator[None]:
+    def lock(self, tell: Callable[[str], None] = to_stderr) -> contextlib.AbstractContextManager[None]:
         """Keep a second writer out, as long as this process lives, wherever that one runs.
 
         Args:
@@ -73,13 +66,7 @@ class Store(Nodes):
         Raises:
             StoreError: another process is at work on the store.
         """
-        with contextlib.ExitStack() as held:
-            if self.local is not None:
-                with contextlib.suppress(NoLocksError):
-                    held.enter_context(locked(self.local, wait=False))
-            if self.local is None or not reaches_all(self.local):
-                held.enter_context(leased(self.url, tell))
-            yield
+        return one_writer(self.url, self.local, tell)
 
     def attrs(self, group: str = "") -> Attributes:
         """Attributes of a group, checked; empty when it does not exist.

@@ -123,7 +123,7 @@ def test_a_picture_has_a_row_for_each_view_and_a_column_for_each_moment(computed
         figures = run_command(Render, computed, out, "--views", "c1", "c4", "--frames", "1,3,5", "--crop", crop, *SMALL)
         assert figures["frames"] == 3
         image = seen(out)
-        # Sides of a crop are whole pixels, so its shape is that of the picture within one.
+        # Sides of a crop are whole pixels, so a picture of it is narrower by up to two.
         assert image.shape[0] - 4 in range(2 * 190, 2 * 192 + 1)
         assert image.shape[1] - 8 in range(3 * 238, 3 * 240 + 1)
     figures = run_command(Render, computed, out, "--moments", "2", *SMALL)

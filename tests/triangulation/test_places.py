@@ -84,4 +84,4 @@ def test_chunks_do_not_change_a_bit(tmp_path):
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
     away_m = np.linalg.norm(found[0][0] - motion, axis=-1)
-    assert np.nanmedian(away_m) < 0.02
+    assert np.nanmedian(away_m[[0, 4, 8, 12, 13]]) < 0.01, "in searched frames; between them the motion is not linear"
