@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +25,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from _fuzzing_format import Format
-from _fuzzing_mutations import Files
+from _fuzzing_mutations import Files, havoc, in_a_file
 
 import handpipe
 from handpipe.core.errors import HandpipeError, sentence
@@ -91,7 +92,8 @@ def fuzz(each: Format, seeds: Sequence[Files], first: int, count: int, seed: int
     reader = _Reader(each, folder)
     for files in seeds:  # Imports and caches: what they take is not the input's.
         reader.put(files)
-        reader.try_it()
+        with suppress(Exception):  # What is wrong with them is found below.
+            reader.try_it()
     reader.begin()
     starts = [dict(files) for files in seeds]
     for number in range(first, count):
@@ -109,7 +111,13 @@ def fuzz(each: Format, seeds: Sequence[Files], first: int, count: int, seed: int
 def _mutated(rng: Random, each: Format, starts: Sequence[Files]) -> Files:
     files = rng.choice(starts)
     for _ in range(rng.choice((1, 1, 1, 2))):
-        files = rng.choice(each.mutators)(rng, files, rng.choice(starts)) or files
+        other = rng.choice(starts)
+        try:
+            files = rng.choice(each.mutators)(rng, files, other)
+        except Exception:  # noqa: BLE001
+            # Changes of what a file holds need a file that can be read, which an earlier change may have broken.
+            files = in_a_file(havoc)(rng, files, other)
+        files = files or dict(other)
     return dict(files)
 
 
@@ -175,8 +183,8 @@ class _Reader:
             found = _told(f"over {LIMIT_S:g} s", error)
         except MemoryError as error:
             found = _told("over 1 GiB (MemoryError)", error)
-        except Exception as error:  # noqa: BLE001: whatever it raises is what is looked for.
-            if sentence(error) is None:
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            if isinstance(error, SystemExit) or sentence(error) is None:
                 found = _told(type(error).__name__, error)
             else:
                 self.tally.refused += 1

@@ -164,11 +164,11 @@ def _pickles(folder: Path) -> list[Files]:
     """Small arrays too: most of an official file is numbers, in which nothing can go wrong."""
     hand = procedural_hand("right")
     small = {**hand, "posedirs": np.zeros((2, 3, 4)), "shapedirs": np.zeros((2, 3, 10)), "weights": np.zeros((2, 16))}
-    return [
+    return [{"MANO_RIGHT.pkl": pickle.dumps(hand, 2).replace(b"numpy._core", b"numpy.core")}] + [
         {"MANO_RIGHT.pkl": pickle.dumps(value, protocol).replace(b"numpy._core", b"numpy.core")}
         for value in (small, {**small, "v_template": np.zeros((2, 3)), "J_regressor": np.zeros((16, 2))})
         for protocol in (0, 2)
-    ] + [{"MANO_RIGHT.pkl": pickle.dumps(hand, 2).replace(b"numpy._core", b"numpy.core")}]
+    ]
 
 
 def _hand_npz(folder: Path) -> list[Files]:

@@ -117,6 +117,8 @@ def _listen(process: multiprocessing.process.BaseProcess, pipe: Connection, end_
     if how or time.monotonic() > end_s:
         process.kill()
     process.join()
+    if process.exitcode == 1:
+        raise RuntimeError("the fuzzer itself has failed, as its process has told")
     if not how and process.exitcode and time.monotonic() <= end_s:
         how = f"the process ends with {process.exitcode}"
     return tally, findings, how
