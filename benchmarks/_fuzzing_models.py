@@ -104,8 +104,10 @@ def _evaluator(folder: Path) -> list[Files]:
 
 def _load_evaluator(folder: Path) -> None:
     known = load_evaluator(Path(only_file(folder)), None)
-    assert known.window == known.evaluator.model.frames and known.fps > 0
-    assert isinstance(known.record["windows"], int) and known.record["digest"] == known.evaluator.digest
+    assert known.window == known.evaluator.model.frames
+    assert known.fps > 0
+    assert isinstance(known.record["windows"], int)
+    assert known.record["digest"] == known.evaluator.digest
 
 
 def _detector(folder: Path) -> list[Files]:
@@ -153,7 +155,9 @@ def _read_keyframes_zarr(folder: Path) -> None:
 
 def _check_keyframes(named: str) -> None:
     found = read_keyframes(named, LENGTH, FPS, IDS)
-    assert len(found.frame) and (np.diff(found.frame) > 0).all() and 0 <= found.frame[0] <= found.frame[-1] < LENGTH
+    assert len(found.frame)
+    assert (np.diff(found.frame) > 0).all()
+    assert 0 <= found.frame[0] <= found.frame[-1] < LENGTH
     for name in ("betas", "global_orient", "hand_pose", "transl"):
         assert np.isfinite(getattr(found, name)).all() and getattr(found, name).dtype == np.float64, name
 
@@ -177,6 +181,8 @@ def _trajectory_npz(folder: Path) -> list[Files]:
 
 def _read_trajectory(name: str, folder: Path) -> None:
     found = read_trajectory(folder / name, LENGTH)
-    assert len(found.frame) and ((found.frame >= 0) & (found.frame < LENGTH)).all()
-    assert np.isfinite(found.wrist_m).all() and found.wrist_m.shape == (len(found.frame), 3)
+    assert len(found.frame)
+    assert ((found.frame >= 0) & (found.frame < LENGTH)).all()
+    assert np.isfinite(found.wrist_m).all()
+    assert found.wrist_m.shape == (len(found.frame), 3)
     assert np.isin(found.hand, (0, 1)).all()

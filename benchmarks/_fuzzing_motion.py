@@ -268,10 +268,15 @@ def _checked(root: Path, keypoints: Keypoints, settings: object, files: object) 
     """In place of writing a session: what `KeypointReader` promises of what would be written."""
     points, sigma = keypoints.points_m, keypoints.sigma_m
     assert points.ndim == 4 and points.shape[1:] == (2, 21, 3) and sigma.shape == points.shape[:-1], points.shape
-    assert len(points) and not np.isinf(points).any() and not np.isinf(sigma).any()
+    assert len(points)
+    assert not np.isinf(points).any()
+    assert not np.isinf(sigma).any()
     seen = np.isfinite(points).all(axis=-1)
-    assert (np.isfinite(sigma) == seen).all() and (sigma[seen] > 0).all() and (np.isnan(points).all(-1) | seen).all()
-    assert np.isfinite(keypoints.fps) and keypoints.fps > 0
+    assert (np.isfinite(sigma) == seen).all()
+    assert (sigma[seen] > 0).all()
+    assert (np.isnan(points).all(-1) | seen).all()
+    assert np.isfinite(keypoints.fps)
+    assert keypoints.fps > 0
     return True
 
 
@@ -281,7 +286,10 @@ def _written(root: Path, session: ImportedSession, *rest: object) -> bool:
         _checked(root, session.keypoints, None, None)
     if session.mano is not None:
         valid = session.mano["valid"]
-        assert valid.dtype == bool and valid.ndim == 2 and valid.shape[1] == 2 and len(valid)
+        assert valid.dtype == bool
+        assert valid.ndim == 2
+        assert valid.shape[1] == 2
+        assert len(valid)
         for name, width in (("global_orient", 3), ("hand_pose", 45), ("transl", 3)):
             values = session.mano[name]
             assert values.shape == (*valid.shape, width) and np.isfinite(values[valid]).all(), name
@@ -313,14 +321,16 @@ def _pickle(folder: Path) -> None:
 
 def _hand(folder: Path) -> None:
     hand = load_hand(Path(only_file(folder)), "right")
-    assert hand.v_template.shape == (778, 3) and np.isfinite(hand.rest_joints).all()
+    assert hand.v_template.shape == (778, 3)
+    assert np.isfinite(hand.rest_joints).all()
 
 
 def _read2d(folder: Path) -> None:
     for picture in read_files([Path(only_file(folder))], 0.0).pictures:
         assert isinstance(picture.name, str)
         for hand in picture.hands:
-            assert hand.points_px.shape == (21, 2) and not np.isinf(hand.points_px).any()
+            assert hand.points_px.shape == (21, 2)
+            assert not np.isinf(hand.points_px).any()
             assert 0 < hand.score <= 1 and 0 <= hand.right <= 1, (hand.score, hand.right)
 
 

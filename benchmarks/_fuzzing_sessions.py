@@ -78,7 +78,8 @@ def _pipeline(folder: Path) -> list[Files]:
 
 def _settings(folder: Path) -> None:
     config, layers = load_config(Path(only_file(folder)), None)
-    assert isinstance(config, Config) and len(layers) == 2
+    assert isinstance(config, Config)
+    assert len(layers) == 2
     # What `handpipe config` prints, and what goes into fingerprints.
     json.dumps(layers[1][1], default=str)
 
@@ -128,7 +129,8 @@ def _timestamps(folder: Path) -> list[Files]:
 
 def _timeline(folder: Path) -> None:
     found = read_timestamps(Path(only_file(folder)), {"c0": 8, "c1": 8}, (), {"c0": 30.0, "c1": 30.0})
-    assert found.source_frame.shape == found.time_s.shape and len(found.source_frame) == 2
+    assert found.source_frame.shape == found.time_s.shape
+    assert len(found.source_frame) == 2
     assert ((found.source_frame >= -1) & (found.source_frame < 8)).all()
     assert (np.isfinite(found.time_s) == (found.source_frame >= 0)).all()
 

@@ -90,10 +90,12 @@ def _read(folder: Path) -> None:
         store.attrs(group)
         store.fingerprint(group)
     for recording in recordings([str(folder)], None, images=False):
-        assert 0 < recording.fps < np.inf and recording.frames >= 0
+        assert 0 < recording.fps < np.inf
+        assert recording.frames >= 0
         motion = recording.motion()
         there = motion.valid
-        assert motion.joints.shape == (*there.shape, 21, 3) and there.shape[1] == 2
+        assert motion.joints.shape == (*there.shape, 21, 3)
+        assert there.shape[1] == 2
         assert np.isfinite(motion.global_orient[there]).all()
         keypoints = recording.keypoints()
         assert keypoints is None or keypoints.sigma_m.shape == keypoints.points_m.shape[:-1]

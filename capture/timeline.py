@@ -226,7 +226,7 @@ def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:
     """The view that a `cam_id` refers to: by its name, whatever the case, or by the number its name ends in."""
     if (same := same_name(cam, names)) is not None:
         return same
-    if cam.isdigit():
+    if cam.isdecimal() and len(cam) <= MAX_DIGITS:
         ending = [n for n in names if (m := re.search(r"(\d+)$", n)) is not None and int(m.group(1)) == int(cam)]
         if len(ending) == 1:
             return ending[0]

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import unicodedata
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ NPZ_ADVICE = "Write it with numpy.savez, from arrays of numbers."
 
 _NO_NPZ = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
-    *(ValueError, KeyError, TypeError, MemoryError),
+    *(ValueError, KeyError, TypeError, MemoryError, OverflowError, SyntaxError, tokenize.TokenError),
 )
 """What zipfile and numpy raise for a file that is not an npz, or a hostile one."""
 
@@ -110,12 +112,19 @@ def read_npz(
 
 
 def _arrays_in(path: Path) -> dict[str, ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path, allow_pickle=False) as file, warnings.catch_warnings():
+        # NumPy warns that it reads a header of Python 2's more slowly.
+        warnings.simplefilter("ignore")
         arrays = {name: file[name] for name in file.files}
     strange = [name for name, array in arrays.items() if not isinstance(array, ndarray)]
     if strange:
         raise ValueError(f"{strange[0]} is not an array")
-    return arrays
+    with np.errstate(over="ignore"):  # What only a long double can hold is refused as infinity where it matters.
+        return {name: a.astype(np.float64) if _is_long(a.dtype) else a for name, a in arrays.items()}
+
+
+def _is_long(kind: np.dtype) -> bool:
+    return kind.kind == "f" and kind.itemsize > np.dtype(np.float64).itemsize
 
 
 def shorten(text: str, characters: int = 60) -> str:
