@@ -32,7 +32,7 @@ from handpipe.core.errors import HandpipeError, sentence
 
 MEMORY_BYTES = 1 << 30
 LIMIT_S = 5.0
-TRACED = 10
+TRACED = 20
 STARTS = 200
 """Inputs that mutations start from, at most."""
 

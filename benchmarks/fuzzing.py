@@ -6,7 +6,7 @@ Each format has a process of its own, which is limited in memory and time and st
 accept an input, if what it returns is as its documentation says, or refuse it with handpipe's error, which the command
 line prints as one sentence. All else is a finding: other exceptions, warnings, crashes, more than 5 s of processor
 time, more than 1 GiB of memory. Inputs are the same for the same seed. Lines are those of the reader's own modules that
-every tenth input reached.
+every twentieth input reached.
 """
 
 from __future__ import annotations

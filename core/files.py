@@ -119,12 +119,16 @@ def _arrays_in(path: Path) -> dict[str, ndarray]:
     strange = [name for name, array in arrays.items() if not isinstance(array, ndarray)]
     if strange:
         raise ValueError(f"{strange[0]} is not an array")
-    with np.errstate(over="ignore"):  # What only a long double can hold is refused as infinity where it matters.
-        return {name: a.astype(np.float64) if _is_long(a.dtype) else a for name, a in arrays.items()}
+    return {name: _quiet(array) for name, array in arrays.items()}
 
 
-def _is_long(kind: np.dtype) -> bool:
-    return kind.kind == "f" and kind.itemsize > np.dtype(np.float64).itemsize
+def _quiet(array: ndarray) -> ndarray:
+    """The same numbers, of which arithmetic does not warn: no signalling NaN, and none that only a long double holds."""
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        long = array.dtype.itemsize > np.dtype(np.float64).itemsize
+        return array.astype(np.float64) if long else np.multiply(array, 1, out=array)
 
 
 def shorten(text: str, characters: int = 60) -> str:
@@ -144,6 +148,10 @@ def same_name(name: str, names: Sequence[str]) -> str | None:
     alike = [each for each in names if each.casefold() == composed.casefold()]
     return alike[0] if len(alike) == 1 else None
 
+
+UNCHECKED = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+"""For functions that calculate with numbers that anybody may have written: what comes of those that are too large, or
+not numbers, is checked and needs no warning of NumPy's beside it."""
 
 LARGE = 1e12
 """Nothing that is measured about hands is larger, in whatever unit."""

@@ -153,6 +153,8 @@ def test_timestamps_may_name_the_views(tmp_path):
     ("rows", "message"),
     [
         ([(0, 5, 0, 0.0)], "expected cam_id to name a clip .* found '5'"),
+        ([(0, "\u00b2", 0, 0.0)], "expected cam_id to name a clip .* found '\u00b2'"),
+        ([(0, "7" * 5000, 0, 0.0)], "expected cam_id to name a clip .* found '7777"),
         ([(0, 0, 0, 0.0)], "expected rows for every clip, but found none for cam_1"),
         ([(0, 0, "x", 0.0)], "line 2: expected sync_index and frame_index as whole numbers"),
         (

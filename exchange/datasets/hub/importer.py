@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from ....core.engine import Progress
 from ....core.errors import SessionError
+from ....core.files import UNCHECKED
 from ....core.hands import HANDS
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, where_seen
 from ....hand.plausibility import check_mano
@@ -24,6 +25,7 @@ CODE = 2
 """Raised when the same files would give other numbers."""
 
 
+@UNCHECKED
 def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress) -> Imported:
     """The tables of `handpipe export hub` to sessions `root`/<sequence>.
 
