@@ -113,8 +113,8 @@ def _vicon(folder: Path) -> list[Files]:
             place = " ".join(map(repr, (rig.centers_m[i] * 1000).tolist()))
             cameras.append(
                 f'<Camera DEVICEID="{name}" PIXEL_ASPECT_RATIO="1" SENSOR_SIZE="480 384" TYPE="Vue_VIDEO"><KeyFrames>'
-                f'<KeyFrame FOCAL_LENGTH="{f}" ORIENTATION="{quaternion}" POSITION="{place}" PRINCIPAL_POINT="{cx} {cy}"'
-                f' VICON_RADIAL="0 0" VICON_RADIAL2="Vicon3Parameter {cx} {cy} {radial}"/></KeyFrames></Camera>'
+                f'<KeyFrame FOCAL_LENGTH="{f}" ORIENTATION="{quaternion}" POSITION="{place}" PRINCIPAL_POINT="{cx} '
+                f'{cy}" VICON_RADIAL="0 0" VICON_RADIAL2="Vicon3Parameter {cx} {cy} {radial}"/></KeyFrames></Camera>'
             )
         text = f'<?xml version="1.0"?>\n<Cameras VERSION="1.0">{"".join(cameras)}</Cameras>'
         found.append({"c.xcp": text.encode()})
@@ -132,7 +132,8 @@ def _read_folder(folder: Path) -> None:
 def _check(cameras: Cameras) -> None:
     """What `read_camera_file` promises, and what the session's own file needs: it is written from these cameras."""
     count = len(cameras)
-    assert count > 0 and len(set(cameras.names)) == count and all(cameras.names), cameras.names
+    assert len(set(cameras.names)) == count > 0, cameras.names
+    assert all(cameras.names), cameras.names
     assert cameras.K.shape == (count, 3, 3)
     assert np.isfinite(cameras.K).all()
     assert cameras.T_cam_world.shape == (count, 4, 4)

@@ -1,4 +1,4 @@
-"""The process in which one format's reader gets its inputs: limits of time and memory, findings, lines that were reached.
+"""The process in which one format's reader gets its inputs: limits of time and memory, findings, reached lines.
 
 Memory is limited to `MEMORY_BYTES` beyond what the process has at the start, time to `LIMIT_S` of processor time. Every
 `TRACED`th input is traced; one that reaches new lines of the reader becomes another start for mutations.
@@ -7,7 +7,6 @@ Memory is limited to `MEMORY_BYTES` beyond what the process has at the start, ti
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import resource
 import signal
@@ -157,8 +156,7 @@ class _Reader:
         self.base_bytes = _memory(1)
         most = _memory(0) + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        with open("/proc/self/clear_refs", "w") as file:  # The highest memory so far is forgotten.
-            file.write("5")
+        Path("/proc/self/clear_refs").write_text("5")  # The highest memory so far is forgotten.
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         raise TooSlowError
@@ -225,8 +223,8 @@ def _told(what: str, error: BaseException) -> tuple[str, str]:
 
 def _inside(file: str) -> str:
     """The path of a module of handpipe below its root; that of another as it is."""
-    root = os.path.dirname(handpipe.__file__ or "")
-    return file.removeprefix(root + "/").removeprefix(os.path.realpath(root) + "/")
+    root = Path(handpipe.__file__ or "").parent
+    return file.removeprefix(f"{root}/").removeprefix(f"{root.resolve()}/")
 
 
 def _memory(column: int) -> int:

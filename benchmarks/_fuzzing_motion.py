@@ -267,7 +267,7 @@ def _filled(values: list[Any], bad: Any, rng: Any) -> list[Any]:
 def _checked(root: Path, keypoints: Keypoints, settings: object, files: object) -> bool:
     """In place of writing a session: what `KeypointReader` promises of what would be written."""
     points, sigma = keypoints.points_m, keypoints.sigma_m
-    assert points.ndim == 4 and points.shape[1:] == (2, 21, 3) and sigma.shape == points.shape[:-1], points.shape
+    assert (points.ndim, points.shape[1:], points.shape[:-1]) == (4, (2, 21, 3), sigma.shape), points.shape
     assert len(points)
     assert not np.isinf(points).any()
     assert not np.isinf(sigma).any()
@@ -292,7 +292,8 @@ def _written(root: Path, session: ImportedSession, *rest: object) -> bool:
         assert len(valid)
         for name, width in (("global_orient", 3), ("hand_pose", 45), ("transl", 3)):
             values = session.mano[name]
-            assert values.shape == (*valid.shape, width) and np.isfinite(values[valid]).all(), name
+            assert values.shape == (*valid.shape, width), name
+            assert np.isfinite(values[valid]).all(), name
             assert not (np.abs(values) > LARGE).any(), name
     assert 0 < session.fps < np.inf
     return True
@@ -331,7 +332,8 @@ def _read2d(folder: Path) -> None:
         for hand in picture.hands:
             assert hand.points_px.shape == (21, 2)
             assert not np.isinf(hand.points_px).any()
-            assert 0 < hand.score <= 1 and 0 <= hand.right <= 1, (hand.score, hand.right)
+            assert 0 < hand.score <= 1, hand.score
+            assert 0 <= hand.right <= 1, hand.right
 
 
 def _interhand(folder: Path) -> None:

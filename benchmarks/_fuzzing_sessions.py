@@ -223,7 +223,8 @@ def _avi(folder: Path) -> list[Files]:
 
 def _probe(folder: Path) -> None:
     clip = probe(Path(only_file(folder)))
-    assert clip.frames >= 1 and min(clip.size_px) > 0 and not np.isnan(clip.fps), clip
+    assert min(clip.frames, *clip.size_px) > 0, clip
+    assert not np.isnan(clip.fps), clip
     with suppress(VideoError):  # A later frame may be damaged: that is told when it is read.
         for image in read_frames(clip, range(min(clip.frames, 3))):
             assert image.shape == (*clip.size_px[::-1], 3)

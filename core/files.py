@@ -123,7 +123,7 @@ def _arrays_in(path: Path) -> dict[str, ndarray]:
 
 
 def _quiet(array: ndarray) -> ndarray:
-    """The same numbers, of which arithmetic does not warn: no signalling NaN, and none that only a long double holds."""
+    """The same numbers, of which arithmetic does not warn: no signalling NaN, none that only a long double holds."""
     if array.dtype.kind != "f":
         return array
     with np.errstate(over="ignore", invalid="ignore"):

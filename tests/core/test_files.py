@@ -53,7 +53,7 @@ def test_headers_that_say_nonsense(tmp_path, name):
     text = HEADERS[name].encode() + b"\n"
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(24))
-    with pytest.raises(SessionError, match="expected an .npz with plain arrays, but it cannot be read"):
+    with pytest.raises(SessionError, match="with plain arrays, but it cannot be read"):
         read_npz(tmp_path / "a.npz", "numbers")
 
 

@@ -303,7 +303,7 @@ def test_trajectory_arrays_that_are_refused(tmp_path):
 
 def test_a_group_that_somebody_has_edited(tmp_path, recwarn, capfd):
     path = tmp_path / "k.zarr"
-    group = zarr.create_group(path)
+    group = zarr.create_group(str(path))
     for name, values in keys().items():
         group.create_array(name, data=values)
     (path / "notes").mkdir()
