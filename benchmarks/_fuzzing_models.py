@@ -133,7 +133,7 @@ def _arrays() -> dict[str, np.ndarray]:
 
 
 def _keyframes(folder: Path) -> list[Files]:
-    np.savez(folder / "k.npz", **_arrays())
+    np.savez(folder / "k.npz", **_arrays())  # pyright: ignore[reportArgumentType]
     return [{"k.npz": (folder / "k.npz").read_bytes()}]
 
 

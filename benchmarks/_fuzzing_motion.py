@@ -174,7 +174,8 @@ def _pickles(folder: Path) -> list[Files]:
 def _hand_npz(folder: Path) -> list[Files]:
     path = model_file(folder, "right")
     arrays = procedural_hand("right")
-    np.savez(path, **{name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()})
+    small = {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+    np.savez(path, **small)  # pyright: ignore[reportArgumentType]
     return [{path.name: path.read_bytes()}]
 
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import _fuzzing_cameras
@@ -99,7 +100,7 @@ def _child(
     fuzz(each, seeds, first, count, seed, folder, lambda tally, finding: pipe.send((tally, finding)))
 
 
-def _listen(process: multiprocessing.process.BaseProcess, pipe: Connection, end_s: float) -> tuple[Tally, list, str]:
+def _listen(process: BaseProcess, pipe: Connection, end_s: float) -> tuple[Tally, list, str]:
     """What a process says until it ends; and how it ended, where that is a finding."""
     tally, findings, how = Tally(), [], ""
     while True:

@@ -234,17 +234,20 @@ class _Record(TypedDict, total=False):
     notes: list[str]
     kind: Kind
     process: _Process
-    trigger: str
-    rate: Annotated[FiniteFloat, Field(gt=0)]
     end_monotonic_s: FiniteFloat | None
     trigger_error_s: FiniteFloat | None
 
 
-class _Begun(_Record):
-    """The same of a recording that has not ended."""
+class _Ended(_Record, total=False):
+    trigger: str
+    rate: Annotated[FiniteFloat, Field(gt=0)]
 
-    trigger: Required[str]  # pyright: ignore[reportIncompatibleVariableOverride]
-    rate: Required[Annotated[FiniteFloat, Field(gt=0)]]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+class _GoingOn(_Record):
+    """What cannot be done without, where the recording is still to be completed."""
+
+    trigger: str
+    rate: Annotated[FiniteFloat, Field(gt=0)]
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -252,7 +255,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
         going_on = isinstance(found, dict) and found.get("state") == RECORDING
-        TypeAdapter(_Begun if going_on else _Record).validate_python(found, strict=True)
+        TypeAdapter(_GoingOn if going_on else _Ended).validate_python(found, strict=True)
         # They become names of files.
         for said in unusable_names(found["cameras"]):
             raise ValueError(said)

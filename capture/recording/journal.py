@@ -103,8 +103,9 @@ class CameraLog:
                     self._first[_count(run)] = _count(number)
                 elif kind == "F":
                     instant, host_s, device_s, trigger_s = rest
-                    values = _seconds(host_s), *(_seconds(each) if each else math.nan for each in (device_s, trigger_s))
-                    frames.append((_count(run), _count(number), _count(instant) if instant else math.nan, *values))
+                    device, trigger = (_seconds(each) if each else math.nan for each in (device_s, trigger_s))
+                    at_instant = _count(instant) if instant else math.nan
+                    frames.append((_count(run), _count(number), at_instant, _seconds(host_s), device, trigger))
                 elif kind == "L":
                     instant, count, reason = rest
                     self._read_lost(_count(run), number, instant, _count(count), reason)
