@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from _fuzzing_containers import npz
 from _fuzzing_format import SEVERAL, TEXT, Format, only_file
-from _fuzzing_mutations import Files, in_a_file, json_tree, npz
+from _fuzzing_mutations import Files, in_a_file, json_tree
 from scipy.spatial.transform import Rotation
 
 from handpipe.core.cameras import Cameras

@@ -10,9 +10,10 @@ from random import Random
 
 import numpy as np
 import torch
+from _fuzzing_containers import npz, safetensors
 from _fuzzing_format import BYTES, SEVERAL, TEXT, Format, only_file
 from _fuzzing_motion import files_in
-from _fuzzing_mutations import Files, havoc, in_a_file, in_front, json_tree, npz, safetensors, words
+from _fuzzing_mutations import Files, havoc, in_a_file, in_front, json_tree, words
 from safetensors.torch import save
 
 from handpipe import __version__

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from _fuzzing_containers import in_a_parquet, npz
 from _fuzzing_format import BYTES, SEVERAL, TEXT, Format, only_file
-from _fuzzing_mutations import Files, havoc, in_a_file, json_tree, npz
+from _fuzzing_mutations import Files, in_a_file, json_tree
 
 from handpipe.core.files import LARGE
 from handpipe.core.hands import HANDS
@@ -22,7 +21,6 @@ from handpipe.exchange.datasets.interhand26m import importer as interhand
 from handpipe.exchange.export_format import export_formats
 from handpipe.exchange.exporting import export
 from handpipe.exchange.imported_session import ImportedSession, write_imported
-from handpipe.exchange.keypoints2d.files import read_files
 from handpipe.exchange.motion.mano import motion_import
 from handpipe.exchange.motion.mano.models import read_mano_hands
 from handpipe.hand.keypoints import Keypoints
@@ -59,10 +57,8 @@ def formats() -> list[Format]:
         Format("motion: mano npz", _mano_motion, _mano, NPZ, (mano + "npz",)),
         Format("hand model: MANO pickle", _pickles, _pickle, BYTES, (mano + "pickle",)),
         Format("hand model: npz", _hand_npz, _hand, NPZ, ("hand.loading",)),
-        _points2d("openpose", _openpose), _points2d("mmpose", _mmpose), _points2d("coco", _coco),
-        Format("2D: npz", _npz2d, _read2d, NPZ, ("exchange.keypoints2d.formats.npz",)),
         Format("dataset: interhand26m", interhand_make, _interhand, (*JSON, *SEVERAL), interhand_modules),
-        Format("dataset: hub", hub_make, _hub, (*SEVERAL[:1], *SEVERAL[-1:], _parquet, _parquet), hub_modules),
+        Format("dataset: hub", hub_make, _hub, (*SEVERAL[:1], *SEVERAL[-1:], in_a_parquet, in_a_parquet), hub_modules),
     ]  # fmt: skip
 
 
@@ -119,11 +115,11 @@ def _exported(name: str, suffix: str, folder: Path) -> list[Files]:
 
 def _npz_keypoints(folder: Path) -> list[Files]:
     (folder / "plain").mkdir()
-    np.savez(folder / "plain/it.npz", points=_points().astype(np.float32), fps=30.0)
+    np.savez(folder / "plain/it.npz", points=points_of_hands().astype(np.float32), fps=30.0)
     return [*_exported("keypoints3d", ".npz", folder), files_in(folder / "plain")]
 
 
-def _points() -> np.ndarray:
+def points_of_hands() -> np.ndarray:
     """(5, 2, 21, 3) metres."""
     hands = [HandModel.procedural(hand) for hand in HANDS]
     motion = _motion(5, 4)
@@ -177,89 +173,6 @@ def _hand_npz(folder: Path) -> list[Files]:
     small = {name: a.astype(np.float32) if a.dtype.kind == "f" else a for name, a in arrays.items()}
     np.savez(path, **small)  # pyright: ignore[reportArgumentType]
     return [{path.name: path.read_bytes()}]
-
-
-def _points2d(name: str, make: Callable[[Path], list[Files]]) -> Format:
-    return Format(f"2D: {name}", make, _read2d, JSON, (f"exchange.keypoints2d.formats.{name}",))
-
-
-def _pixels(seed: int) -> np.ndarray:
-    """(hand, 21, 2)"""
-    return np.stack([dome_rig(2, (480, 384)).project(_points()[seed, hand])[0] for hand in range(2)]).round(2)
-
-
-def _triplets(seed: int, hand: int) -> list[float]:
-    return np.c_[_pixels(seed)[hand], np.full(21, 0.8)].ravel().tolist()
-
-
-def _openpose(folder: Path) -> list[Files]:
-    people = [{f"hand_{side}_keypoints_2d": _triplets(k, h) for h, side in enumerate(HANDS)} for k in range(2)]
-    texts = [json.dumps({"version": 1.3, "people": people[:count]}) for count in (1, 2)]
-    return [{"c0_000000000000_keypoints.json": text.encode()} for text in texts]
-
-
-def _mmpose(folder: Path) -> list[Files]:
-    hands = [{"keypoints": _pixels(k)[0].tolist(), "keypoint_scores": [0.9] * 21} for k in range(2)]
-    body = np.vstack([np.zeros((91, 2)), *_pixels(2)]).tolist()
-    whole = [{"keypoints": body, "keypoint_scores": [0.9] * 133}]
-    demo = {"meta_info": {}, "instance_info": [{"frame_id": k + 1, "instances": hands} for k in range(2)]}
-    return [{"c0_0001.json": json.dumps(value).encode()} for value in (demo, hands, whole)]
-
-
-def _coco(folder: Path) -> list[Files]:
-    images = [{"id": k, "file_name": f"images/c0/{k:06d}.jpg", "width": 480, "height": 384} for k in range(2)]
-    rows = [
-        {"id": k, "image_id": k, **{f"{side}hand_kpts": _triplets(k, h) for h, side in enumerate(HANDS)}}
-        for k in range(2)
-    ]
-    return [{"a.json": json.dumps({"info": {"fps": 30}, "images": images, "annotations": rows}).encode()}]
-
-
-def _npz2d(folder: Path) -> list[Files]:
-    points = np.stack([_pixels(k) for k in range(3)])
-    more: Mapping[str, Any] = {"score": np.full((3, 2), 0.9), "right": np.tile([0.0, 1.0], (3, 1))}
-    np.savez(folder / "c0.npz", points=points)
-    np.savez(folder / "all.npz", points=points[None], views=np.array(["c0"]), **{k: v[None] for k, v in more.items()})
-    return [{"c0.npz": (folder / name).read_bytes()} for name in ("c0.npz", "all.npz")]
-
-
-def _parquet(rng: Any, files: Files, other: Files) -> Files:
-    """One column of a table has other values or another type; the file is valid."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    name = rng.choice([name for name in files if name.endswith(".parquet")])
-    table = pq.read_table(pa.BufferReader(files[name]))
-    at = rng.randrange(table.num_columns)
-    values = table.column(at).to_pylist()
-    place = rng.randrange(len(values)) if values else 0
-    bad = (None, float("nan"), float("inf"), 0, -1, 1e30, 1 << 40, "", "../x", "\0", True, [1.0], [[None]])
-    kind = table.schema.field(at).type
-    try:
-        match rng.randrange(5):
-            case 0:
-                table = table.remove_column(at)
-            case 1:
-                table = pa.concat_tables([table, table.slice(place, 1)])
-            case 2:
-                table = table.set_column(at, table.schema.field(at).name, pa.array([rng.choice(bad)] * len(values)))
-            case 3:
-                flat = np.asarray(values[place], object).ravel() if isinstance(values[place], list) else None
-                new = rng.choice(bad) if flat is None else _filled(values[place], rng.choice(bad[:8]), rng)
-                values[place] = new
-                table = table.set_column(at, table.schema.field(at), pa.array(values, kind))
-            case _:
-                table = table.slice(place, rng.choice((0, 1, 100)))
-        out = pa.BufferOutputStream()
-        pq.write_table(table, out)
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, IndexError):
-        return {**files, name: havoc(rng, files[name])}
-    return {**files, name: out.getvalue().to_pybytes()}
-
-
-def _filled(values: list[Any], bad: Any, rng: Any) -> list[Any]:
-    at = rng.randrange(len(values))
-    return [(_filled(v, bad, rng) if isinstance(v, list) else bad) if i == at else v for i, v in enumerate(values)]
 
 
 # ---- readers -----------------------------------------------------------------------------------------------------
@@ -325,16 +238,6 @@ def _hand(folder: Path) -> None:
     hand = load_hand(Path(only_file(folder)), "right")
     assert hand.v_template.shape == (778, 3)
     assert np.isfinite(hand.rest_joints).all()
-
-
-def _read2d(folder: Path) -> None:
-    for picture in read_files([Path(only_file(folder))], 0.0).pictures:
-        assert isinstance(picture.name, str)
-        for hand in picture.hands:
-            assert hand.points_px.shape == (21, 2)
-            assert not np.isinf(hand.points_px).any()
-            assert 0 < hand.score <= 1, hand.score
-            assert 0 <= hand.right <= 1, hand.right
 
 
 def _interhand(folder: Path) -> None:

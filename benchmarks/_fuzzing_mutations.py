@@ -1,4 +1,4 @@
-"""Mutations of valid files: bytes, text, JSON trees, arrays of an npz, tensors of a safetensors file, boxes of an mp4.
+"""Mutations of valid files: bytes, text, JSON trees. `_fuzzing_containers` has those of arrays, tensors and boxes.
 
 Each takes a random generator, the content, and the content of another valid file of the same name (empty if there is
 none), and returns the changed content.
@@ -6,18 +6,13 @@ none), and returns the changed content.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import struct
-import zipfile
 from collections.abc import Callable
 from fnmatch import fnmatch
 from random import Random
 from typing import Any
-
-import numpy as np
-from numpy import ndarray
 
 Files = dict[str, bytes]
 """Contents by path inside of a folder."""
@@ -197,148 +192,6 @@ def json_tree(rng: Random, data: bytes, other: bytes = b"") -> bytes:
     for _ in range(rng.choice((1, 1, 2, 3))):
         value = tree(rng, value)
     return dumped(rng, value)
-
-
-def array(rng: Random, values: ndarray) -> ndarray:
-    """An array with other values, another shape or another type."""
-    values = np.array(values)
-    kind = rng.randrange(12)
-    if kind <= 3 and values.size and values.dtype.kind in "fiu":
-        with np.errstate(all="ignore"):
-            bad = rng.choice((np.nan, np.inf, -np.inf, 0, -1, 1e17, 1e30, 1e300, 3.5))
-            place = np.array(bad, np.float64).astype(values.dtype)
-            values.flat[rng.randrange(values.size) if kind < 3 else slice(None, None, rng.choice((1, 2)))] = place
-        return values
-    if kind <= 6:
-        shapes = (values.ravel(), values[None], values[..., None], values[:0] if values.ndim else values, values.T)
-        halves = (values[:-1], values[1:], values[..., :1]) if values.ndim else ()
-        return rng.choice((*shapes, *halves, np.array(1.0), np.zeros((0,)), np.zeros((3, 0)), np.zeros((1,) * 20)))
-    if kind <= 9:
-        types = (
-            "f2",
-            "f4",
-            ">f8",
-            "g",
-            "i1",
-            "u8",
-            "i8",
-            "?",
-            "c16",
-            "U3",
-            "S2",
-            "M8[s]",
-            "m8[D]",
-            "V8",
-            [("a", "f8")],
-        )
-        with np.errstate(all="ignore"):
-            try:
-                return values.astype(rng.choice(types))
-            except (TypeError, ValueError):
-                return np.zeros(values.shape, rng.choice(types))
-    return np.concatenate([values] * rng.choice((2, 5))) if values.ndim and values.size < 10_000 else values
-
-
-def npz(rng: Random, data: bytes, other: bytes = b"") -> bytes:
-    """An npz in which arrays are changed, missing, renamed, doubled, or have another header; the zip is valid."""
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        members = {name: file.read(name) for name in file.namelist()}
-    for _ in range(rng.choice((1, 1, 2, 3))):
-        if not members:
-            break
-        name = rng.choice(list(members))
-        match rng.randrange(12):
-            case 0:
-                del members[name]
-            case 1:
-                members[rng.choice(("x.npy", "../x.npy", "\u00e9.npy", name.removesuffix(".npy")))] = members.pop(name)
-            case 2:
-                members[name] = members[rng.choice(list(members))]
-            case 3:
-                members[name] = havoc(rng, members[name][:256]) + members[name][256:]
-            case 4:
-                members[name] = words(rng, members[name][:128]) + members[name][128:]
-            case 5:
-                members[name] = saved(rng.choice((np.array(["left", "x"]), np.array(b"\xff"), np.zeros(3, "U0"))))
-            case _:
-                try:
-                    members[name] = saved(array(rng, np.load(io.BytesIO(members[name]))))
-                except (ValueError, OSError, EOFError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError):
-                    members[name] = havoc(rng, members[name])
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-    return out.getvalue()
-
-
-def saved(values: ndarray) -> bytes:
-    """The bytes of a .npy file."""
-    out = io.BytesIO()
-    np.save(out, values, allow_pickle=False)
-    return out.getvalue()
-
-
-def safetensors(rng: Random, data: bytes, other: bytes = b"") -> bytes:
-    """A safetensors file with another header (its length is right), or other numbers."""
-    (length,) = struct.unpack("<Q", data[:8])
-    header, body = data[8 : 8 + length], data[8 + length :]
-    match rng.randrange(4):
-        case 0:
-            header = dumped(rng, tree(rng, json.loads(header)))
-        case 1:
-            table = json.loads(header)
-            record = table.get("__metadata__", {})
-            for key, text in record.items():
-                record[key] = dumped(rng, tree(rng, json.loads(text))).decode()
-            header = json.dumps(table).encode()
-        case 2:
-            body = havoc(rng, body)
-        case _:
-            body = bytearray(body)
-            for _ in range(rng.choice((1, 10))):
-                at = rng.randrange(0, max(1, len(body) - 4), 4)
-                body[at : at + 4] = struct.pack("<f", rng.choice((float("nan"), float("inf"), 0.0, -1.0, 1e38, 3.5)))
-    return struct.pack("<Q", len(header)) + header + bytes(body)
-
-
-def boxes(rng: Random, data: bytes, other: bytes = b"") -> bytes:
-    """An mp4 in which one box, at any depth, is changed; the sizes of those around it still fit."""
-    parts = _boxes_of(data)
-    if not parts:
-        return havoc(rng, data, other)
-    at = rng.randrange(len(parts))
-    kind, body = parts[at]
-    if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta", b"edts", b"dinf") and rng.random() < 0.9:
-        parts[at] = (kind, boxes(rng, body))
-    else:
-        match rng.randrange(8):
-            case 0:
-                del parts[at]
-            case 1:
-                parts[at:at] = [parts[at]] * rng.choice((1, 20))
-            case 2:
-                parts[at] = (rng.choice((b"free", b"moov", b"stsz", b"\0\0\0\0", b"uuid", b"trak")), body)
-            case 3:
-                parts[at] = (kind, body[: rng.randrange(len(body) + 1)])
-            case 4 if len(body) >= 4:
-                place = rng.randrange(0, len(body) - 3, 4)
-                value = rng.choice((0, 1, 2, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, rng.randrange(1 << 32)))
-                parts[at] = (kind, body[:place] + struct.pack(">I", value) + body[place + 4 :])
-            case _:
-                parts[at] = (kind, havoc(rng, body[:512]) + body[512:])
-    return b"".join(struct.pack(">I4s", 8 + len(body), kind) + body for kind, body in parts)
-
-
-def _boxes_of(data: bytes) -> list[tuple[bytes, bytes]]:
-    parts, at = [], 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack(">I4s", data[at : at + 8])
-        if size < 8 or at + size > len(data):
-            break
-        parts.append((kind, data[at + 8 : at + size]))
-        at += size
-    return parts
 
 
 def in_front(change: Change, length: int) -> Change:

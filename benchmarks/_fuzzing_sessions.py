@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import yaml
+from _fuzzing_containers import boxes
 from _fuzzing_format import BYTES, SEVERAL, TEXT, Format, only_file
-from _fuzzing_mutations import DEEP, Files, boxes, dumped, havoc, in_a_file, in_front, json_tree, tree
+from _fuzzing_mutations import DEEP, Files, dumped, havoc, in_a_file, in_front, json_tree, tree
 
 from handpipe.capture.recording.camera import FrameStamp
 from handpipe.capture.recording.closing import complete

@@ -24,6 +24,7 @@ from pathlib import Path
 import _fuzzing_cameras
 import _fuzzing_models
 import _fuzzing_motion
+import _fuzzing_points2d
 import _fuzzing_sessions
 import _fuzzing_stores
 from _fuzzing_child import LIMIT_S, MEMORY_BYTES, Finding, Tally, fuzz
@@ -38,7 +39,7 @@ QUIET_S = 60.0
 
 IN_MEMORY = Path("/dev/shm")
 
-GROUPS = (_fuzzing_cameras, _fuzzing_motion, _fuzzing_sessions, _fuzzing_models, _fuzzing_stores)
+GROUPS = (_fuzzing_cameras, _fuzzing_motion, _fuzzing_points2d, _fuzzing_sessions, _fuzzing_models, _fuzzing_stores)
 
 FORK = multiprocessing.get_context("fork")
 
