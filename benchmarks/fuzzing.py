@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import shutil
 import tempfile
 import time
@@ -171,6 +172,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="keep the first input of each kind of finding in this folder")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
+    os.environ |= {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # As the command line has them.
     chosen = [each for each in formats() if not options.only or any(word in each.name for word in options.only)]
     tallies = {}
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as name:
