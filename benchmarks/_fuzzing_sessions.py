@@ -40,7 +40,7 @@ def formats() -> list[Format]:
     records = (*SEVERAL, *[in_a_file(json_tree, "*.json")] * 3, in_a_file(havoc, "*/*.journal"))
     return [
         Format("settings: pipeline.yaml", _pipeline, _settings, yamls, ("core.config",)),
-        Format("settings: rig.yaml", _rig, _read_rig, yamls, ("capture.recording.settings",)),
+        Format("settings: rig.yaml", _rig, _read_rig, yamls, ("core.config",)),
         Format("settings: cluster.yaml", _cluster, _read_cluster, yamls, ("core.cluster.description",)),
         Format("session: timestamps.csv", _timestamps, _timeline, TEXT, ("capture.timeline", "capture.time_units")),
         Format("session: recording.json, journals", _recording, _complete, records,
