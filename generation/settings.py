@@ -87,7 +87,7 @@ class SamplingSettings:
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Scale of the initial noise. 1: normal sampling; smaller values give more typical motion."""
     expected: bool = False
-    """Return the expected motion, which is the mean of the Gaussian-process prior, instead of a random sample."""
+    """Return the expected motion instead of a random sample: the best single estimate."""
     context: Annotated[int, Field(ge=1, le=64)] = 10
     """Overlap of consecutive windows in long motion, frames."""
     clearance: NotNegative = 1.0
