@@ -176,7 +176,7 @@ def _without_clips(job: Job, root: Path, store: Store) -> Session | None:
             f"{root}: expected `fps` as imported, {fps:g}, but it is set to {job.config.fps:g}. "
             "Leave it out, or import the keypoints again with --fps."
         )
-    timeline = regular(0, store.read("keypoints", "sigma").shape[0], fps)
+    timeline = regular(0, store.shape("keypoints", "sigma")[0], fps)
     return Session(root, (), {}, timeline, timeline, fps, {})
 
 

@@ -10,6 +10,7 @@ tasks to a Dask cluster (or runs them here), writes each unit as it comes, and n
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +24,16 @@ from .cluster.cluster import Cluster
 from .cluster.worker_setup import WorkerSetup
 from .errors import ConfigError, HandpipeError, SessionError
 from .settings import EngineSettings
-from .storage.spec import GroupSpec
+from .storage.spec import GroupSpec, unit_frames
 from .storage.store import Store
 
 if TYPE_CHECKING:
     import torch
 
 Unit = tuple[int, ...]
+
+WHOLE = sys.maxsize
+"""Frames per chunk that leave a recording of any length in one piece."""
 
 
 class Task(Protocol):
@@ -80,8 +84,6 @@ def torch_device(name: str) -> torch.device:
 
 def limit_threads() -> None:
     """One thread per worker for BLAS, OpenMP, OpenCV and PyTorch: the engine's parallelism is the workers."""
-    import sys
-
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(1)
@@ -116,6 +118,18 @@ def run_on_worker(store: Store, group: str, task: Task, todo: Sequence[Unit], se
     return run_task(store, group, task, todo, lambda unit: say({"group": group, "unit": list(unit)}))
 
 
+def shared(todo: Sequence[tuple[Task, Sequence[Unit]]], threads: int) -> Iterator[tuple[Task, Sequence[Unit]]]:
+    """The same units, those of a task in several calls where there are twice as many threads as tasks, or more.
+
+    What units of a task have in common is then done by several workers. Each decodes a clip up to the end of its part.
+    """
+    parts = max(1, threads // max(1, len(todo)))
+    for task, units in todo:
+        length = -(-len(units) // parts)
+        for start in range(0, len(units), length):
+            yield task, units[start : start + length]
+
+
 def compute(task: Task) -> list[tuple[Unit, Mapping[str, ndarray]]]:
     """Every unit of a task, kept instead of written."""
     limit_threads()
@@ -146,6 +160,11 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns
+
+
+def _frames_per_chunk(whole: GroupSpec) -> int:
+    """Frames per chunk of a group that the user leaves to us, from the same in one piece."""
+    return unit_frames(whole.attrs["chunk_frames"], of_one_view="view" in whole.attrs["unit_dims"])
 
 
 class Engine:
@@ -191,7 +210,7 @@ class Engine:
             SessionError: a watched file has changed.
             HandpipeError: as the store or the stage's tasks raise it. What is done stays.
         """
-        plan = make_plan(self.options.chunk_frames)
+        plan = make_plan(self.options.chunk_frames or _frames_per_chunk(make_plan(WHOLE).group))
         name = plan.group.name
         stored = store.fingerprint(name)
         fresh = stored == plan.group.fingerprint
@@ -274,15 +293,16 @@ class Engine:
             marks.add(units)
 
         missing = ((task, [unit for unit in task.units if not marks.grid[unit]]) for task in plan.tasks)
+        todo = [(task, units) for task, units in missing if units]
         setup = self._setup(store)
-        todo = ((store, name, task, units) for task, units in missing if units)
         try:
             if self.cluster.here:
                 for call in todo:
-                    run_task(*call, report=written)
+                    run_task(store, name, *call, report=written)
                 return
             calls = self.cluster.calls(self.progress.say)
-            with contextlib.closing(calls.results(run_on_worker, ((*call, setup) for call in todo))) as items:
+            parts = ((store, name, *call, setup) for call in shared(todo, calls.threads()))
+            with contextlib.closing(calls.results(run_on_worker, parts)) as items:
                 for item in items:
                     if isinstance(item, Returned):
                         written(*item.value)

@@ -218,7 +218,7 @@ def mano_plan(store: Store, rig: Store, options: FittingSettings, model_folder: 
     options = _decided(store, options)
     inputs = _Inputs(store, rig, options, model_folder)
     fps = store.attrs("keypoints")["fps"]
-    frames = store.read("keypoints", "sigma").shape[0]
+    frames = store.shape("keypoints", "sigma")[0]
     models = [model.model_id for model in inputs.models()]
     window, overlap = min(options.window_frames, max(frames, 1)), options.window_overlap
     group = group_spec(

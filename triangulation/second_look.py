@@ -29,6 +29,9 @@ GROUP = "second_look"
 CODE = 2
 """Version of this code. Increase it when results change for the same input."""
 
+FRAMES_AT_ONCE = 256
+"""Of all views, that are held in memory together to choose the looks."""
+
 MIN_JOINTS = 10
 """Minimum number of joints of a hand that must be known and inside the image for a second look."""
 
@@ -148,10 +151,13 @@ class LookAgain:
         member = np.take_along_axis(member, np.maximum(slot, 0)[None], axis=2)
         member = np.where(slot >= 0, member, -1)
         found = self.store.read(detections_group(self.store), "points", (slice(None), part))
-        taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
-        taken = np.where((member >= 0)[..., None, None], taken, np.nan)
-        looks = choose_looks(cameras, self._hands_m(part), taken, self.options)[self.frames.view]
-        return looks & (self.frames.chunk(unit) >= 0)[:, None]
+        hands_m, looks = self._hands_m(part), []
+        for start in range(0, len(slot), FRAMES_AT_ONCE):  # However long the unit is, memory is bounded.
+            at = slice(start, start + FRAMES_AT_ONCE)
+            taken = np.take_along_axis(found[:, at], np.maximum(member[:, at], 0)[..., None, None], axis=2)
+            taken = np.where((member[:, at] >= 0)[..., None, None], taken, np.nan)
+            looks.append(choose_looks(cameras, hands_m[at], taken, self.options)[self.frames.view])
+        return np.concatenate(looks) & (self.frames.chunk(unit) >= 0)[:, None]
 
 
 def _empty(frames: int) -> dict[str, ndarray]:
@@ -214,6 +220,9 @@ def plan(
 
 def summarize(store: Store) -> dict[str, Any]:
     """Number of second looks per image, and the share of them that found a hand."""
-    score = store.read(GROUP, "score")
-    looks = int(np.isfinite(score).sum())
-    return {"looks_per_image": looks / (score.size / len(HANDS)), "found": float((score > 0).sum() / max(looks, 1))}
+    views, frames, _ = store.shape(GROUP, "score")
+    looks = found = 0
+    for view in range(views):
+        score = store.read(GROUP, "score", slice(view, view + 1))
+        looks, found = looks + int(np.isfinite(score).sum()), found + int((score > 0).sum())
+    return {"looks_per_image": looks / (views * frames), "found": float(found / max(looks, 1))}

@@ -62,6 +62,14 @@ class Grid:
         """The values that a chunk holds."""
         return tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(index, self.chunks, strict=True))
 
+    def of_unit(self, unit: Index, unit_dims: Sequence[str]) -> tuple[slice, ...]:
+        """The values that a unit writes: of one chunk along the axes that units cut, all along the others."""
+        at = dict(zip(unit_dims, unit, strict=True))
+        return tuple(
+            slice(at[dim] * chunk, min((at[dim] + 1) * chunk, size)) if dim in at else slice(0, size)
+            for dim, size, chunk in zip(self.dims, self.shape, self.chunks, strict=True)
+        )
+
     def units(self, index: Index, unit_dims: Sequence[str]) -> tuple[int | slice, ...]:
         """Which units write a chunk, as an index into their grid: one, or all along an axis the array does not have."""
         place = dict(zip(self.dims, index, strict=True))

@@ -220,6 +220,7 @@ def group_spec(
     fingerprint: Mapping[str, Any],
     attrs: Mapping[str, Any],
     coords: Mapping[str, tuple[tuple[str, ...], ndarray]] | None = None,
+    parts: Mapping[str, int] | None = None,
 ) -> GroupSpec:
     """A group of the schema.
 
@@ -231,6 +232,7 @@ def group_spec(
         fingerprint: what the numbers are computed from.
         attrs: further attributes.
         coords: labels and values along axes, beyond the ones every store shares: axes and values by name.
+        parts: length of the chunks along axes that units do not cut; None: one chunk.
     """
     coords = dict(coords or {})
     known = {
@@ -239,11 +241,12 @@ def group_spec(
         **{"joint": NUM_JOINTS, "hand": 2, "slot": 2, "beta": NUM_BETAS, "pose": NUM_POSE, "axis_angle": 3},
         **sizes,
     }
+    cut = {**(parts or {}), **unit}
     arrays = {}
     for array, (axes, dtype, fill, units, meaning) in columns.items():
         dims = tuple(axes.split())
         shape = tuple(known[dim] for dim in dims)
-        chunk = tuple(min(unit.get(dim, size), size) for dim, size in zip(dims, shape, strict=True))
+        chunk = tuple(min(cut.get(dim, size), size) for dim, size in zip(dims, shape, strict=True))
         arrays[array] = ArraySpec(dims, shape, chunk, dtype, fill, {"units": units, "description": meaning})
     axes_used = {dim for spec in arrays.values() for dim in spec.dims}
     for dim in sorted(axes_used & LABELS.keys()):

@@ -141,7 +141,7 @@ class Store(Nodes):
                 group.create_array(
                     name,
                     shape=array.shape,
-                    chunks=array.unit,
+                    chunks=array.chunk,
                     dtype=array.dtype,
                     fill_value=array.fill,
                     dimension_names=array.dims,
@@ -209,22 +209,21 @@ class Store(Nodes):
     def write_blocks(self, group: str, unit: Sequence[int], blocks: Mapping[str, ndarray]) -> None:
         """Write the block of every array of one unit, without its mark.
 
-        An array's axes are cut by its chunk; the unit's index picks the chunk along those axes that the grid cuts,
-        in the order of `unit_dims`, an attribute of the group.
+        The unit's index picks the chunk along the axes that units cut, in the order of `unit_dims`, an attribute of the
+        group. Along all others, a unit writes every chunk.
         """
         unit_dims: list[str] = self._attributes(group)["unit_dims"]
         with disk_errors(self.url):
             for name, block in blocks.items():
                 array = self._writable(f"{group}/{name}")
                 grid = Grid.of(array)
-                cut = {dim for dim, n, size in zip(grid.dims, grid.chunks, grid.shape, strict=True) if n < size}
-                if len(unit_dims) != len(unit) or not cut <= set(unit_dims):
+                region = grid.of_unit(unit, unit_dims) if len(unit_dims) == len(unit) else ()
+                if block.shape != tuple(part.stop - part.start for part in region):
                     raise StoreError(
                         f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "
                         f"arrays are cut, but found {unit_dims}. Delete the folder {group} in it: it is computed again."
                     )
-                index = tuple(unit[unit_dims.index(dim)] if dim in unit_dims else 0 for dim in grid.dims)
-                array[grid.region(index)] = block
+                array[region] = block
 
     def finish(self, group: str, **attrs: Any) -> None:
         """Declare the group complete."""
@@ -312,6 +311,10 @@ class Store(Nodes):
             with contextlib.suppress(StoreError):
                 labels[dim] = self.labels(group, dim) if self.has(group, dim) else ()
         return error.with_labels(grid, labels)
+
+    def shape(self, group: str, name: str) -> tuple[int, ...]:
+        """The shape of an array, none of whose values are read."""
+        return self.array(f"{group}/{name}").shape
 
     def has(self, group: str, name: str) -> bool:
         """Whether there is such an array."""

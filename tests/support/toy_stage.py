@@ -57,6 +57,7 @@ class Squares:
 
 
 def plan(log: Path, chunk: int, factor: float = 1.0, **kwargs) -> Plan:
+    chunk = min(chunk, FRAMES)
     chunks = -(-FRAMES // chunk)
     group = group_spec(
         "squares",
