@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,15 @@ from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import OutOfReachError, StoreError, remote_errors
 from .atomic import write_whole
+from .attributes import Attributes, checked
+from .checksums import intact
 from .chunks import WholeChunks
-from .opened_arrays import METADATA
+from .opened_arrays import METADATA, OpenedArrays
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the previous schema would misread the store."""
+
+PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Nodes:
     """The groups and arrays at an address: a local folder or any fsspec URL."""
 
     url: str
+    _opened: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
 
     @property
     def local(self) -> Path | None:
@@ -64,6 +69,10 @@ class Nodes:
             found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
         return {each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"}
 
+    def groups(self) -> set[str]:
+        """Names of the groups that are there."""
+        return {name for name in self.names_in("") if self.bytes_of(f"{name}/{METADATA}") is not None}
+
     def node(self, path: str) -> dict[str, Any] | None:
         """The metadata of a group or an array, as it stands there; None where there is none.
 
@@ -78,6 +87,33 @@ class Nodes:
             if not isinstance(found, dict) or not isinstance(found.get("attributes", {}), dict):
                 raise ValueError("its metadata is no table")
             return found
+
+    def attrs(self, group: str = "") -> Attributes:
+        """Attributes of a group, checked; empty when it does not exist.
+
+        Raises:
+            StoreError: one is not what it should be; also from what is returned, for one that is missing.
+        """
+        if group not in self._opened.attributes and not self.exists():
+            return Attributes({}, self.url, group)
+        return self._attributes(group)
+
+    def _attributes(self, group: str) -> Attributes:
+        kept = self._opened.attributes.get(group)
+        if kept is None:
+            kept = self._read_attributes(group)
+            if self.local is None and self._opened.sent:
+                self._opened.attributes[group] = kept
+        return kept
+
+    def _read_attributes(self, group: str) -> Attributes:
+        node = self.node(group) or {}
+        values = node.get("attributes", {})
+        found = checked(values, self.url, group) if group else Attributes(values, self.url, group)
+        with self.damage(group):
+            if node.keys() - PARTS_OF_GROUP or not intact(group, values):
+                raise ValueError("its attributes are not those that were written")
+        return found
 
     def zarr_store(self, *, write: bool = False) -> Any:
         """The store for Zarr and xarray; what is read through it has its checksums tested."""

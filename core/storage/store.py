@@ -17,6 +17,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import fsspec
@@ -27,8 +28,7 @@ from zarr.errors import ZarrUserWarning
 
 from ..errors import StoreError, disk_errors
 from .atomic import move
-from .attributes import Attributes, checked
-from .checksums import CHECKSUMS, digest, intact, is_sealed, nodes_of, sealed, short_digest
+from .checksums import CHECKSUMS, digest, is_sealed, nodes_of, sealed, short_digest
 from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
 from .lease import one_writer, to_stderr
 from .marks import Marks, chunk_shape
@@ -37,7 +37,6 @@ from .opened_arrays import METADATA, OpenedArrays
 from .spec import GroupSpec
 
 REMOVED = ".removed"
-PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
 
 ENGINE = "_engine"
 MARKS = f"{ENGINE}/done"
@@ -47,7 +46,6 @@ MARKS = f"{ENGINE}/done"
 class Store(Nodes):
     """A store by its address: a local folder or any fsspec URL. Cheap to make, to copy and to send to a worker."""
 
-    _opened: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
     _to_write: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
 
     def open(self) -> None:
@@ -68,25 +66,6 @@ class Store(Nodes):
         """
         return one_writer(self.url, self.local, tell)
 
-    def attrs(self, group: str = "") -> Attributes:
-        """Attributes of a group, checked; empty when it does not exist.
-
-        Raises:
-            StoreError: one is not what it should be; also from what is returned, for one that is missing.
-        """
-        if not self.exists():
-            return Attributes({}, self.url, group)
-        return self._attributes(group)
-
-    def _attributes(self, group: str) -> Attributes:
-        node = self.node(group) or {}
-        values = node.get("attributes", {})
-        found = checked(values, self.url, group) if group else Attributes(values, self.url, group)
-        with self.damage(group):
-            if node.keys() - PARTS_OF_GROUP or not intact(group, values):
-                raise ValueError("its attributes are not those that were written")
-        return found
-
     def set_attrs(self, group: str, /, **attrs: Any) -> None:
         """Change attributes of a group, made if it is not there; one atomic write."""
         self.attrs(group)  # What is damaged is not sealed again.
@@ -99,10 +78,7 @@ class Store(Nodes):
                 zarr.open_group(self.zarr_store(write=True), path=above, mode="a", use_consolidated=False)
             found = zarr.open_group(self.zarr_store(write=True), path=group, mode="a", use_consolidated=False)
             found.update_attributes(values)
-
-    def groups(self) -> set[str]:
-        """Names of the groups that are there."""
-        return {name for name in self.names_in("") if self.bytes_of(f"{name}/{METADATA}") is not None}
+        self._opened.attributes.pop(group, None)
 
     def complete(self, group: str) -> bool:
         """Whether every unit of the group is written."""
@@ -260,17 +236,23 @@ class Store(Nodes):
     def _array(self, path: str, *, write: bool = False) -> zarr.Array:
         group, _, name = path.partition("/")
         with self.damage(group):
-            node = self.node(path)
-            if node is None:
-                raise KeyError(path)
             written = self._attributes(group)
             expected = nodes_of(written).get(name)
-            if expected is None and has_checksums(node) and not is_sealed(written):
-                raise ValueError("the checksums of its metadata are missing")
-            if expected not in (None, short_digest(node)):
-                raise ValueError(f"the metadata of `{name}` is not what was written")
-            array = zarr.open_array(self.zarr_store(write=write), path=path, mode="r+" if write else "r")
-            return array.with_config(WRITE_ALL) if write else array
+            if self.local is None and expected is not None:
+                return _opened_elsewhere(self, path, expected, write)
+            return self._open(path, expected, is_sealed(written), write)
+
+    def _open(self, path: str, expected: str | None, in_sealed: bool, write: bool) -> zarr.Array:
+        """Open an array whose metadata has the expected digest, where there is one."""
+        node = self.node(path)
+        if node is None:
+            raise KeyError(path)
+        if expected is None and has_checksums(node) and not in_sealed:
+            raise ValueError("the checksums of its metadata are missing")
+        if expected not in (None, short_digest(node)):
+            raise ValueError(f"the metadata of `{path.partition('/')[2]}` is not what was written")
+        array = zarr.open_array(self.zarr_store(write=write), path=path, mode="r+" if write else "r", zarr_format=3)
+        return array.with_config(WRITE_ALL) if write else array
 
     def array(self, path: str) -> zarr.Array:
         """An array to read from, opened once as long as its metadata stays the same file."""
@@ -336,6 +318,12 @@ class Store(Nodes):
                     shutil.rmtree(partial)
                 else:
                     partial.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=512)
+def _opened_elsewhere(store: Store, path: str, digest: str, write: bool) -> zarr.Array:
+    """An array of a store that is no folder, kept by the digest of its metadata."""
+    return store._open(path, digest, True, write)
 
 
 ROOT_ATTRIBUTES = {"schema_version", "handpipe_version", CHECKSUMS}
