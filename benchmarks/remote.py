@@ -40,7 +40,7 @@ ROOT = "root and leases"
 
 def serve(delay_s: float, started: Callable[[int], None]) -> None:
     """An S3 server until the process is ended; tells its port."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
     s3, counted, guard = DomainDispatcherApplication(create_backend_app), Counter[str](), threading.Lock()
@@ -170,12 +170,11 @@ def main() -> None:
             local_s.append(run(session, str(folder / f"{turn}.zarr"), options.workers))
             (session / "cameras.toml").unlink()  # The next run would take it as supplied.
             before = look()
-            store = Store(f"s3://{BUCKET}/{turn}.zarr")
-            remote_s.append(run(session, store.url, options.workers))
+            remote_s.append(run(session, f"s3://{BUCKET}/{turn}.zarr", options.workers))
             (session / "cameras.toml").unlink()
             counted = look()
             counted["cpu_s"] -= before["cpu_s"]
-        figures, rows = by_group(counted["requests"], store)
+        figures, rows = by_group(counted["requests"], Store(f"s3://{BUCKET}/{options.turns - 1}.zarr"))
         kinds = ["units", "get chunk", "get metadata", "get other", "put", "head", "list", "delete", "all", "per unit"]
         grid("requests of one run, by the group they are about", rows, kinds)
     report(

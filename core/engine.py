@@ -10,7 +10,6 @@ tasks to a Dask cluster (or runs them here), writes each unit as it comes, and n
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,16 +23,13 @@ from .cluster.cluster import Cluster
 from .cluster.worker_setup import WorkerSetup
 from .errors import ConfigError, HandpipeError, SessionError
 from .settings import EngineSettings
-from .storage.spec import GroupSpec, unit_frames
+from .storage.spec import SHORT_UNIT, GroupSpec, unit_frames
 from .storage.store import Store
 
 if TYPE_CHECKING:
     import torch
 
 Unit = tuple[int, ...]
-
-WHOLE = sys.maxsize
-"""Frames per chunk that leave a recording of any length in one piece."""
 
 
 class Task(Protocol):
@@ -84,6 +80,8 @@ def torch_device(name: str) -> torch.device:
 
 def limit_threads() -> None:
     """One thread per worker for BLAS, OpenMP, OpenCV and PyTorch: the engine's parallelism is the workers."""
+    import sys
+
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(1)
@@ -162,11 +160,6 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _frames_per_chunk(whole: GroupSpec) -> int:
-    """Frames per chunk of a group that the user leaves to us, from the same in one piece."""
-    return unit_frames(whole.attrs["chunk_frames"], of_one_view="view" in whole.attrs["unit_dims"])
-
-
 class Engine:
     """Runs plans. A context manager: the cluster starts with the first plan that has work, and ends with the block."""
 
@@ -210,7 +203,7 @@ class Engine:
             SessionError: a watched file has changed.
             HandpipeError: as the store or the stage's tasks raise it. What is done stays.
         """
-        plan = make_plan(self.options.chunk_frames or _frames_per_chunk(make_plan(WHOLE).group))
+        plan = self._planned(make_plan)
         name = plan.group.name
         stored = store.fingerprint(name)
         fresh = stored == plan.group.fingerprint
@@ -244,6 +237,14 @@ class Engine:
             raise RuntimeError(f"{name}: {missing} units were not computed by any task")
         store.finish(name, **plan.summarize(store))
         return True
+
+    def _planned(self, make_plan: Callable[[int], Plan]) -> Plan:
+        """The plan with as many frames per chunk as the user wants, or as suit the length of the recording."""
+        if self.options.chunk_frames is not None:
+            return make_plan(self.options.chunk_frames)
+        plan = make_plan(SHORT_UNIT)
+        chosen = unit_frames(plan.group.frames, of_one_view="view" in plan.group.attrs["unit_dims"])
+        return plan if chosen == SHORT_UNIT else make_plan(chosen)
 
     def _expect_unchanged(self, store: Store, group: str, reads: Collection[Path]) -> None:
         changed = [path for path, stamp in self._inputs.items() if _stamp(path) != stamp]

@@ -226,7 +226,8 @@ def _plan_over_frames(
 
 
 def _length(store: Store) -> tuple[float, tuple[int, int]]:
-    return store.attrs("timeline")["fps"], store.shape("timeline", "source_frame")
+    views, frames = store.shape("timeline", "source_frame")
+    return store.attrs("timeline")["fps"], (views, frames)
 
 
 def _fingerprints(store: Store, *groups: str) -> dict[str, Any]:

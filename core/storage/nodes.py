@@ -94,8 +94,10 @@ class Nodes:
         Raises:
             StoreError: one is not what it should be; also from what is returned, for one that is missing.
         """
-        if group not in self._opened.attributes and not self.exists():
-            return Attributes({}, self.url, group)
+        if self.local is not None or not self._opened.there:
+            if not self.exists():
+                return Attributes({}, self.url, group)
+            self._opened.there = True
         return self._attributes(group)
 
     def _attributes(self, group: str) -> Attributes:

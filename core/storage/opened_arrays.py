@@ -26,6 +26,8 @@ class OpenedArrays:
     def __init__(self, sent: bool = False) -> None:
         self.sent = sent
         """Whether it belongs to a store that was sent to another process."""
+        self.there = sent
+        """Whether it is known that there is a store, which is no folder, that is ours to read."""
         self.attributes: dict[str, Any] = {}
         """Of groups of a store that was sent, and is no folder."""
         self._kept: dict[Path, tuple[tuple[int, ...], zarr.Array]] = {}

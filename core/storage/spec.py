@@ -65,6 +65,12 @@ class GroupSpec:
     units: tuple[int, ...]
     """Shape of the grid of units."""
 
+    @property
+    def frames(self) -> int:
+        """Length of the axis of frames that units cut; 0 where they cut none."""
+        sizes = {dim: size for array in self.arrays.values() for dim, size in zip(array.dims, array.shape, strict=True)}
+        return sum(sizes[dim] for dim in ("frame", "board_frame") if dim in self.attrs["unit_dims"])
+
     def __post_init__(self) -> None:
         # Two units that wrote parts of one chunk would undo each other's work without an error.
         units = dict(zip(self.attrs["unit_dims"], self.units, strict=True))

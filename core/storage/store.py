@@ -193,7 +193,7 @@ class Store(Nodes):
             for name, block in blocks.items():
                 array = self._writable(f"{group}/{name}")
                 grid = Grid.of(array)
-                region = grid.of_unit(unit, unit_dims) if len(unit_dims) == len(unit) else ()
+                region = grid.of_unit(tuple(unit), unit_dims) if len(unit_dims) == len(unit) else ()
                 if block.shape != tuple(part.stop - part.start for part in region):
                     raise StoreError(
                         f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "

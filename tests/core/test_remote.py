@@ -30,7 +30,10 @@ def store(address, monkeypatch):
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in {**keys, "AWS_ENDPOINT_URL": address}.items():
         monkeypatch.setenv(name, value)
-    with urlopen(Request(f"{address}/moto-api/reset", method="POST")), urlopen(Request(f"{address}/bucket", method="PUT")):
+    with (
+        urlopen(Request(f"{address}/moto-api/reset", method="POST")),
+        urlopen(Request(f"{address}/bucket", method="PUT")),
+    ):
         pass
     files, _ = url_to_fs("s3://bucket")
     files.invalidate_cache()

@@ -90,7 +90,7 @@ class Quiet:
         self.said.append(text)
 
 
-def execute(store: Store, log, workers=0, chunk=4, force=False, **kwargs):
+def execute(store: Store, log, workers=0, chunk: int | None = 4, force=False, **kwargs):
     progress = Quiet()
     with Engine(EngineSettings(workers=workers, chunk_frames=chunk), progress) as engine:
         computed = engine.execute(store, lambda frames: plan(log, frames, **kwargs), force=force)
