@@ -64,6 +64,7 @@ def _shape(array: ArraySpec, at: Mapping[str, int]) -> tuple[int, ...]:
 GROUPS: Mapping[str, tuple[schema.Columns, bool]] = {
     "detections": (schema.DETECTIONS, True),
     "groups": (schema.GROUPS, False),
+    "looks": (schema.LOOKS, False),
     "second_look": (schema.SECOND_LOOK, True),
     "keypoints": (schema.KEYPOINTS, False),
     "mano": (schema.MANO, False),

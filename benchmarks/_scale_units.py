@@ -1,4 +1,4 @@
-"""Memory of a unit of the second look: the largest that a worker holds, because all views of its frames compete."""
+"""A unit of the second look: where to look in all views, and one view, without images."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
+from rich.console import Console
 
 from handpipe.core.cameras import Cameras
+from handpipe.core.engine import Engine
 from handpipe.core.recording import Clip, ViewFrames
+from handpipe.core.settings import EngineSettings
 from handpipe.core.storage import schema
 from handpipe.core.storage.spec import PART_FRAMES
 from handpipe.core.storage.store import Store
 from handpipe.rendering.rig import dome_rig
-from handpipe.triangulation.second_look import LookAgain
+from handpipe.screen import Screen
+from handpipe.triangulation.second_look import LookAgain, looks_plan
 from handpipe.triangulation.settings import SecondLookSettings
 
 NOTHING = np.full((21, 2), np.nan), 0.0, np.nan
@@ -25,7 +30,12 @@ IMAGE = np.zeros((1, 1, 3), np.uint8)
 
 
 def second_look(views: int, frames: int, answer: Callable[[dict[str, float]], None]) -> None:
-    """Where one view has to look again in one unit, without images; gives seconds of CPU and MB."""
+    """Choose the looks, and take those of one view, without images; gives seconds of CPU and MB.
+
+    Args:
+        views, frames: of the unit.
+        answer: called with what was measured.
+    """
     cameras = dome_rig(views)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(f"{folder}/session.zarr")
@@ -33,8 +43,10 @@ def second_look(views: int, frames: int, answer: Callable[[dict[str, float]], No
         _fill(store, cameras, frames)
         clip = Clip(Path("none"), frames, 30.0, (640, 480))
         of_view = ViewFrames(clip, 0, np.arange(frames), frames, _images)
-        task = LookAgain(store, store, of_view, _find_nothing, SecondLookSettings())
         start = time.process_time()
+        with Engine(EngineSettings(workers=0), Screen(Console(quiet=True))) as engine:
+            engine.execute(store, partial(looks_plan, store, store, SecondLookSettings()))
+        task = LookAgain(store, store, of_view, _find_nothing)
         ((_, blocks),) = task.run(task.units)
         assert np.isfinite(blocks["score"]).any(), "some looks are taken"
         seconds = time.process_time() - start

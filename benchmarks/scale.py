@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -128,7 +129,9 @@ def measured(measure: Callable[..., None], *sizes: int | None) -> dict[str, floa
     process.join()
     if process.exitcode:
         raise SystemExit(f"{measure.__name__}{sizes}: the process ended with {process.exitcode}")
-    return queue.get()
+    found = queue.get()
+    print(measure.__name__, *sizes, {name: round(value, 3) for name, value in found.items()}, file=sys.stderr)
+    return found
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
@@ -165,6 +168,7 @@ def plan(frames: int = FULL_FRAMES, views: int = FULL_VIEWS) -> list[Figure]:
         "clock": (schema.CLOCK, once),
         "groups": (schema.GROUPS, by_frame),
         "tracks": (schema.TRACKS, once),
+        "looks": (schema.LOOKS, by_frame),
         "second_look": (schema.SECOND_LOOK, by_view),
         "keypoints": (schema.KEYPOINTS, by_frame),
         "mano": (schema.MANO, {"frame": FittingSettings().window_frames}),

@@ -185,7 +185,7 @@ def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, t
     status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
     assert status == 0
     assert figures["frames"] == 2
-    identity = ["clock", "groups", "tracks", "second_look", "keypoints", "quality"]
+    identity = ["clock", "groups", "tracks", "looks", "second_look", "keypoints", "quality"]
     assert figures["computed"] == ["timeline", "detections", *identity, "shape", "mano"]
     assert contents(root / "session.zarr") == before
     whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
@@ -201,6 +201,7 @@ def test_stages_run_what_they_need(tiny, capsys):
         "clock",
         "groups",
         "tracks",
+        "looks",
         "second_look",
         "keypoints",
         "quality",

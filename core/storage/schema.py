@@ -66,6 +66,10 @@ DETECTIONS: Columns = {
     "right": ("view frame candidate", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
+LOOKS: Columns = {
+    "look": ("view frame hand", "bool", False, "1", "whether the hand is looked for again in this image"),
+}
+
 SECOND_LOOK: Columns = {
     "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks of the expected hand; NaN: none"),
     "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
