@@ -124,12 +124,17 @@ class WholeChunks(WrapperStore):
     def _with_store(self, store: Any) -> WholeChunks:
         return WholeChunks(store, self._url)
 
+    def expect(self, path: str, metadata: Mapping[str, Any]) -> None:
+        """Test what is read of the array with this metadata, if it has checksums."""
+        if has_checksums(metadata):
+            self._grids[path] = Grid.from_metadata(metadata)
+
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         found = await super().get(key, prototype, byte_range)
         node, _, name = key.rpartition("/")
         if name == "zarr.json":
-            if found is not None and has_checksums(metadata := json.loads(found.to_bytes())):
-                self._grids[node] = Grid.from_metadata(metadata)
+            if found is not None:
+                self.expect(node, json.loads(found.to_bytes()))
             return found
         array, _, place = key.rpartition("/c/")
         if array in self._grids and (found is None or not is_right(found.to_bytes())):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,11 @@ SCHEMA_VERSION = 1
 PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
 
 
+def fetched_whole(url: str) -> dict[str, Any]:
+    """Options of fsspec for an address: s3fs asks for the size of a file before it fetches it, but chunks are small."""
+    return {"max_concurrency": 1} if url.startswith(("s3://", "s3a://")) else {}
+
+
 @dataclass(frozen=True)
 class Nodes:
     """The groups and arrays at an address: a local folder or any fsspec URL."""
@@ -45,7 +50,7 @@ class Nodes:
             if self.local is not None:
                 return (self.local / key).read_bytes()
             with remote_errors(self.url):
-                files, root = fsspec.url_to_fs(self.url)
+                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
                 return files.cat_file(f"{root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -56,8 +61,24 @@ class Nodes:
             write_whole(self.local / key, content)
         else:
             with remote_errors(self.url):
-                files, root = fsspec.url_to_fs(self.url)
+                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
                 files.pipe_file(f"{root}/{key}", content)
+
+    def put_all(self, contents: Mapping[str, bytes], last: str) -> None:
+        """Write many of the files of a store that is no folder at once, and one after all others."""
+        with remote_errors(self.url):
+            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+            files.pipe({f"{root}/{key}": content for key, content in contents.items() if key != last})
+            files.pipe_file(f"{root}/{last}", contents[last])
+
+    def all_metadata(self) -> dict[str, bytes]:
+        """The metadata of every node of a store that is no folder, by its key."""
+        with remote_errors(self.url):
+            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+            files.invalidate_cache(root)
+            names = [name for name in files.find(root) if name.endswith(f"/{METADATA}")]
+            found = files.cat(names)
+        return {name.lstrip("/").removeprefix(f"{root.lstrip('/')}/"): content for name, content in found.items()}
 
     def names_in(self, node: str) -> set[str]:
         """Names of the arrays and groups right below a group."""
@@ -65,7 +86,7 @@ class Nodes:
             folder = self.local / node
             return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
         with remote_errors(self.url):
-            files, root = fsspec.url_to_fs(self.url)
+            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
             found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
         return {each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"}
 
@@ -122,7 +143,7 @@ class Nodes:
         if self.local is not None:
             files: Any = LocalStore(self.local, read_only=not write)
         else:
-            files = FsspecStore.from_url(self.url, read_only=not write)
+            files = FsspecStore.from_url(self.url, fetched_whole(self.url), read_only=not write)
         return files if write else WholeChunks(files, self.url)
 
     def exists(self) -> bool:

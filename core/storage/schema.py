@@ -317,7 +317,7 @@ def read_taken_px(store: Store, frames: slice) -> ndarray:
     assignment = store.read("keypoints", "assignment", (slice(None), frames)).astype(int)
     detected = store.read(detections_group(store), "points", (slice(None), frames))
     if assignment.max(initial=-1) >= detected.shape[2]:
-        detected = read_candidates(store, frames, second_look=True)["points"]
+        detected = np.concatenate([detected, store.read("second_look", "points", (slice(None), frames))], axis=2)
     taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
     return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)
 

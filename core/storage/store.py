@@ -13,6 +13,7 @@ error.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,22 +25,22 @@ import fsspec
 import numpy as np
 import zarr
 from numpy import ndarray
+from zarr.core.buffer.cpu import Buffer
 from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore, StorePath
 
 from ..errors import StoreError, disk_errors
 from .atomic import move
 from .checksums import CHECKSUMS, digest, is_sealed, nodes_of, sealed, short_digest
-from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
+from .chunks import WRITE_ALL, ChunkError, Grid, WholeChunks, has_checksums, is_coordinate
+from .creation import MARKS, make_group, write_coords
 from .lease import one_writer, to_stderr
-from .marks import Marks, chunk_shape
-from .nodes import SCHEMA_VERSION, Nodes
+from .marks import Marks
+from .nodes import SCHEMA_VERSION, Nodes, fetched_whole
 from .opened_arrays import METADATA, OpenedArrays
 from .spec import GroupSpec
 
 REMOVED = ".removed"
-
-ENGINE = "_engine"
-MARKS = f"{ENGINE}/done"
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,16 @@ class Store(Nodes):
     def set_attrs(self, group: str, /, **attrs: Any) -> None:
         """Change attributes of a group, made if it is not there; one atomic write."""
         self.attrs(group)  # What is damaged is not sealed again.
-        known = (self.node(group) or {}).get("attributes", {})
+        node = self.node(group)
+        known = (node or {}).get("attributes", {})
         # An older group stays without checksums: its arrays have none.
         values = sealed(group, {**known, **attrs}, nodes_of(known)) if is_sealed(known) or not known else attrs
         with disk_errors(self.url), self.damage(group):
+            if self.local is None and node is not None:  # Zarr looks around first, and each look is a request.
+                content = json.dumps({**node, "attributes": {**known, **values}}, indent=2)
+                self.put(f"{group}/{METADATA}".lstrip("/"), content.encode())
+                self._opened.attributes.pop(group, None)
+                return
             parts = group.split("/")
             for above in ("/".join(parts[:n]) for n in range(1, len(parts))):
                 zarr.open_group(self.zarr_store(write=True), path=above, mode="a", use_consolidated=False)
@@ -96,7 +103,7 @@ class Store(Nodes):
         """Delete a group, whatever state it is in; half a deletion is not taken for a result."""
         with disk_errors(self.url):
             if self.local is None:
-                files, root = fsspec.url_to_fs(self.url)
+                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
                 # What says that there is a group goes before what it is about.
                 for path in (f"{root}/{group}/{METADATA}", f"{root}/{group}"):
                     if files.exists(path):
@@ -112,54 +119,18 @@ class Store(Nodes):
         """Make the group's empty arrays, replacing what is there; its fingerprint is written last."""
         self.remove(spec.name)
         with disk_errors(self.url):
-            group = zarr.create_group(self.zarr_store(write=True), path=spec.name)
-            for name, array in spec.arrays.items():
-                group.create_array(
-                    name,
-                    shape=array.shape,
-                    chunks=array.chunk,
-                    dtype=array.dtype,
-                    fill_value=array.fill,
-                    dimension_names=array.dims,
-                    attributes=dict(array.attrs),
-                    compressors=CODECS,
-                )
-            for name, values in spec.coords.items():
-                group.create_array(
-                    name,
-                    shape=values.shape,
-                    chunks=tuple(max(1, n) for n in values.shape),
-                    dtype="str" if values.dtype.kind in "UO" else values.dtype,
-                    dimension_names=spec.coord_dims[name],
-                    compressors=CODECS,
-                )
-            marks = group.create_group(ENGINE, attributes={"fingerprint": digest(spec.fingerprint)}).create_array(
-                "done",
-                shape=spec.units,
-                chunks=chunk_shape(spec.units),
-                dtype="u1",
-                fill_value=0,
-                # xarray opens no tree with a nameless axis, and none where an axis has two lengths.
-                dimension_names=[f"{dim}_unit" for dim in spec.attrs["unit_dims"]],
-                compressors=CODECS,
-                config=WRITE_ALL,
-            )
-            marks[...] = 0
-            self.write_coords(spec)
-            extra = sorted(name for name in spec.coords if spec.coord_dims[name] != (name,))
-            coordinates = {"coordinates": " ".join(extra)} if extra else {}
-            values = {**spec.attrs, **coordinates, "complete": False, "fingerprint": dict(spec.fingerprint)}
-            nodes = {name: short_digest(self.node(f"{spec.name}/{name}")) for name in self._nodes_below(spec.name)}
-            group.update_attributes(sealed(spec.name, values, nodes))
-
-    def _nodes_below(self, group: str) -> list[str]:
-        return sorted([*self.names_in(group), MARKS])
+            if self.local is not None:
+                make_group(self.zarr_store(write=True), spec)
+                return
+            made: dict[str, Any] = {}
+            make_group(MemoryStore(made), spec)
+            group = f"{spec.name}/"
+            contents = {key: value.to_bytes() for key, value in made.items() if key.startswith(group)}
+            self.put_all(contents, last=group + METADATA)
 
     def write_coords(self, spec: GroupSpec) -> None:
         """Write the group's coordinates, which no unit writes."""
-        for name, values in spec.coords.items():
-            array = zarr.open_array(self.zarr_store(write=True), path=f"{spec.name}/{name}", mode="r+")
-            array[...] = values.astype(object) if values.dtype.kind in "UO" else values
+        write_coords(self.zarr_store(write=True), spec)
 
     def done(self, group: str) -> ndarray:
         """Grid of units, True where the unit is written."""
@@ -215,7 +186,12 @@ class Store(Nodes):
         with disk_errors(self.url), warnings.catch_warnings(), self.damage(""):
             # Consolidated metadata is not in the Zarr v3 specification yet; xarray asks for it all the same.
             warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self.zarr_store(write=True))
+            if self.local is not None:
+                zarr.consolidate_metadata(self.zarr_store(write=True))
+                return
+            nodes: dict[str, Any] = {key: Buffer.from_bytes(content) for key, content in self.all_metadata().items()}
+            zarr.consolidate_metadata(MemoryStore(nodes))
+            self.put(METADATA, nodes[METADATA].to_bytes())
 
     def _is_consolidated(self) -> bool:
         """Whether the root's copy of the groups' metadata, which has checksums of what is below, is that of now."""
@@ -251,7 +227,13 @@ class Store(Nodes):
             raise ValueError("the checksums of its metadata are missing")
         if expected not in (None, short_digest(node)):
             raise ValueError(f"the metadata of `{path.partition('/')[2]}` is not what was written")
-        array = zarr.open_array(self.zarr_store(write=write), path=path, mode="r+" if write else "r", zarr_format=3)
+        files = self.zarr_store(write=write)
+        if self.local is not None:
+            array = zarr.open_array(files, path=path, mode="r+" if write else "r")
+        else:  # Zarr looks around first, and each look is a request.
+            if isinstance(files, WholeChunks):
+                files.expect(path, node)
+            array = zarr.Array.from_dict(StorePath(files, path), node)
         return array.with_config(WRITE_ALL) if write else array
 
     def array(self, path: str) -> zarr.Array:
