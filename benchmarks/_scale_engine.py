@@ -137,7 +137,7 @@ def engine(frames: int, views: int, full: Full | None = None) -> list[Figure]:
         full: the recording whose hours are told.
     """
     timer, flush = Timer(), Marks.flush
-    Marks.flush = lambda marks: timer.timed(flush, marks)
+    Marks.flush = lambda self: timer.timed(flush, self)
     each: dict[str, Ran] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
