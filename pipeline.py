@@ -176,7 +176,7 @@ def _without_clips(job: Job, root: Path, store: Store) -> Session | None:
             f"{root}: expected `fps` as imported, {fps:g}, but it is set to {job.config.fps:g}. "
             "Leave it out, or import the keypoints again with --fps."
         )
-    timeline = regular(0, store.read("keypoints", "sigma").shape[0], fps)
+    timeline = regular(0, store.shape("keypoints", "sigma")[0], fps)
     return Session(root, (), {}, timeline, timeline, fps, {})
 
 
@@ -313,6 +313,10 @@ class _Work:
             files, _, reader = _readable(self.store, self.session.clips)
             plan = partial(second_look.plan, version=detect.version)
             make = partial(plan, self.session, self.store, self.rig, reader.views, detect, look)
+            # Results of versions that did not store where they look again are complete without it.
+            if force or not self.engine.is_done(self.store, make):
+                where = partial(second_look.looks_plan, self.store, self.rig, look)
+                done += [second_look.LOOKS_GROUP] * self.engine.execute(self.store, where, force=force)
             done += [second_look.GROUP] * self.engine.execute(self.store, make, force=force, reads=files.values())
         make = partial(triangulation_stage.keypoints_plan, self.store, self.rig, options, second_look=again)
         done += ["keypoints"] * self.engine.execute(self.store, make, force=force)

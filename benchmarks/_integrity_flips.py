@@ -11,7 +11,8 @@ import numpy as np
 
 from handpipe.core.errors import StoreError
 from handpipe.core.storage.checksums import CHECKSUMS
-from handpipe.core.storage.store import ENGINE, Store
+from handpipe.core.storage.creation import ENGINE
+from handpipe.core.storage.store import Store
 from handpipe.core.storage.verify import all_groups, examine
 
 

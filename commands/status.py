@@ -23,7 +23,7 @@ from . import Configured
 GROUPS: Mapping[Stage, tuple[str, ...]] = {
     "calibrate": ("board", "intrinsics", "cameras"),
     "detect": ("timeline", "detections"),
-    "triangulate": ("clock", "aligned", "groups", "tracks", "second_look", "keypoints", "quality"),
+    "triangulate": ("clock", "aligned", "groups", "tracks", "looks", "second_look", "keypoints", "quality"),
     "fit": ("shape", "mano"),
 }
 """What each stage writes, in order; the last one is there when it is done."""

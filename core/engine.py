@@ -23,7 +23,7 @@ from .cluster.cluster import Cluster
 from .cluster.worker_setup import WorkerSetup
 from .errors import ConfigError, HandpipeError, SessionError
 from .settings import EngineSettings
-from .storage.spec import GroupSpec
+from .storage.spec import SHORT_UNIT, GroupSpec, unit_frames
 from .storage.store import Store
 
 if TYPE_CHECKING:
@@ -116,6 +116,18 @@ def run_on_worker(store: Store, group: str, task: Task, todo: Sequence[Unit], se
     return run_task(store, group, task, todo, lambda unit: say({"group": group, "unit": list(unit)}))
 
 
+def shared(todo: Sequence[tuple[Task, Sequence[Unit]]], threads: int) -> Iterator[tuple[Task, Sequence[Unit]]]:
+    """The same units, those of a task in several calls where there are twice as many threads as tasks, or more.
+
+    What units of a task have in common is then done by several workers. Each decodes a clip up to the end of its part.
+    """
+    parts = max(1, threads // max(1, len(todo)))
+    for task, units in todo:
+        length = -(-len(units) // parts)
+        for start in range(0, len(units), length):
+            yield task, units[start : start + length]
+
+
 def compute(task: Task) -> list[tuple[Unit, Mapping[str, ndarray]]]:
     """Every unit of a task, kept instead of written."""
     limit_threads()
@@ -171,6 +183,11 @@ class Engine:
         """Remember files as they are now, or that they are not there: no group is complete after one has changed."""
         self._inputs |= {path: _stamp(path) for path in paths}
 
+    def is_done(self, store: Store, make_plan: Callable[[int], Plan]) -> bool:
+        """Whether `execute` would have nothing to compute."""
+        group = make_plan(SHORT_UNIT).group
+        return store.fingerprint(group.name) == group.fingerprint and store.complete(group.name)
+
     def execute(
         self,
         store: Store,
@@ -191,7 +208,7 @@ class Engine:
             SessionError: a watched file has changed.
             HandpipeError: as the store or the stage's tasks raise it. What is done stays.
         """
-        plan = make_plan(self.options.chunk_frames)
+        plan = self._planned(make_plan)
         name = plan.group.name
         stored = store.fingerprint(name)
         fresh = stored == plan.group.fingerprint
@@ -225,6 +242,14 @@ class Engine:
             raise RuntimeError(f"{name}: {missing} units were not computed by any task")
         store.finish(name, **plan.summarize(store))
         return True
+
+    def _planned(self, make_plan: Callable[[int], Plan]) -> Plan:
+        """The plan with as many frames per chunk as the user wants, or as suit the length of the recording."""
+        if self.options.chunk_frames is not None:
+            return make_plan(self.options.chunk_frames)
+        plan = make_plan(SHORT_UNIT)
+        chosen = unit_frames(plan.group.frames, of_one_view="view" in plan.group.attrs["unit_dims"])
+        return plan if chosen == SHORT_UNIT else make_plan(chosen)
 
     def _expect_unchanged(self, store: Store, group: str, reads: Collection[Path]) -> None:
         changed = [path for path, stamp in self._inputs.items() if _stamp(path) != stamp]
@@ -274,15 +299,16 @@ class Engine:
             marks.add(units)
 
         missing = ((task, [unit for unit in task.units if not marks.grid[unit]]) for task in plan.tasks)
+        todo = [(task, units) for task, units in missing if units]
         setup = self._setup(store)
-        todo = ((store, name, task, units) for task, units in missing if units)
         try:
             if self.cluster.here:
                 for call in todo:
-                    run_task(*call, report=written)
+                    run_task(store, name, *call, report=written)
                 return
             calls = self.cluster.calls(self.progress.say)
-            with contextlib.closing(calls.results(run_on_worker, ((*call, setup) for call in todo))) as items:
+            parts = ((store, name, *call, setup) for call in shared(todo, calls.threads()))
+            with contextlib.closing(calls.results(run_on_worker, parts)) as items:
                 for item in items:
                     if isinstance(item, Returned):
                         written(*item.value)

@@ -31,8 +31,8 @@ class EngineSettings:
     """Address of a running Dask scheduler (tcp://host:port). None: start a local cluster."""
     cluster: str | None = None
     """YAML file that describes a cluster to use: SLURM, Kubernetes or others (docs/cluster.md)."""
-    chunk_frames: Annotated[int, Field(ge=1)] = 64
-    """Frames per chunk, the unit of computation and storage."""
+    chunk_frames: Annotated[int | None, Field(ge=1)] = None
+    """Frames per chunk, the unit of computation and storage. None: 64, more in long recordings (docs/scale.md)."""
     dashboard: str = "127.0.0.1:0"
     """Address of the local cluster's dashboard; port 0 selects a free port."""
 

@@ -100,6 +100,7 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     ),
     "groups": (schema.GROUPS, "candidates of all views grouped into hands, frame by frame, without identity"),
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
+    "looks": (schema.LOOKS, "in which images a second look is taken; all views of a frame share a budget"),
     "second_look": (
         schema.SECOND_LOOK,
         "what the detector found of hands that a view had missed, told where they are; attributes `looks_per_image`, `found`: share of the looks",

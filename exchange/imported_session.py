@@ -153,7 +153,7 @@ def _fill(store: Store, spec: GroupSpec, blocks: Mapping[str, ndarray]) -> None:
         for name, array in spec.arrays.items():
             at = tuple(
                 slice(unit * size, (unit + 1) * size) if dim == "frame" else slice(None)
-                for dim, size in zip(array.dims, array.unit, strict=True)
+                for dim, size in zip(array.dims, array.chunk, strict=True)
             )
             part[name] = blocks[name][at]
         store.write(spec.name, (unit,), part)

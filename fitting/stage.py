@@ -25,6 +25,9 @@ from .solver import HandShape, find_shape, fit_hands
 CODE = 2
 """Version of this code. Increase it when results change for the same input."""
 
+NEAR_FRAMES = 16
+"""Frames that are not further from each other are read together, with those between them."""
+
 SHAPE_SETTINGS = (
     "landmark_sigma_m",
     "robust_scale",
@@ -86,9 +89,9 @@ class FindShape:
         options, inputs = self.inputs.options, self.inputs
         sigma = inputs.store.read("keypoints", "sigma", (slice(None), self.hand))
         frames = best_seen(sigma, options.min_observed_joints, options.shape_frames)
-        read = [inputs.keypoints(slice(frame, frame + 1)) for frame in frames]
-        points = np.array([points[0, self.hand] for points, _ in read]).reshape(-1, 21, 3)
-        sigmas = np.array([sigma[0, self.hand] for _, sigma in read]).reshape(-1, 21)
+        read = [(at, *inputs.keypoints(part)) for part, at in near_frames(frames)]
+        points = np.concatenate([points[at, self.hand] for at, points, _ in read] or [np.empty((0, 21, 3))])
+        sigmas = np.concatenate([sigma[at, self.hand] for at, _, sigma in read] or [np.empty((0, 21))])
         shape = find_shape(inputs.models()[self.hand], points, sigmas, options) if len(frames) else None
         blocks: dict[str, ndarray] = {
             "betas": np.full((1, 10), np.nan) if shape is None else shape.betas[None],
@@ -102,8 +105,15 @@ class FindShape:
         cameras = read_cameras(self.inputs.rig)
         if len(frames) == 0:
             return np.full(len(cameras), np.nan)
-        detected = [self.inputs.detected_px(slice(frame, frame + 1))[:, 0, self.hand] for frame in frames]
-        return view_sigma_px(cameras, np.stack(detected, axis=1), points_m, self.inputs.options.reprojection_floor_px)
+        detected = [self.inputs.detected_px(part)[:, at, self.hand] for part, at in near_frames(frames)]
+        floor_px = self.inputs.options.reprojection_floor_px
+        return view_sigma_px(cameras, np.concatenate(detected, axis=1), points_m, floor_px)
+
+
+def near_frames(frames: ndarray) -> Iterator[tuple[slice, ndarray]]:
+    """Frames in ascending order, cut where they are far from each other: what to read at once, and which of it."""
+    for run in np.split(frames, np.flatnonzero(np.diff(frames) > NEAR_FRAMES) + 1) if len(frames) else ():
+        yield slice(int(run[0]), int(run[-1]) + 1), run - run[0]
 
 
 @dataclass(frozen=True)
@@ -218,7 +228,7 @@ def mano_plan(store: Store, rig: Store, options: FittingSettings, model_folder: 
     options = _decided(store, options)
     inputs = _Inputs(store, rig, options, model_folder)
     fps = store.attrs("keypoints")["fps"]
-    frames = store.read("keypoints", "sigma").shape[0]
+    frames = store.shape("keypoints", "sigma")[0]
     models = [model.model_id for model in inputs.models()]
     window, overlap = min(options.window_frames, max(frames, 1)), options.window_overlap
     group = group_spec(

@@ -179,13 +179,25 @@ def test_an_edited_calibration_is_taken_as_supplied(done, tmp_path, capsys):
     assert (root / "cameras.toml").read_text().endswith("# checked by hand\n")
 
 
+def test_results_without_the_choice_of_looks_are_up_to_date(done, tmp_path, capsys):
+    """Those of versions that did not store it: it is computed where the second look is."""
+    root = Path(shutil.copytree(done, tmp_path / "tiny"))
+    store = Store(str(root / "session.zarr"))
+    store.remove("looks")
+    assert run(capsys, "run", root, *RUN)[1]["computed"] == []
+    before = store.read("second_look", "score")
+    store.remove("second_look")
+    assert run(capsys, "triangulate", root, *RUN)[1]["computed"] == ["looks", "second_look"]
+    np.testing.assert_array_equal(store.read("second_look", "score"), before)
+
+
 def test_prune_runs_the_whole_pipeline_on_two_frames_beside_the_full_one(done, tmp_path, capsys):
     root = shutil.copytree(done, tmp_path / "tiny")
     before = contents(root / "session.zarr")
     status, figures, _ = run(capsys, "run", root, *RUN, "--prune", "2")
     assert status == 0
     assert figures["frames"] == 2
-    identity = ["clock", "groups", "tracks", "second_look", "keypoints", "quality"]
+    identity = ["clock", "groups", "tracks", "looks", "second_look", "keypoints", "quality"]
     assert figures["computed"] == ["timeline", "detections", *identity, "shape", "mano"]
     assert contents(root / "session.zarr") == before
     whole = xr.open_zarr(root / "session.zarr", group="detections").points[:, :2].values
@@ -201,6 +213,7 @@ def test_stages_run_what_they_need(tiny, capsys):
         "clock",
         "groups",
         "tracks",
+        "looks",
         "second_look",
         "keypoints",
         "quality",

@@ -16,6 +16,7 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.storage.schema import DETECTIONS, GROUPS, PLACES, group_spec, read_cameras
+from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
 from .assignment import predict_hands
 from .grouping import SLOTS, HandGroups, group_hands
@@ -148,7 +149,7 @@ def first_groups_plan(store: Store, rig: Store, which: Searched, chunk_frames: i
         which: the searched images.
         chunk_frames: frames per unit.
     """
-    views, frames = store.read("timeline", "source_frame").shape
+    views, frames = store.shape("timeline", "source_frame")
     chunk, key = min(chunk_frames, frames), which.frames(frames)
     slices = {(i,): slice(start, min(start + chunk, frames)) for i, start in enumerate(range(0, frames, chunk))}
     group = group_spec(
@@ -171,7 +172,7 @@ def first_groups_plan(store: Store, rig: Store, which: Searched, chunk_frames: i
 def places_plan(store: Store, which: Searched, chunk_frames: int) -> Plan:
     """Where the hands are in every frame; arguments as for `first_groups_plan`."""
     del chunk_frames
-    fps, frames = store.attrs("timeline")["fps"], store.read("timeline", "source_frame").shape[1]
+    fps, frames = store.attrs("timeline")["fps"], store.shape("timeline", "source_frame")[1]
     group = group_spec(
         "places",
         PLACES,
@@ -183,5 +184,6 @@ def places_plan(store: Store, which: Searched, chunk_frames: int) -> Plan:
             "code": CODE,
         },
         attrs={"step": which.step, "stride": which.stride},
+        parts={"frame": PART_FRAMES},
     )
     return Plan(group, [PlaceHands(store, which.frames(frames), fps / which.step, frames)], {(0,): 1}, "session")

@@ -21,11 +21,11 @@ from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS, NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.schema import SECOND_LOOK, detections_group, group_spec, read_cameras
+from ..core.storage.schema import LOOKS, SECOND_LOOK, detections_group, group_spec, read_cameras
 from ..core.storage.store import Store
 from .settings import SecondLookSettings
 
-GROUP = "second_look"
+GROUP, LOOKS_GROUP = "second_look", "looks"
 CODE = 2
 """Version of this code. Increase it when results change for the same input."""
 
@@ -80,6 +80,39 @@ def choose_looks(cameras: Cameras, hands_m: ndarray, taken_px: ndarray, options:
 
 
 @dataclass(frozen=True)
+class ChooseLooks:
+    """Task that chooses the looks in a chunk of frames. All views are ranked together, because they share a budget."""
+
+    store: Store
+    rig: Store
+    options: SecondLookSettings
+    unit: Unit
+    frames: slice
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        return [self.unit]
+
+    def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
+        store, part = self.store, self.frames
+        member = store.read("groups", "member", (slice(None), part)).astype(int)
+        slot = store.read("tracks", "slot", part).astype(int)
+        member = np.take_along_axis(member, np.maximum(slot, 0)[None], axis=2)
+        member = np.where(slot >= 0, member, -1)
+        found = store.read(detections_group(store), "points", (slice(None), part))
+        taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
+        taken = np.where((member >= 0)[..., None, None], taken, np.nan)
+        yield self.unit, {"look": choose_looks(read_cameras(self.rig), hands_m(store, part), taken, self.options)}
+
+
+def hands_m(store: Store, frames: slice) -> ndarray:
+    """(frame, hand, 21, 3) where the hands are, or are expected."""
+    points, predicted = (store.read("tracks", name, frames) for name in ("points", "predicted"))
+    missing = ~np.isfinite(points).any((-2, -1), keepdims=True)
+    return np.where(missing, predicted, points).astype(float)
+
+
+@dataclass(frozen=True)
 class LookAgain:
     """Task for one view. Its clip is decoded once, from the first to the last image with a second look."""
 
@@ -87,24 +120,22 @@ class LookAgain:
     rig: Store
     frames: ViewFrames
     detect: DetectInCrop
-    options: SecondLookSettings
 
     @property
     def units(self) -> Sequence[Unit]:
         return self.frames.units
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        cameras = read_cameras(self.rig)
-        chosen = {unit: self._choose(cameras, unit) for unit in todo}
+        view = read_cameras(self.rig).subset([self.frames.view])
+        chosen = {unit: self._looks(unit) for unit in todo}
         wanted = [self.frames.chunk(unit)[looks.any(-1)] for unit, looks in chosen.items()]
         wanted = np.unique(np.concatenate(wanted)).tolist()
         images = zip(wanted, self.frames.read(self.frames.clip, wanted), strict=True)
         at, image = -1, np.empty(0)
         for unit, looks in chosen.items():
             blocks = _empty(len(looks))
-            hands = self._hands_m(self._part(unit))
-            view = cameras.subset([self.frames.view])
-            expected, at_image = (view.project(hands_m)[0] for hands_m in (hands, self._at_image(unit, hands)))
+            hands = hands_m(self.store, self._part(unit))
+            expected, at_image = (view.project(each)[0] for each in (hands, self._at_image(unit, hands)))
             for i in np.flatnonzero(looks.any(-1)).tolist():
                 source = int(self.frames.chunk(unit)[i])
                 if source > at:
@@ -121,37 +152,25 @@ class LookAgain:
         start = unit[1] * self.frames.chunk_frames
         return slice(start, start + len(self.frames.chunk(unit)))
 
-    def _hands_m(self, part: slice) -> ndarray:
-        points, predicted = (self.store.read("tracks", name, part) for name in ("points", "predicted"))
-        missing = ~np.isfinite(points).any((-2, -1), keepdims=True)
-        return np.where(missing, predicted, points).astype(float)
-
-    def _at_image(self, unit: Unit, hands_m: ndarray) -> ndarray:
+    def _at_image(self, unit: Unit, hands: ndarray) -> ndarray:
         """The hands of a unit's instants (frame, hand, joint, 3) when this view's images were taken."""
         if detections_group(self.store) == "detections":
-            return hands_m
+            return hands
         part = self._part(unit)
         lag_s = self.store.read("clock", "lag", (slice(self.frames.view, self.frames.view + 1), part))[0]
         lag = np.nan_to_num(lag_s * self.store.attrs("clock")["fps"])[:, None, None, None]
         # At the ends of the recording, the hand keeps its position.
-        before = hands_m[:1] if part.start == 0 else self._hands_m(slice(part.start - 1, part.start))
-        after = np.concatenate([self._hands_m(slice(part.stop, part.stop + 1)), hands_m[-1:]])[:1]
-        before, after = np.concatenate([before, hands_m[:-1]]), np.concatenate([hands_m[1:], after])
-        moved = hands_m + np.abs(lag) * (np.where(lag > 0, before, after) - hands_m)
-        return np.where(np.isfinite(moved), moved, hands_m)
+        before = hands[:1] if part.start == 0 else hands_m(self.store, slice(part.start - 1, part.start))
+        after = np.concatenate([hands_m(self.store, slice(part.stop, part.stop + 1)), hands[-1:]])[:1]
+        before, after = np.concatenate([before, hands[:-1]]), np.concatenate([hands[1:], after])
+        moved = hands + np.abs(lag) * (np.where(lag > 0, before, after) - hands)
+        return np.where(np.isfinite(moved), moved, hands)
 
-    def _choose(self, cameras: Cameras, unit: Unit) -> ndarray:
-        """(frame, hand) bool: second looks of this view. All views are ranked together, because they share a budget."""
-        part = self._part(unit)
-        member = self.store.read("groups", "member", (slice(None), part)).astype(int)
-        slot = self.store.read("tracks", "slot", part).astype(int)
-        member = np.take_along_axis(member, np.maximum(slot, 0)[None], axis=2)
-        member = np.where(slot >= 0, member, -1)
-        found = self.store.read(detections_group(self.store), "points", (slice(None), part))
-        taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
-        taken = np.where((member >= 0)[..., None, None], taken, np.nan)
-        looks = choose_looks(cameras, self._hands_m(part), taken, self.options)[self.frames.view]
-        return looks & (self.frames.chunk(unit) >= 0)[:, None]
+    def _looks(self, unit: Unit) -> ndarray:
+        """(frame, hand) bool: second looks of this view."""
+        view = slice(self.frames.view, self.frames.view + 1)
+        look = self.store.read(LOOKS_GROUP, "look", (view, self._part(unit)))[0]
+        return look & (self.frames.chunk(unit) >= 0)[:, None]
 
 
 def _empty(frames: int) -> dict[str, ndarray]:
@@ -161,6 +180,41 @@ def _empty(frames: int) -> dict[str, ndarray]:
         "score": np.full(shape, np.nan, np.float32),
         "right": np.full(shape, np.nan, np.float32),
     }
+
+
+def looks_plan(store: Store, rig: Store, options: SecondLookSettings, chunk_frames: int) -> Plan:
+    """The plan of the group `looks`: in which images which hands are looked for again.
+
+    Args:
+        store: with `detections`, `groups` and `tracks`.
+        rig: with `cameras`.
+        options: where to look.
+        chunk_frames: frames per unit.
+    """
+    views, frames = store.shape("groups", "member")[:2]
+    chunk = min(chunk_frames, frames)
+    slices = {(i,): slice(start, min(start + chunk, frames)) for i, start in enumerate(range(0, frames, chunk))}
+    group = group_spec(
+        LOOKS_GROUP,
+        LOOKS,
+        sizes={"view": views, "frame": frames},
+        unit={"frame": chunk},
+        fingerprint={
+            "settings": _settings(options),
+            "inputs": {"tracks": store.digest_of("tracks")},
+            "code": CODE,
+        },
+        attrs={},
+        coords={"view": (("view",), np.array(store.labels("detections", "view"), object))},
+    )
+    tasks = [ChooseLooks(store, rig, options, unit, part) for unit, part in slices.items()]
+    return Plan(group, tasks, {unit: part.stop - part.start for unit, part in slices.items()}, "frames")
+
+
+def _settings(options: SecondLookSettings) -> dict[str, Any]:
+    chosen = asdict(options)
+    del chosen["enabled"]
+    return chosen
 
 
 def plan(
@@ -177,11 +231,11 @@ def plan(
 
     Args:
         session: the clips.
-        store: store with `detections`, `groups` and `tracks`.
+        store: store with `tracks` and `looks`.
         rig: store with `cameras`.
         views_of: reads the clips.
         detect: detects one hand in one image.
-        options: where and how to look.
+        options: where the looks were chosen.
         chunk_frames: frames per unit.
         version: what the results of `detect` depend on besides the detector of `detections`.
     """
@@ -191,9 +245,7 @@ def plan(
     if detections_group(store) == "aligned":
         timeline = replace(timeline, source_frame=store.read("clock", "source_frame"))
     clips = views_of(session.clips, timeline, chunk)
-    tasks = [LookAgain(store, rig, view, detect, options) for view in clips]
-    chosen = asdict(options)
-    del chosen["enabled"]
+    tasks = [LookAgain(store, rig, view, detect) for view in clips]
     group = group_spec(
         GROUP,
         SECOND_LOOK,
@@ -201,7 +253,7 @@ def plan(
         unit={"view": 1, "frame": chunk},
         # The digest of the tracks covers their inputs: clips, detector, cameras.
         fingerprint={
-            "settings": chosen,
+            "settings": _settings(options),
             "inputs": {"tracks": store.digest_of("tracks")} | ({} if version is None else {"near": version}),
             "code": CODE,
         },
@@ -214,6 +266,9 @@ def plan(
 
 def summarize(store: Store) -> dict[str, Any]:
     """Number of second looks per image, and the share of them that found a hand."""
-    score = store.read(GROUP, "score")
-    looks = int(np.isfinite(score).sum())
-    return {"looks_per_image": looks / (score.size / len(HANDS)), "found": float((score > 0).sum() / max(looks, 1))}
+    views, frames, _ = store.shape(GROUP, "score")
+    looks = found = 0
+    for view in range(views):
+        score = store.read(GROUP, "score", slice(view, view + 1))
+        looks, found = looks + int(np.isfinite(score).sum()), found + int((score > 0).sum())
+    return {"looks_per_image": looks / (views * frames), "found": float(found / max(looks, 1))}

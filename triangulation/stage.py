@@ -25,6 +25,7 @@ from ..core.storage.schema import (
     read_candidates,
     read_taken_px,
 )
+from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
 from .assignment import add_second_look, labelled_members, predict_hands, recover_hands, triangulate_assigned
 from .grouping import SLOTS, HandGroups, group_hands
@@ -33,6 +34,9 @@ from .tracking import track_hands
 
 CODE = 4
 """Version of this code. Increase it when results change for the same input."""
+
+RUN_FRAMES, MOST_RUNS = 256, 32
+"""Frames that are read at a time for `reprojection_px`, and how often at most."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,7 @@ def tracks_plan(store: Store, rig: Store, options: TriangulationSettings, chunk_
         unit={"session": 1},
         fingerprint={"settings": {"fps": fps}, "inputs": _fingerprints(store, "groups"), "code": CODE},
         attrs={"fps": fps},
+        parts={"frame": PART_FRAMES},
     )
     return Plan(group, [TrackHands(store, fps)], {(0,): 1}, "session")
 
@@ -221,7 +226,8 @@ def _plan_over_frames(
 
 
 def _length(store: Store) -> tuple[float, tuple[int, int]]:
-    return store.attrs("timeline")["fps"], store.read("timeline", "source_frame").shape
+    views, frames = store.shape("timeline", "source_frame")
+    return store.attrs("timeline")["fps"], (views, frames)
 
 
 def _fingerprints(store: Store, *groups: str) -> dict[str, Any]:
@@ -229,12 +235,16 @@ def _fingerprints(store: Store, *groups: str) -> dict[str, Any]:
 
 
 def reprojection_px(store: Store, rig: Store) -> float | None:
-    """Median distance between the used detections and where their points project; None without any."""
+    """Median distance between the used detections and where their points project; None without any.
+
+    Of more than 8,192 frames, runs of 256 spread over the recording are read: one process holds all distances.
+    """
     cameras = read_cameras(rig)
-    frames = store.read("keypoints", "points").shape[0]
+    frames = store.shape("keypoints", "points")[0]
+    starts = range(0, frames, RUN_FRAMES)
     errors = []
-    for start in range(0, frames, 256):
-        part = slice(start, start + 256)
+    for at in np.linspace(0, len(starts) - 1, min(len(starts), MOST_RUNS)).astype(int).tolist():
+        part = slice(starts[at], starts[at] + RUN_FRAMES)
         points = store.read("keypoints", "points", part).astype(float)
         distance = np.linalg.norm(cameras.project(points) - read_taken_px(store, part), axis=-1)
         errors.append(distance[store.read("keypoints", "inlier", (slice(None), part))])

@@ -15,6 +15,7 @@ from numpy import ndarray
 from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
 from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras
+from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
 from .frame_shifts import find_shifts
 from .settings import TimeSyncSettings
@@ -173,7 +174,7 @@ def clock_plan(store: Store, rig: Store, options: TimeSyncSettings, chunk_frames
         chunk_frames: unused; the whole session is processed at once.
     """
     del chunk_frames
-    views, frames = store.read("timeline", "source_frame").shape
+    views, frames = store.shape("timeline", "source_frame")
     timeline = store.attrs("timeline")
     group = group_spec(
         "clock",
@@ -190,6 +191,7 @@ def clock_plan(store: Store, rig: Store, options: TimeSyncSettings, chunk_frames
         },
         attrs={"fps": timeline["fps"]},
         coords={"view": (("view",), np.array(store.labels("detections", "view"), object))},
+        parts={"frame": PART_FRAMES},
     )
     task = SetClocks(store, rig, options, bool(timeline.get("timestamps", False)))
 
@@ -202,14 +204,13 @@ def clock_plan(store: Store, rig: Store, options: TimeSyncSettings, chunk_frames
 
 def aligned_plan(store: Store, chunk_frames: int) -> Plan:
     """The plan of the group `aligned`: detections at common instants, with the same indices as in `detections`."""
-    score = store.read("detections", "score", (slice(0, 1), slice(0, 1)))
-    views, frames = store.read("timeline", "source_frame").shape
+    views, frames = store.shape("timeline", "source_frame")
     chunk = min(chunk_frames, frames)
     slices = {(i,): slice(start, min(start + chunk, frames)) for i, start in enumerate(range(0, frames, chunk))}
     group = group_spec(
         "aligned",
         DETECTIONS,
-        sizes={"view": views, "frame": frames, "candidate": score.shape[2]},
+        sizes={"view": views, "frame": frames, "candidate": store.shape("detections", "score")[2]},
         unit={"frame": chunk},
         fingerprint={
             "settings": {},

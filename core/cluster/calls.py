@@ -66,6 +66,10 @@ class Calls:
     tell: Callable[[str], None]
     """Shows the user a line."""
 
+    def threads(self) -> int:
+        """Of all workers that are there now."""
+        return _Watch(self.client, self.tell).threads
+
     def results(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Generator[Said | Returned]:
         """What the workers say and what the calls return, as it comes.
 
@@ -150,14 +154,14 @@ class _Watch:
 
     def __init__(self, client: Any, tell: Callable[[str], None]) -> None:
         self._client, self._tell = client, tell
-        self._threads, self._looked, self._well, self._said = 0, 0.0, time.monotonic(), False
+        self.threads, self._looked, self._well, self._said = 0, 0.0, time.monotonic(), False
         self.look()
 
     def room(self) -> int:
         """How many calls may be at the cluster at a time."""
         if time.monotonic() - self._looked > QUIET_S:  # Workers may have joined.
             self.look()
-        return max(LEAST_CALLS, CALLS_PER_THREAD * self._threads)
+        return max(LEAST_CALLS, CALLS_PER_THREAD * self.threads)
 
     def look(self) -> None:
         """Count the threads of the workers; say what is waited for if there are none for a while."""
@@ -166,11 +170,11 @@ class _Watch:
             raise lost(client)
         try:
             threads = client.sync(client.scheduler.ncores, workers=None, callback_timeout=ANSWER_S)
-            self._threads, missing = sum(threads.values()), "worker"
+            self.threads, missing = sum(threads.values()), "worker"
         except OSError:  # Also what comes of a timeout.
-            self._threads, missing = 0, "answer from the scheduler"
+            self.threads, missing = 0, "answer from the scheduler"
         self._looked = time.monotonic()
-        if self._threads:
+        if self.threads:
             if self._said:
                 self._tell("the work goes on")
             self._well, self._said = self._looked, False

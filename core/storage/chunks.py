@@ -62,6 +62,14 @@ class Grid:
         """The values that a chunk holds."""
         return tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(index, self.chunks, strict=True))
 
+    def of_unit(self, unit: Index, unit_dims: Sequence[str]) -> tuple[slice, ...]:
+        """The values that a unit writes: of one chunk along the axes that units cut, all along the others."""
+        at = dict(zip(unit_dims, unit, strict=True))
+        return tuple(
+            slice(at[dim] * chunk, min((at[dim] + 1) * chunk, size)) if dim in at else slice(0, size)
+            for dim, size, chunk in zip(self.dims, self.shape, self.chunks, strict=True)
+        )
+
     def units(self, index: Index, unit_dims: Sequence[str]) -> tuple[int | slice, ...]:
         """Which units write a chunk, as an index into their grid: one, or all along an axis the array does not have."""
         place = dict(zip(self.dims, index, strict=True))
@@ -116,12 +124,17 @@ class WholeChunks(WrapperStore):
     def _with_store(self, store: Any) -> WholeChunks:
         return WholeChunks(store, self._url)
 
+    def expect(self, path: str, metadata: Mapping[str, Any]) -> None:
+        """Test what is read of the array with this metadata, if it has checksums."""
+        if has_checksums(metadata):
+            self._grids[path] = Grid.from_metadata(metadata)
+
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         found = await super().get(key, prototype, byte_range)
         node, _, name = key.rpartition("/")
         if name == "zarr.json":
-            if found is not None and has_checksums(metadata := json.loads(found.to_bytes())):
-                self._grids[node] = Grid.from_metadata(metadata)
+            if found is not None:
+                self.expect(node, json.loads(found.to_bytes()))
             return found
         array, _, place = key.rpartition("/c/")
         if array in self._grids and (found is None or not is_right(found.to_bytes())):

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,20 @@ from zarr.storage import FsspecStore, LocalStore
 
 from ..errors import OutOfReachError, StoreError, remote_errors
 from .atomic import write_whole
+from .attributes import Attributes, checked
+from .checksums import intact
 from .chunks import WholeChunks
-from .opened_arrays import METADATA
+from .opened_arrays import METADATA, OpenedArrays
 
 SCHEMA_VERSION = 1
 """Raised when a reader of the previous schema would misread the store."""
+
+PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
+
+
+def fetched_whole(url: str) -> dict[str, Any]:
+    """Options of fsspec for an address: s3fs asks for the size of a file before it fetches it, but chunks are small."""
+    return {"max_concurrency": 1} if url.startswith(("s3://", "s3a://")) else {}
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Nodes:
     """The groups and arrays at an address: a local folder or any fsspec URL."""
 
     url: str
+    _opened: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
 
     @property
     def local(self) -> Path | None:
@@ -40,7 +50,7 @@ class Nodes:
             if self.local is not None:
                 return (self.local / key).read_bytes()
             with remote_errors(self.url):
-                files, root = fsspec.url_to_fs(self.url)
+                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
                 return files.cat_file(f"{root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -51,8 +61,24 @@ class Nodes:
             write_whole(self.local / key, content)
         else:
             with remote_errors(self.url):
-                files, root = fsspec.url_to_fs(self.url)
+                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
                 files.pipe_file(f"{root}/{key}", content)
+
+    def put_all(self, contents: Mapping[str, bytes], last: str) -> None:
+        """Write many of the files of a store that is no folder at once, and one after all others."""
+        with remote_errors(self.url):
+            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+            files.pipe({f"{root}/{key}": content for key, content in contents.items() if key != last})
+            files.pipe_file(f"{root}/{last}", contents[last])
+
+    def all_metadata(self) -> dict[str, bytes]:
+        """The metadata of every node of a store that is no folder, by its key."""
+        with remote_errors(self.url):
+            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+            files.invalidate_cache(root)
+            names = [name for name in files.find(root) if name.endswith(f"/{METADATA}")]
+            found = files.cat(names)
+        return {name.lstrip("/").removeprefix(f"{root.lstrip('/')}/"): content for name, content in found.items()}
 
     def names_in(self, node: str) -> set[str]:
         """Names of the arrays and groups right below a group."""
@@ -60,9 +86,13 @@ class Nodes:
             folder = self.local / node
             return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
         with remote_errors(self.url):
-            files, root = fsspec.url_to_fs(self.url)
+            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
             found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
         return {each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"}
+
+    def groups(self) -> set[str]:
+        """Names of the groups that are there."""
+        return {name for name in self.names_in("") if self.bytes_of(f"{name}/{METADATA}") is not None}
 
     def node(self, path: str) -> dict[str, Any] | None:
         """The metadata of a group or an array, as it stands there; None where there is none.
@@ -79,12 +109,41 @@ class Nodes:
                 raise ValueError("its metadata is no table")
             return found
 
+    def attrs(self, group: str = "") -> Attributes:
+        """Attributes of a group, checked; empty when it does not exist.
+
+        Raises:
+            StoreError: one is not what it should be; also from what is returned, for one that is missing.
+        """
+        if self.local is not None or not self._opened.there:
+            if not self.exists():
+                return Attributes({}, self.url, group)
+            self._opened.there = True
+        return self._attributes(group)
+
+    def _attributes(self, group: str) -> Attributes:
+        kept = self._opened.attributes.get(group)
+        if kept is None:
+            kept = self._read_attributes(group)
+            if self.local is None and self._opened.sent:
+                self._opened.attributes[group] = kept
+        return kept
+
+    def _read_attributes(self, group: str) -> Attributes:
+        node = self.node(group) or {}
+        values = node.get("attributes", {})
+        found = checked(values, self.url, group) if group else Attributes(values, self.url, group)
+        with self.damage(group):
+            if node.keys() - PARTS_OF_GROUP or not intact(group, values):
+                raise ValueError("its attributes are not those that were written")
+        return found
+
     def zarr_store(self, *, write: bool = False) -> Any:
         """The store for Zarr and xarray; what is read through it has its checksums tested."""
         if self.local is not None:
             files: Any = LocalStore(self.local, read_only=not write)
         else:
-            files = FsspecStore.from_url(self.url, read_only=not write)
+            files = FsspecStore.from_url(self.url, fetched_whole(self.url), read_only=not write)
         return files if write else WholeChunks(files, self.url)
 
     def exists(self) -> bool:

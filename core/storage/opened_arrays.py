@@ -1,4 +1,9 @@
-"""Zarr arrays that are opened once, for opening one takes longer than most reads; and again when they were replaced."""
+"""Zarr arrays that are opened once, for opening one takes longer than most reads; and again when they were replaced.
+
+In a folder, the file of an array's metadata says whether it was replaced. Elsewhere each look is a request. There, a
+group's attributes, which have digests of the metadata of its arrays, say it; and a store that was sent to a task reads
+them once: no group is replaced while tasks run.
+"""
 
 # Ring 2: reads and writes.
 
@@ -6,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import zarr
 
@@ -17,11 +23,17 @@ METADATA = "zarr.json"
 class OpenedArrays:
     """Arrays in folders on this machine. What is kept is no chunk, only what its metadata says; a copy starts empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, sent: bool = False) -> None:
+        self.sent = sent
+        """Whether it belongs to a store that was sent to another process."""
+        self.there = sent
+        """Whether it is known that there is a store, which is no folder, that is ours to read."""
+        self.attributes: dict[str, Any] = {}
+        """Of groups of a store that was sent, and is no folder."""
         self._kept: dict[Path, tuple[tuple[int, ...], zarr.Array]] = {}
 
-    def __reduce__(self) -> tuple[type[OpenedArrays], tuple[()]]:
-        return OpenedArrays, ()
+    def __reduce__(self) -> tuple[type[OpenedArrays], tuple[bool]]:
+        return OpenedArrays, (True,)
 
     def get(self, folder: Path, opened: Callable[[], zarr.Array]) -> zarr.Array:
         """The array in a folder; `opened` opens it if it was not yet, or if its metadata is another file than then."""

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..errors import StoreError
 from .checksums import intact, is_sealed, nodes_of, sealed, short_digest
+from .creation import ENGINE, MARKS
 from .opened_arrays import METADATA
-from .store import ENGINE, MARKS, ROOT_ATTRIBUTES, Store, root_attributes
+from .store import ROOT_ATTRIBUTES, Store, root_attributes
 from .verify import GROUP, Damage, examine, plain
 
 ROUNDS = 4

@@ -66,6 +66,10 @@ DETECTIONS: Columns = {
     "right": ("view frame candidate", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
+LOOKS: Columns = {
+    "look": ("view frame hand", "bool", False, "1", "whether the hand is looked for again in this image"),
+}
+
 SECOND_LOOK: Columns = {
     "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks of the expected hand; NaN: none"),
     "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
@@ -220,6 +224,7 @@ def group_spec(
     fingerprint: Mapping[str, Any],
     attrs: Mapping[str, Any],
     coords: Mapping[str, tuple[tuple[str, ...], ndarray]] | None = None,
+    parts: Mapping[str, int] | None = None,
 ) -> GroupSpec:
     """A group of the schema.
 
@@ -231,6 +236,7 @@ def group_spec(
         fingerprint: what the numbers are computed from.
         attrs: further attributes.
         coords: labels and values along axes, beyond the ones every store shares: axes and values by name.
+        parts: length of the chunks along axes that units do not cut; None: one chunk.
     """
     coords = dict(coords or {})
     known = {
@@ -239,11 +245,12 @@ def group_spec(
         **{"joint": NUM_JOINTS, "hand": 2, "slot": 2, "beta": NUM_BETAS, "pose": NUM_POSE, "axis_angle": 3},
         **sizes,
     }
+    cut = {**(parts or {}), **unit}
     arrays = {}
     for array, (axes, dtype, fill, units, meaning) in columns.items():
         dims = tuple(axes.split())
         shape = tuple(known[dim] for dim in dims)
-        chunk = tuple(min(unit.get(dim, size), size) for dim, size in zip(dims, shape, strict=True))
+        chunk = tuple(min(cut.get(dim, size), size) for dim, size in zip(dims, shape, strict=True))
         arrays[array] = ArraySpec(dims, shape, chunk, dtype, fill, {"units": units, "description": meaning})
     axes_used = {dim for spec in arrays.values() for dim in spec.dims}
     for dim in sorted(axes_used & LABELS.keys()):
@@ -310,7 +317,7 @@ def read_taken_px(store: Store, frames: slice) -> ndarray:
     assignment = store.read("keypoints", "assignment", (slice(None), frames)).astype(int)
     detected = store.read(detections_group(store), "points", (slice(None), frames))
     if assignment.max(initial=-1) >= detected.shape[2]:
-        detected = read_candidates(store, frames, second_look=True)["points"]
+        detected = np.concatenate([detected, store.read("second_look", "points", (slice(None), frames))], axis=2)
     taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
     return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)
 

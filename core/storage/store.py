@@ -13,41 +13,40 @@ error.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import fsspec
 import numpy as np
 import zarr
 from numpy import ndarray
+from zarr.core.buffer.cpu import Buffer
 from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore, StorePath
 
 from ..errors import StoreError, disk_errors
 from .atomic import move
-from .attributes import Attributes, checked
-from .checksums import CHECKSUMS, digest, intact, is_sealed, nodes_of, sealed, short_digest
-from .chunks import CODECS, WRITE_ALL, ChunkError, Grid, has_checksums, is_coordinate
+from .checksums import CHECKSUMS, digest, is_sealed, nodes_of, sealed, short_digest
+from .chunks import WRITE_ALL, ChunkError, Grid, WholeChunks, has_checksums, is_coordinate
+from .creation import MARKS, make_group, write_coords
 from .lease import one_writer, to_stderr
-from .marks import Marks, chunk_shape
-from .nodes import SCHEMA_VERSION, Nodes
+from .marks import Marks
+from .nodes import SCHEMA_VERSION, Nodes, fetched_whole
 from .opened_arrays import METADATA, OpenedArrays
 from .spec import GroupSpec
 
 REMOVED = ".removed"
-PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
-
-ENGINE = "_engine"
-MARKS = f"{ENGINE}/done"
 
 
 @dataclass(frozen=True)
 class Store(Nodes):
     """A store by its address: a local folder or any fsspec URL. Cheap to make, to copy and to send to a worker."""
 
-    _opened: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
     _to_write: OpenedArrays = field(default_factory=OpenedArrays, init=False, repr=False, compare=False)
 
     def open(self) -> None:
@@ -68,41 +67,25 @@ class Store(Nodes):
         """
         return one_writer(self.url, self.local, tell)
 
-    def attrs(self, group: str = "") -> Attributes:
-        """Attributes of a group, checked; empty when it does not exist.
-
-        Raises:
-            StoreError: one is not what it should be; also from what is returned, for one that is missing.
-        """
-        if not self.exists():
-            return Attributes({}, self.url, group)
-        return self._attributes(group)
-
-    def _attributes(self, group: str) -> Attributes:
-        node = self.node(group) or {}
-        values = node.get("attributes", {})
-        found = checked(values, self.url, group) if group else Attributes(values, self.url, group)
-        with self.damage(group):
-            if node.keys() - PARTS_OF_GROUP or not intact(group, values):
-                raise ValueError("its attributes are not those that were written")
-        return found
-
     def set_attrs(self, group: str, /, **attrs: Any) -> None:
         """Change attributes of a group, made if it is not there; one atomic write."""
         self.attrs(group)  # What is damaged is not sealed again.
-        known = (self.node(group) or {}).get("attributes", {})
+        node = self.node(group)
+        known = (node or {}).get("attributes", {})
         # An older group stays without checksums: its arrays have none.
         values = sealed(group, {**known, **attrs}, nodes_of(known)) if is_sealed(known) or not known else attrs
         with disk_errors(self.url), self.damage(group):
+            if self.local is None and node is not None:  # Zarr looks around first, and each look is a request.
+                content = json.dumps({**node, "attributes": {**known, **values}}, indent=2)
+                self.put(f"{group}/{METADATA}".lstrip("/"), content.encode())
+                self._opened.attributes.pop(group, None)
+                return
             parts = group.split("/")
             for above in ("/".join(parts[:n]) for n in range(1, len(parts))):
                 zarr.open_group(self.zarr_store(write=True), path=above, mode="a", use_consolidated=False)
             found = zarr.open_group(self.zarr_store(write=True), path=group, mode="a", use_consolidated=False)
             found.update_attributes(values)
-
-    def groups(self) -> set[str]:
-        """Names of the groups that are there."""
-        return {name for name in self.names_in("") if self.bytes_of(f"{name}/{METADATA}") is not None}
+        self._opened.attributes.pop(group, None)
 
     def complete(self, group: str) -> bool:
         """Whether every unit of the group is written."""
@@ -120,7 +103,7 @@ class Store(Nodes):
         """Delete a group, whatever state it is in; half a deletion is not taken for a result."""
         with disk_errors(self.url):
             if self.local is None:
-                files, root = fsspec.url_to_fs(self.url)
+                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
                 # What says that there is a group goes before what it is about.
                 for path in (f"{root}/{group}/{METADATA}", f"{root}/{group}"):
                     if files.exists(path):
@@ -136,54 +119,18 @@ class Store(Nodes):
         """Make the group's empty arrays, replacing what is there; its fingerprint is written last."""
         self.remove(spec.name)
         with disk_errors(self.url):
-            group = zarr.create_group(self.zarr_store(write=True), path=spec.name)
-            for name, array in spec.arrays.items():
-                group.create_array(
-                    name,
-                    shape=array.shape,
-                    chunks=array.unit,
-                    dtype=array.dtype,
-                    fill_value=array.fill,
-                    dimension_names=array.dims,
-                    attributes=dict(array.attrs),
-                    compressors=CODECS,
-                )
-            for name, values in spec.coords.items():
-                group.create_array(
-                    name,
-                    shape=values.shape,
-                    chunks=tuple(max(1, n) for n in values.shape),
-                    dtype="str" if values.dtype.kind in "UO" else values.dtype,
-                    dimension_names=spec.coord_dims[name],
-                    compressors=CODECS,
-                )
-            marks = group.create_group(ENGINE, attributes={"fingerprint": digest(spec.fingerprint)}).create_array(
-                "done",
-                shape=spec.units,
-                chunks=chunk_shape(spec.units),
-                dtype="u1",
-                fill_value=0,
-                # xarray opens no tree with a nameless axis, and none where an axis has two lengths.
-                dimension_names=[f"{dim}_unit" for dim in spec.attrs["unit_dims"]],
-                compressors=CODECS,
-                config=WRITE_ALL,
-            )
-            marks[...] = 0
-            self.write_coords(spec)
-            extra = sorted(name for name in spec.coords if spec.coord_dims[name] != (name,))
-            coordinates = {"coordinates": " ".join(extra)} if extra else {}
-            values = {**spec.attrs, **coordinates, "complete": False, "fingerprint": dict(spec.fingerprint)}
-            nodes = {name: short_digest(self.node(f"{spec.name}/{name}")) for name in self._nodes_below(spec.name)}
-            group.update_attributes(sealed(spec.name, values, nodes))
-
-    def _nodes_below(self, group: str) -> list[str]:
-        return sorted([*self.names_in(group), MARKS])
+            if self.local is not None:
+                make_group(self.zarr_store(write=True), spec)
+                return
+            made: dict[str, Any] = {}
+            make_group(MemoryStore(made), spec)
+            group = f"{spec.name}/"
+            contents = {key: value.to_bytes() for key, value in made.items() if key.startswith(group)}
+            self.put_all(contents, last=group + METADATA)
 
     def write_coords(self, spec: GroupSpec) -> None:
         """Write the group's coordinates, which no unit writes."""
-        for name, values in spec.coords.items():
-            array = zarr.open_array(self.zarr_store(write=True), path=f"{spec.name}/{name}", mode="r+")
-            array[...] = values.astype(object) if values.dtype.kind in "UO" else values
+        write_coords(self.zarr_store(write=True), spec)
 
     def done(self, group: str) -> ndarray:
         """Grid of units, True where the unit is written."""
@@ -209,22 +156,21 @@ class Store(Nodes):
     def write_blocks(self, group: str, unit: Sequence[int], blocks: Mapping[str, ndarray]) -> None:
         """Write the block of every array of one unit, without its mark.
 
-        An array's axes are cut by its chunk; the unit's index picks the chunk along those axes that the grid cuts,
-        in the order of `unit_dims`, an attribute of the group.
+        The unit's index picks the chunk along the axes that units cut, in the order of `unit_dims`, an attribute of the
+        group. Along all others, a unit writes every chunk.
         """
         unit_dims: list[str] = self._attributes(group)["unit_dims"]
         with disk_errors(self.url):
             for name, block in blocks.items():
                 array = self._writable(f"{group}/{name}")
                 grid = Grid.of(array)
-                cut = {dim for dim, n, size in zip(grid.dims, grid.chunks, grid.shape, strict=True) if n < size}
-                if len(unit_dims) != len(unit) or not cut <= set(unit_dims):
+                region = grid.of_unit(tuple(unit), unit_dims) if len(unit_dims) == len(unit) else ()
+                if block.shape != tuple(part.stop - part.start for part in region):
                     raise StoreError(
                         f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "
                         f"arrays are cut, but found {unit_dims}. Delete the folder {group} in it: it is computed again."
                     )
-                index = tuple(unit[unit_dims.index(dim)] if dim in unit_dims else 0 for dim in grid.dims)
-                array[grid.region(index)] = block
+                array[region] = block
 
     def finish(self, group: str, **attrs: Any) -> None:
         """Declare the group complete."""
@@ -240,7 +186,12 @@ class Store(Nodes):
         with disk_errors(self.url), warnings.catch_warnings(), self.damage(""):
             # Consolidated metadata is not in the Zarr v3 specification yet; xarray asks for it all the same.
             warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self.zarr_store(write=True))
+            if self.local is not None:
+                zarr.consolidate_metadata(self.zarr_store(write=True))
+                return
+            nodes: dict[str, Any] = {key: Buffer.from_bytes(content) for key, content in self.all_metadata().items()}
+            zarr.consolidate_metadata(MemoryStore(nodes))
+            self.put(METADATA, nodes[METADATA].to_bytes())
 
     def _is_consolidated(self) -> bool:
         """Whether the root's copy of the groups' metadata, which has checksums of what is below, is that of now."""
@@ -261,17 +212,29 @@ class Store(Nodes):
     def _array(self, path: str, *, write: bool = False) -> zarr.Array:
         group, _, name = path.partition("/")
         with self.damage(group):
-            node = self.node(path)
-            if node is None:
-                raise KeyError(path)
             written = self._attributes(group)
             expected = nodes_of(written).get(name)
-            if expected is None and has_checksums(node) and not is_sealed(written):
-                raise ValueError("the checksums of its metadata are missing")
-            if expected not in (None, short_digest(node)):
-                raise ValueError(f"the metadata of `{name}` is not what was written")
-            array = zarr.open_array(self.zarr_store(write=write), path=path, mode="r+" if write else "r")
-            return array.with_config(WRITE_ALL) if write else array
+            if self.local is None and expected is not None:
+                return _opened_elsewhere(self, path, expected, write)
+            return self._open(path, expected, is_sealed(written), write)
+
+    def _open(self, path: str, expected: str | None, in_sealed: bool, write: bool) -> zarr.Array:
+        """Open an array whose metadata has the expected digest, where there is one."""
+        node = self.node(path)
+        if node is None:
+            raise KeyError(path)
+        if expected is None and has_checksums(node) and not in_sealed:
+            raise ValueError("the checksums of its metadata are missing")
+        if expected not in (None, short_digest(node)):
+            raise ValueError(f"the metadata of `{path.partition('/')[2]}` is not what was written")
+        files = self.zarr_store(write=write)
+        if self.local is not None:
+            array = zarr.open_array(files, path=path, mode="r+" if write else "r")
+        else:  # Zarr looks around first, and each look is a request.
+            if isinstance(files, WholeChunks):
+                files.expect(path, node)
+            array = zarr.Array.from_dict(StorePath(files, path), node)
+        return array.with_config(WRITE_ALL) if write else array
 
     def array(self, path: str) -> zarr.Array:
         """An array to read from, opened once as long as its metadata stays the same file."""
@@ -313,6 +276,10 @@ class Store(Nodes):
                 labels[dim] = self.labels(group, dim) if self.has(group, dim) else ()
         return error.with_labels(grid, labels)
 
+    def shape(self, group: str, name: str) -> tuple[int, ...]:
+        """The shape of an array, none of whose values are read."""
+        return self.array(f"{group}/{name}").shape
+
     def has(self, group: str, name: str) -> bool:
         """Whether there is such an array."""
         return self.node(f"{group}/{name}") is not None
@@ -333,6 +300,12 @@ class Store(Nodes):
                     shutil.rmtree(partial)
                 else:
                     partial.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=512)
+def _opened_elsewhere(store: Store, path: str, digest: str, write: bool) -> zarr.Array:
+    """An array of a store that is no folder, kept by the digest of its metadata."""
+    return store._open(path, digest, True, write)
 
 
 ROOT_ATTRIBUTES = {"schema_version", "handpipe_version", CHECKSUMS}

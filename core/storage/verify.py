@@ -21,8 +21,9 @@ from numpy import ndarray
 from ..errors import StoreError
 from .checksums import intact, is_sealed, nodes_of, short_digest
 from .chunks import Grid, Index, has_checksums, is_coordinate, is_right
+from .creation import ENGINE, MARKS
 from .opened_arrays import METADATA
-from .store import ENGINE, MARKS, ROOT_ATTRIBUTES, Store
+from .store import ROOT_ATTRIBUTES, Store
 
 READERS = 8
 

@@ -189,7 +189,7 @@ def test_status_sees_what_is_older_than_its_input_and_changed_clips(sessions, ca
     clip = next((sessions / "a" / "videos").iterdir())
     clip.touch()
     _, (a,), err = run(capsys, "status", sessions / "a")
-    assert a["stages"]["triangulate"] == {"state": "out of date", "group": "second_look"}
+    assert a["stages"]["triangulate"] == {"state": "out of date", "group": "looks"}
     assert a["changed"] == [f"videos/{clip.name}"]
     assert "1 files are not those that results were computed of" in err
 

@@ -18,7 +18,7 @@ from toy_stage import FRAMES, Quiet, execute, plan
 
 from handpipe.core.cluster.local import cpu_count
 from handpipe.core.cluster.scheduler import join
-from handpipe.core.engine import Engine, differences
+from handpipe.core.engine import Engine, differences, shared
 from handpipe.core.errors import SessionError
 from handpipe.core.settings import EngineSettings
 from handpipe.core.storage.store import Store
@@ -55,6 +55,31 @@ def test_the_numbers_do_not_depend_on_chunks_or_workers(store, log, workers, chu
     expected = (np.arange(FRAMES) ** 2).astype(np.float32)
     points = store.read("squares", "points")
     assert (points == expected[:, None, None, None]).all()
+
+
+def test_the_length_of_chunks_follows_from_that_of_the_recording(store, log, monkeypatch):
+    for name, value in {"SHORT_UNIT": 4, "MOST_UNITS": 2}.items():
+        monkeypatch.setattr(f"handpipe.core.storage.spec.{name}", value)
+    execute(store, log, chunk=None)
+    assert store.attrs("squares")["chunk_frames"] == 16
+    assert store.read("squares", "points")[-1, 0, 0, 0] == (FRAMES - 1) ** 2
+    monkeypatch.undo()
+    assert not execute(store, log, chunk=None)[0], "a group stays in the chunks it was begun with"
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"),
+    [
+        (1, [["a", 1, 2, 3, 4, 5], ["b", 1, 2]]),
+        (3, [["a", 1, 2, 3, 4, 5], ["b", 1, 2]]),
+        (4, [["a", 1, 2, 3], ["a", 4, 5], ["b", 1], ["b", 2]]),
+        (100, [["a", 1], ["a", 2], ["a", 3], ["a", 4], ["a", 5], ["b", 1], ["b", 2]]),
+    ],
+)
+def test_tasks_are_shared_where_there_are_twice_as_many_threads(threads, expected):
+    todo: Any = [("a", [1, 2, 3, 4, 5]), ("b", [1, 2])]
+    assert [[task, *units] for task, units in shared(todo, threads)] == expected
+    assert list(shared([], threads)) == []
 
 
 def test_a_changed_setting_computes_again_and_says_why(store, log):

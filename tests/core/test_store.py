@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from paths import SUPPORT
 from toy_stage import execute
 
 from handpipe.core.errors import DiskError, StoreError
-from handpipe.core.storage.schema import KEYPOINTS, MANO, group_spec
+from handpipe.core.storage.schema import KEYPOINTS, MANO, TRACKS, group_spec
+from handpipe.core.storage.spec import unit_frames
 from handpipe.core.storage.store import SCHEMA_VERSION, Store, digest
+from handpipe.core.storage.verify import examine
 
 
 def keypoints_spec(frames=10, chunk=4, **fingerprint):
@@ -353,8 +356,46 @@ def test_every_array_of_the_schema_says_its_unit_and_meaning(store):
     for array in spec.arrays.values():
         assert array.attrs["units"]
         assert array.attrs["description"]
-    assert spec.arrays["betas"].unit == (1, 10)
-    assert spec.arrays["hand_pose"].unit == (3, 1, 45)
+    assert spec.arrays["betas"].chunk == (1, 10)
+    assert spec.arrays["hand_pose"].chunk == (3, 1, 45)
+
+
+@pytest.mark.parametrize(
+    ("frames", "of_a_view", "of_all"),
+    [(1, 64, 64), (600, 64, 64), (8192, 64, 64), (8193, 128, 64), (18_000, 256, 64), (250_000, 2048, 256)],
+)
+def test_units_grow_with_the_recording(frames, of_a_view, of_all):
+    assert unit_frames(frames, of_one_view=True) == of_a_view
+    assert unit_frames(frames, of_one_view=False) == of_all
+
+
+def test_units_stay_small_enough_for_a_worker():
+    assert unit_frames(10**9, of_one_view=True) == 8192
+    assert unit_frames(10**9, of_one_view=False) == 512
+
+
+def test_units_are_of_whole_chunks():
+    spec = keypoints_spec()
+    points = replace(spec.arrays["points"], chunk=(8, *spec.arrays["points"].chunk[1:]))
+    with pytest.raises(AssertionError, match="keypoints/points: units of whole chunks along frame"):
+        replace(spec, arrays={**spec.arrays, "points": points})
+
+
+def test_one_unit_writes_every_chunk_along_an_axis_that_units_do_not_cut(store):
+    sizes = {"frame": 10, "session": 1}
+    store.create(group_spec("tracks", TRACKS, sizes, {"session": 1}, {"code": 1}, {}, parts={"frame": 4}))
+    slot = np.arange(20, dtype=np.int16).reshape(10, 2)
+    points = np.ones((10, 2, 21, 3), np.float32)
+    store.write("tracks", (0,), {"slot": slot, "points": points, "predicted": points})
+    store.finish("tracks")
+    assert sorted(path.name for path in (Path(store.url) / "tracks/slot/c").iterdir()) == ["0", "1", "2"]
+    (Path(store.url) / "tracks/slot/c/1/0").write_bytes(b"broken")
+    assert (store.read("tracks", "slot", slice(8, 10)) == slot[8:]).all()
+    with pytest.raises(StoreError, match="frames 4 to 7"):
+        store.read("tracks", "slot")
+    (damage,) = examine(store).damages
+    assert damage.kind == "unit"
+    assert damage.unit == (0,)
 
 
 def test_digest_ignores_order_and_sees_values():

@@ -23,6 +23,7 @@ from handpipe.fitting.kinematics import (
 )
 from handpipe.fitting.residuals import HandState, Smoothness, geman_mcclure, pose_prior
 from handpipe.fitting.solver import FittingSettings, fit_hand
+from handpipe.fitting.stage import near_frames
 from handpipe.hand.model import HandModel
 from handpipe.hand.procedural import joint_frames, random_pose
 
@@ -416,3 +417,10 @@ def test_impossible_settings_are_refused():
         FittingSettings(landmark_sigma_m=0)
     with pytest.raises(ValidationError):
         FittingSettings(min_observed_joints=22)
+
+
+def test_frames_that_are_near_are_read_together():
+    assert list(near_frames(np.empty(0, int))) == []
+    frames = np.array([3, 4, 20, 37, 1000])
+    parts = [(part, at.tolist()) for part, at in near_frames(frames)]
+    assert parts == [(slice(3, 21), [0, 1, 17]), (slice(37, 38), [0]), (slice(1000, 1001), [0])]

@@ -219,6 +219,7 @@ def second_looks(work: Path) -> dict[str, ndarray]:
     options = SecondLookSettings()
     low = DetectionSettings(min_detection=options.min_detection, min_presence=options.min_presence)
     detector = CropDetector(low, options.crop_scale, options.crop_px)
+    execute(store, lambda chunk: second_look.looks_plan(store, store, options, chunk))
     execute(store, lambda chunk: second_look.plan(session, store, store, view_frames, detector, options, chunk))
     return arrays(store, "second_look", "points", "score", "right")
 

@@ -57,6 +57,7 @@ class Squares:
 
 
 def plan(log: Path, chunk: int, factor: float = 1.0, **kwargs) -> Plan:
+    chunk = min(chunk, FRAMES)
     chunks = -(-FRAMES // chunk)
     group = group_spec(
         "squares",
@@ -89,7 +90,7 @@ class Quiet:
         self.said.append(text)
 
 
-def execute(store: Store, log, workers=0, chunk=4, force=False, **kwargs):
+def execute(store: Store, log, workers=0, chunk: int | None = 4, force=False, **kwargs):
     progress = Quiet()
     with Engine(EngineSettings(workers=workers, chunk_frames=chunk), progress) as engine:
         computed = engine.execute(store, lambda frames: plan(log, frames, **kwargs), force=force)

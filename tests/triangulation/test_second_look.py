@@ -276,6 +276,7 @@ def test_only_the_chosen_pictures_are_looked_at_and_the_fit_reads_what_was_taken
     monkeypatch.setattr(crop_detection, "make_detector", lambda options: detector)
     look = crop_detection.CropDetector(DetectionSettings(), OPTIONS.crop_scale, OPTIONS.crop_px)
     plan = partial(second_look.plan, session, store, store, view_frames, look, OPTIONS)
+    assert execute(store, partial(second_look.looks_plan, store, store, OPTIONS), chunk)
     assert execute(store, plan, chunk)
     assert not execute(store, plan, chunk)
     assert detector.shown == [2, 0, 4], "the clips' pictures, in order; none where there is no picture"

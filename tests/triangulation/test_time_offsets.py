@@ -19,7 +19,7 @@ from handpipe.core.storage.store import Store
 from handpipe.triangulation.frame_shifts import find_shifts
 from handpipe.triangulation.grouping import HandGroups
 from handpipe.triangulation.second_look import LookAgain
-from handpipe.triangulation.settings import SecondLookSettings, TimeSyncSettings, TriangulationSettings
+from handpipe.triangulation.settings import TimeSyncSettings, TriangulationSettings
 from handpipe.triangulation.stage import IDENTITY_PLANS, keypoints_plan
 from handpipe.triangulation.time_offsets import PARTS, _errors, offset_equations, solve_offsets
 from handpipe.triangulation.time_sync_stage import aligned_plan, clock_plan, instants, sample
@@ -217,7 +217,7 @@ def test_a_second_look_sees_the_hands_when_the_image_was_taken(tmp_path):
     store.write("tracks", (0,), blocks)
     clip = Clip(tmp_path / "c.mp4", FRAMES, FPS, (640, 480))
     frames = ViewFrames(clip, 2, store.read("clock", "source_frame")[2], 16, no_images)
-    look = LookAgain(store, store, frames, no_images, SecondLookSettings())
+    look = LookAgain(store, store, frames, no_images)
     lag = store.read("clock", "lag")[2] * FPS
     assert np.allclose(lag, -0.2, atol=0.05)
     for unit in look.units:

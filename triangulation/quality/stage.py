@@ -74,7 +74,7 @@ def _sampled(store: Store, group: str, name: str, runs: Sequence[slice]) -> ndar
 
 def _runs(store: Store) -> list[slice]:
     """The frames that are looked at."""
-    total = store.read("timeline", "source_frame").shape[1]
+    total = store.shape("timeline", "source_frame")[1]
     if total <= MAX_FRAMES:
         return [slice(0, total)]
     starts = np.linspace(0, total - RUN, MAX_FRAMES // RUN).astype(int).tolist()
