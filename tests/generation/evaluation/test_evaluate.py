@@ -235,7 +235,7 @@ def test_an_evaluator_whose_record_or_numbers_are_none_is_refused(evaluator, tmp
         "no record": (tensors, [[]]),
     }.items():
         safetensors.torch.save_file(state, tmp_path / name, {KEY: json.dumps(record)})
-        with pytest.raises(GenerationError, match="expected an evaluator, but it cannot be read|it is damaged"):
+        with pytest.raises(GenerationError, match=r"expected an evaluator, but it cannot be read|it is damaged"):
             load_evaluator(tmp_path / name, None)
 
 
