@@ -133,7 +133,7 @@ class Channel:
         times = list(self._times)
         recent = [each for each in times if each > time.monotonic() - 3]
         rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else 0.0
-        state = "recording" if self._begin_s is not None else "waiting"
+        state = "recording" if self._begin_s is not None and self.arrived.is_set() else "waiting"
         if self._error:
             state = DISK_FULL
         elif self.ended:

@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from .accounts import (
     entries_of,
     last_instant,
     numbered,
+    shared_clock,
     skew,
     trigger_times,
     triggered_entries,
@@ -63,7 +64,9 @@ class Account:
     """Of each camera with a clock or numbers that were fitted."""
 
 
-def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s: float) -> Account:
+def account_of(
+    logs: Mapping[str, CameraLog], rate: float, software: bool, end_s: float, ptp: Collection[str] = ()
+) -> Account:
     """Put the frames of all cameras on one clock, and into instants.
 
     Args:
@@ -71,13 +74,18 @@ def account_of(logs: Mapping[str, CameraLog], rate: float, software: bool, end_s
         rate: nominal frames per second.
         software: whether handpipe triggered.
         end_s: end of the recording on the computer's clock.
+        ptp: cameras that share one clock.
     """
     if software:
         triggered = {name: log.triggered() for name, log in logs.items()}
         times = trigger_times(list(triggered.values()), rate)[: 1 + last_instant(list(triggered.values()), AT_THE_END)]
         entries = {name: triggered_entries(each, times) for name, each in triggered.items()}
         return Account(entries, _start(entries), {})
-    runs = {name: [numbered(run, 1 / rate) for run in log.runs()] for name, log in logs.items()}
+    shared = shared_clock([logs[name].runs() for name in ptp])
+    runs = {
+        name: [numbered(run, 1 / rate, shared if name in ptp else None) for run in log.runs()]
+        for name, log in logs.items()
+    }
     if not any(runs.values()):
         return Account({name: entries_of([]) for name in logs}, 0.0, {})
     grid = common_grid(list(runs.values()), 1 / rate)
@@ -144,7 +152,8 @@ def finish(place: Place, record: dict[str, Any], state: str, clip_frames: Mappin
     end_s = record.get("end_monotonic_s")
     if end_s is None:
         end_s = max((float(log.host_s.max()) for log in logs.values() if log.frames), default=0.0)
-    account = account_of(logs, record["rate"], software, end_s)
+    ptp = [name for name, each in record["cameras"].items() if each.get("settings", {}).get("ptp")]
+    account = account_of(logs, record["rate"], software, end_s, ptp)
     if place.kind != "intrinsics" and any(len(each.instant) for each in account.entries.values()):
         write_timestamps(place.root / TIMESTAMPS, account)
     for name, each in account.entries.items():

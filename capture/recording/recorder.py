@@ -298,6 +298,9 @@ class Recording:
     def _close(self, began_s: float) -> dict[str, Any]:
         for channel in self.channels:
             channel.join()
+            if not channel.arrived.is_set():
+                signal = " and the signal at its input" if self.rig.trigger == "line" else ""
+                self.notes.append(f"{channel.name}: no frame arrived; check its cable{signal}")
         self.record |= {
             "seconds": self.record["end_monotonic_s"] - began_s,
             "notes": [*self.notes, *(note for channel in self.channels for note in channel.notes)],
