@@ -148,29 +148,42 @@ def finish(place: Place, record: dict[str, Any], state: str, clip_frames: Mappin
         clip_frames: frames of each clip.
     """
     logs = {name: CameraLog(place.work / f"{name}{SUFFIX}", clip_frames[name]) for name in record["cameras"]}
-    software = record["trigger"] == "software"
     end_s = record.get("end_monotonic_s")
     if end_s is None:
         end_s = max((float(log.host_s.max()) for log in logs.values() if log.frames), default=0.0)
+    enter(None if place.kind == "intrinsics" else place.root, record, logs, end_s)
+    record["state"] = state
+    write_record(place, record)
+    # The recordings of several computers are merged by the journals of all.
+    if "together" not in record:
+        shutil.rmtree(place.work)
+    return record
+
+
+def enter(root: Path | None, record: dict[str, Any], logs: Mapping[str, CameraLog], end_s: float) -> None:
+    """Make the account: timestamps.csv in `root`, if it is given, and in the record frames, clocks and times.
+
+    Args:
+        root: folder of timestamps.csv.
+        record: what recording.json said so far; it is completed.
+        logs: what happened, by camera.
+        end_s: end of the recording on the clock of the logs.
+    """
     ptp = [name for name, each in record["cameras"].items() if each.get("settings", {}).get("ptp")]
-    account = account_of(logs, record["rate"], software, end_s, ptp)
-    if place.kind != "intrinsics" and any(len(each.instant) for each in account.entries.values()):
-        write_timestamps(place.root / TIMESTAMPS, account)
+    account = account_of(logs, record["rate"], record["trigger"] == "software", end_s, ptp)
+    if root is not None and any(len(each.instant) for each in account.entries.values()):
+        write_timestamps(root / TIMESTAMPS, account)
     for name, each in account.entries.items():
         record["cameras"][name] |= {"frames": int((each.frame >= 0).sum()), "missing": each.missing()}
         if name in account.clocks:
             record["cameras"][name]["clock"] = account.clocks[name]
     apart = skew(list(account.entries.values()))
     record |= {
-        "state": state,
         "instants": max(
             (int(each.instant[-1]) + 1 for each in account.entries.values() if len(each.instant)), default=0
         ),
         "skew": None if apart is None else asdict(apart) | {"error_s": _skew_error(record, account)},
     }
-    write_record(place, record)
-    shutil.rmtree(place.work)
-    return record
 
 
 def _skew_error(record: Mapping[str, Any], account: Account) -> float | None:
