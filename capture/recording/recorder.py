@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from ...core.errors import DiskError
 from .camera import CameraError, CameraGone, RecordingError, one_sentence
 from .channel import TOO_SLOW, Channel, Status
 from .clip_file import ClipFile
@@ -257,7 +258,13 @@ class Recording:
                 "bytes": channel.clip.bytes,
                 "queue_most": channel.queue.most,
             }
-        return finish(self.place, self.record, "complete", {each.name: each.clip.safe for each in self.channels})
+        try:
+            return finish(self.place, self.record, "complete", {each.name: each.clip.safe for each in self.channels})
+        except DiskError as error:
+            raise RecordingError(
+                f"{self.place.root}: expected room for timestamps.csv, but the disk is full. The recording is kept: "
+                f"free some space, and `handpipe doctor {self.place.root}` then completes it."
+            ) from error
 
     def _first_record(self) -> dict[str, Any]:
         formats = self.opened.formats
