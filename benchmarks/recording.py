@@ -1,14 +1,15 @@
 """`handpipe record`: frames kept under load, lost frames entered, killed recordings, and pictures that stay the same.
 
-    python benchmarks/recording.py [--parts load drops kills faults memory pictures] [--seconds 60] [--drops 100]
-                                   [--kills 50] [--unplugs 20] [--minutes 10] [--session DIR] [--json FILE]
+    python benchmarks/recording.py [--parts load drops kills faults memory pictures encoders] [--seconds 60]
+                                   [--drops 100] [--kills 50] [--unplugs 20] [--minutes 10] [--session DIR] [--json FILE]
 
 Cameras are Basler's emulated ones and clips that are played in real time; no hardware. load: 50 cameras of 320x256
 and 8 of 1280x1024, at 10 and 15 fps, beside a bare PyAV writer of the same cameras in the same run. drops: frames
 that a camera counts and never delivers. kills: SIGKILL at random moments. faults: cameras unplugged at random
 moments, a throttled disk and a full one (loop devices and control groups; needs root). memory: over minutes.
 pictures: the clips of a session (by default a rendered one of 8 views), filmed by emulated cameras with FFV1:
-detections are compared; and with H.264, by joints.
+detections are compared; and with H.264, by joints. encoders: the clips of --session, which has been
+run, encoded again in several ways.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 import yaml
 import zarr
 from _recording_commands import handpipe, rig, said
+from _recording_encoders import encoders
 from _recording_faults import faults, memory
 from _report import Figure, grid, report
 
@@ -41,7 +43,7 @@ from handpipe.capture.video import read_frames
 
 LOADS = {"50 cameras 320x256": (50, 320, 256), "8 cameras 1280x1024": (8, 1280, 1024)}
 RATES = (10, 15)
-PARTS = ("load", "drops", "kills", "faults", "memory", "pictures")
+PARTS = ("load", "drops", "kills", "faults", "memory", "pictures", "encoders")
 
 
 def load(folder: Path, seconds: int) -> list[Figure]:
@@ -224,6 +226,8 @@ def main() -> None:
             figures += faults(folder, options.unplugs)
         if "memory" in options.parts:
             figures += memory(folder, options.minutes)
+        if "encoders" in options.parts and options.session is not None:
+            figures += encoders(folder, options.session)
         if "pictures" in options.parts:
             figures += pictures(folder, options.session)
     figures.append(Figure("load of the machine at the end", os.getloadavg()[0], f"on {os.cpu_count()} cores"))
