@@ -27,7 +27,7 @@ WAY_WORDS: Mapping[str, str] = {
     "inertial": "inertialisation",
     "constant": "constant pose with kriging",
     "nearest": "nearest training window with kriging",
-    "prior": "expected (the prior alone, untrained network)",
+    "prior": "the mean of the prior alone",
 }
 
 
@@ -115,7 +115,7 @@ def training(results: Results) -> list[Figure]:
 
 
 def inbetween(results: Results) -> list[Figure]:
-    """Errors by way, and gains with intervals. Expected motion is the prior's, drawn motion the network's."""
+    """Errors by way, and gains with intervals: of the prior's mean and of the network that moves it."""
     found = [Figure("test windows", float(results.of(results.models[0], "inbetween/windows").sum()), "")]
     simple = ("slerp", "hermite", "inertial")
     for gap in (*map(str, GAPS), f"{HARD_GAP} keyframes"):
@@ -123,15 +123,15 @@ def inbetween(results: Results) -> list[Figure]:
         ways = {way: results.of(first, f"inbetween/{gap}/{way}") for way in (*simple, "constant", "nearest", "prior")}
         errors = {way: float(values.mean()) for way, values in ways.items() if len(values)}
         found += [Figure(f"gap {gap}: {WAY_WORDS[way]}", error, "mm") for way, error in errors.items()]
-        best = min((way for way in simple if way in errors), key=errors.__getitem__)
         name = f"inbetween/{gap}/"
-        title = f"gap {gap}: expected (prior) below {WAY_WORDS[best]}"
+        for model in results.that_have(name + "expected"):
+            error = results.mean(model, name + "expected")
+            found.append(Figure(f"gap {gap}: expected, {model}", error, "mm"))
         limit = 8.0 if gap == str(HARD_GAP) else 0.0 if gap.isdigit() else None
-        found += gain(results, title, (first, name + "prior"), (first, name + best), limit)
-        for model in results.models:
-            if model in ("mdm", "intergen"):
-                error = results.mean(model, name + "expected")
-                found.append(Figure(f"gap {gap}: expected, {model}", error, "mm"))
+        best = min((way for way in simple if way in errors), key=errors.__getitem__)
+        for way in ("prior", best):
+            title = f"gap {gap}: expected, {first}, below {WAY_WORDS[way]}"
+            found += gain(results, title, (first, name + "expected"), (first, name + way), limit)
     return found
 
 

@@ -117,8 +117,9 @@ class Subject:
         return replace(self, truth=rows(self.truth, which), joints_m=self.joints_m[which])
 
     def prior_alone(self) -> Subject:
-        """The same with a network that adds nothing to the Gaussian process, as before the first training step."""
-        model = replace(self.loaded.model, uses_prior=True, denoiser=lambda x_t, t, given, posterior: posterior[0])
+        """The same with networks that add nothing to the Gaussian process, as before the first training step."""
+        networks = {"denoiser": lambda x_t, t, given, posterior: posterior[0]}
+        model = replace(self.loaded.model.with_networks(networks), uses_prior=True)
         return replace(self, loaded=replace(self.loaded, model=model))
 
     def joints(self, motion: Motion) -> Tensor:

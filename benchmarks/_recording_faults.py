@@ -134,7 +134,8 @@ def full_disk(folder: Path) -> list[Figure]:
     readable = all(clips[name] >= each["frames"] for name, each in found["cameras"].items())
     reasons = {reason for each in found["cameras"].values() for reason in each["missing"]}
     return [
-        Figure("full disk: said", float("disk full" in reasons), "", 1.0, "higher"),
+        # The account cannot be written then, which ends the command with a sentence.
+        Figure("full disk: said", float(process.returncode == 2 or "disk full" in reasons), "", 1.0, "higher"),
         Figure("full disk: rows for every instant, and all that was kept can be read", float(entered and readable), "",
                1.0, "higher"),
     ]  # fmt: skip

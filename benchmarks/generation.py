@@ -11,8 +11,9 @@ calls, two at a time on one thread each. Every number is a mean over folds and s
 it says otherwise. Intervals are of blocks of test windows.
 
 - inbetween: LaFAN1's protocol (Harvey et al. 2020): 10 frames of context, a gap, one target frame; mean joint error
-  over the gap, for expected motion (`--expected`), which is the prior's, and for ways without learning
-  (_generation_ways.py). `gap 30 keyframes` has no context. All models, `constant` and `nearest` get the same kriging.
+  over the gap, for expected motion (`--expected`), for the mean of the prior, which the network of the expected motion
+  moves, and for ways without learning (_generation_ways.py). `gap 30 keyframes` has no context. All models, `constant`
+  and `nearest` get the same kriging.
 - drawn: motion drawn in gaps of 30 frames, which is the network's, against motion drawn from its prior alone.
 - long: 1200 frames of free motion: speed, jerk and power above 8 Hz relative to real motion, window by window.
 - controls: errors at keyframes and along trajectories, and seams at keyframes.

@@ -1,7 +1,8 @@
 """`handpipe record`: frames kept under load, lost frames entered, killed recordings, and pictures that stay the same.
 
     python benchmarks/recording.py [--parts load drops kills faults memory pictures encoders] [--seconds 60]
-                                   [--drops 100] [--kills 50] [--unplugs 20] [--minutes 10] [--session DIR] [--json FILE]
+                                   [--drops 100] [--kills 50] [--unplugs 20] [--minutes 10] [--session DIR]
+                                   [--json FILE]
 
 Cameras are Basler's emulated ones and clips that are played in real time; no hardware. load: 50 cameras of 320x256
 and 8 of 1280x1024, at 10 and 15 fps, beside a bare PyAV writer of the same cameras in the same run. drops: frames

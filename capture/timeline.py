@@ -162,7 +162,8 @@ def _check_one_clock(path: Path, names: Sequence[str], time_s: ndarray) -> None:
     together = np.isfinite(time_s).any(axis=0)
     apart = time_s[:, together] - np.nanmedian(time_s[:, together], axis=0)
     for name, seconds in zip(names, apart, strict=True):
-        away = float(np.nanmedian(seconds))
+        # A camera all of whose frames are missing has no time.
+        away = float(np.nanmedian(seconds)) if np.isfinite(seconds).any() else 0.0
         if abs(away) > max(MAX_APART_S, MAX_APART_STEPS * step):
             raise SessionError(
                 f"{path}: expected the times of one sync_index to be close to each other, but those of {name} are "
@@ -226,7 +227,7 @@ def _view_of(path: Path, cam: str, names: Sequence[str]) -> str:
     """The view that a `cam_id` refers to: by its name, whatever the case, or by the number its name ends in."""
     if (same := same_name(cam, names)) is not None:
         return same
-    if cam.isdigit():
+    if cam.isdecimal() and len(cam) <= MAX_DIGITS:
         ending = [n for n in names if (m := re.search(r"(\d+)$", n)) is not None and int(m.group(1)) == int(cam)]
         if len(ending) == 1:
             return ending[0]

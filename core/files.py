@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import unicodedata
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -26,7 +28,7 @@ NPZ_ADVICE = "Write it with numpy.savez, from arrays of numbers."
 
 _NO_NPZ = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError),
-    *(ValueError, KeyError, TypeError, MemoryError),
+    *(ValueError, KeyError, TypeError, MemoryError, OverflowError, SyntaxError, tokenize.TokenError),
 )
 """What zipfile and numpy raise for a file that is not an npz, or a hostile one."""
 
@@ -110,12 +112,23 @@ def read_npz(
 
 
 def _arrays_in(path: Path) -> dict[str, ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path, allow_pickle=False) as file, warnings.catch_warnings():
+        # NumPy warns that it reads a header of Python 2's more slowly.
+        warnings.simplefilter("ignore")
         arrays = {name: file[name] for name in file.files}
     strange = [name for name, array in arrays.items() if not isinstance(array, ndarray)]
     if strange:
         raise ValueError(f"{strange[0]} is not an array")
-    return arrays
+    return {name: _quiet(array) for name, array in arrays.items()}
+
+
+def _quiet(array: ndarray) -> ndarray:
+    """The same numbers, of which arithmetic does not warn: no signalling NaN, none that only a long double holds."""
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        long = array.dtype.itemsize > np.dtype(np.float64).itemsize
+        return array.astype(np.float64) if long else np.multiply(array, 1, out=array)
 
 
 def shorten(text: str, characters: int = 60) -> str:
@@ -135,6 +148,10 @@ def same_name(name: str, names: Sequence[str]) -> str | None:
     alike = [each for each in names if each.casefold() == composed.casefold()]
     return alike[0] if len(alike) == 1 else None
 
+
+UNCHECKED = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+"""For functions that calculate with numbers that anybody may have written: what comes of those that are too large, or
+not numbers, is checked and needs no warning of NumPy's beside it."""
 
 LARGE = 1e12
 """Nothing that is measured about hands is larger, in whatever unit."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.errors import ConfigError
+from ..core.files import UNCHECKED
 from ..core.hands import HANDS
 from ..core.storage.atomic import appearing
 from ..hand.keypoints import Keypoints, Mirror, check_fps, check_hands, check_sigma, mirrored, swapped
@@ -61,6 +62,7 @@ def import_mano(files: Sequence[Path], folder: Path) -> Imported:
     return {"hand_model": str(folder), "written": [str(path) for path in written]}, messages
 
 
+@UNCHECKED
 def import_bvh(
     files: Sequence[Path],
     root: Path,
@@ -82,6 +84,7 @@ def import_bvh(
     return _report(root, keypoints, settings, dict(zip(HANDS, files, strict=True)), [*messages, *keypoints.messages])
 
 
+@UNCHECKED
 def import_keypoints(
     file: Path,
     root: Path,

@@ -36,12 +36,13 @@ from ..core.storage.atomic import sweep, write_whole
 from ..core.storage.lock import locked
 from ..hand.keypoints import RATES
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of the format. Increase it when a reader of the previous version would misread a checkpoint."""
 
 EARLIEST_VERSION = 4
 """Oldest version that can be read. Version 1 had six numbers for a rotation and no liveliness, version 2 other
-inputs of the networks, version 3 joints in the motion's frame and one liveliness for all of a hand."""
+inputs of the networks, version 3 joints in the motion's frame and one liveliness for all of a hand. Version 4 has no
+network of the expected motion: there it is the mean of the prior."""
 
 CONFIG_BYTES = 1 << 24
 """Largest accepted size of config.json."""

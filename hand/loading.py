@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..core.errors import ModelError
-from ..core.files import read_npz
+from ..core.files import UNCHECKED, read_npz
 from .model import HandModel, side_of
 
 MAX_BYTES = 1 << 26
@@ -21,6 +21,7 @@ def model_file(folder: Path, side: str) -> Path:
     return folder / f"MANO_{side.upper()}.npz"
 
 
+@UNCHECKED
 def load_hand(path: Path, side: Literal["left", "right"]) -> HandModel:
     """The model in an .npz written by `handpipe import mano`; nothing pickled is ever executed.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import shutil
@@ -16,13 +17,15 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required
 
 import numpy as np
 import psutil
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from ...core.errors import SessionError
-from ...core.files import read_text
+from ...core.files import read_text, shorten
 from ...core.storage.atomic import appearing, write_whole
 from .accounts import (
     Entries,
@@ -40,14 +43,24 @@ from .accounts import (
 from .channel import ENDED, NOT_READY, TOO_SLOW
 from .clip_file import mend
 from .journal import SUFFIX, CameraLog
-from .place import RECORD, TIMESTAMPS, Place
+from .place import RECORD, TIMESTAMPS, Kind, Place
+from .settings import unusable_names
 
 COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time", "host_time", "device_time", "missing")
 
 AT_THE_END = (ENDED, NOT_READY, TOO_SLOW)
 """Triggers at the end that no camera took for these reasons are not part of the recording."""
 
+RECORDING = "recording"
+"""The state of a recording that has not ended."""
+
+INTERRUPTED = "interrupted"
+"""Of one whose process was killed."""
+
 MAX_RECORD_BYTES = 16 << 20
+
+SPARSE, FEW = 100, 200_000
+"""Instants for each frame that was kept, and beyond: a recording that was interrupted has fewer."""
 
 QUIET_S = 60.0
 """Journals of another machine that have not changed for so long belong to a recording that was killed."""
@@ -65,7 +78,12 @@ class Account:
 
 
 def account_of(
-    logs: Mapping[str, CameraLog], rate: float, software: bool, end_s: float, ptp: Collection[str] = ()
+    logs: Mapping[str, CameraLog],
+    rate: float,
+    software: bool,
+    end_s: float,
+    most: float = math.inf,
+    ptp: Collection[str] = (),
 ) -> Account:
     """Put the frames of all cameras on one clock, and into instants.
 
@@ -74,23 +92,43 @@ def account_of(
         rate: nominal frames per second.
         software: whether handpipe triggered.
         end_s: end of the recording on the computer's clock.
+        most: instants that there can be.
         ptp: cameras that share one clock.
+
+    Raises:
+        SessionError: there are more.
     """
     if software:
         triggered = {name: log.triggered() for name, log in logs.items()}
+        _check_extent(most, *(max([0, *each.instant.tolist(), *each.lost]) for each in triggered.values()))
         times = trigger_times(list(triggered.values()), rate)[: 1 + last_instant(list(triggered.values()), AT_THE_END)]
         entries = {name: triggered_entries(each, times) for name, each in triggered.items()}
         return Account(entries, _start(entries), {})
-    shared = shared_clock([logs[name].runs() for name in ptp])
+    found = {name: log.runs() for name, log in logs.items()}
+    for run in (run for each in found.values() for run in each):
+        numbers = [*run.device_id[[0, -1]].tolist(), *run.lost, *([] if run.first_id is None else [run.first_id])]
+        _check_extent(most, max(numbers) - min(numbers))
+    shared = shared_clock([found[name] for name in ptp])
     runs = {
-        name: [numbered(run, 1 / rate, shared if name in ptp else None) for run in log.runs()]
-        for name, log in logs.items()
+        name: [numbered(run, 1 / rate, shared if name in ptp else None) for run in each] for name, each in found.items()
     }
     if not any(runs.values()):
         return Account({name: entries_of([]) for name in logs}, 0.0, {})
     grid = common_grid(list(runs.values()), 1 / rate)
+    times = np.concatenate([[end_s, grid.start_s], *(run.time_s for each in runs.values() for run in each)])
+    _check_extent(most, float(np.ptp(times)) / grid.period_s if grid.period_s > 0 else np.inf)
     entries = dict(zip(runs, all_timed_entries(list(runs.values()), grid, end_s), strict=True))
     return Account(entries, _start(entries), {name: _clock(each) for name, each in runs.items() if each})
+
+
+def _check_extent(most: float, *instants: float) -> None:
+    """Raise an error for more instants than there can be: a few lines of a damaged journal would fill the memory."""
+    if not max(instants, default=0) <= most:
+        raise SessionError(
+            f"recording: expected at most {most} instants for the frames that were kept, but found "
+            f"{max(instants):.4g}: numbers or times in its journals are damaged. Remove the folder .recording and "
+            "recording.json to use the clips as they are."
+        )
 
 
 def _start(entries: Mapping[str, Entries]) -> float:
@@ -151,7 +189,9 @@ def finish(place: Place, record: dict[str, Any], state: str, clip_frames: Mappin
     end_s = record.get("end_monotonic_s")
     if end_s is None:
         end_s = max((float(log.host_s.max()) for log in logs.values() if log.frames), default=0.0)
-    enter(None if place.kind == "intrinsics" else place.root, record, logs, end_s)
+    # A recorder's own numbers are right; those of files may be damaged.
+    most = math.inf if state != INTERRUPTED else most_instants(logs)
+    enter(None if place.kind == "intrinsics" else place.root, record, logs, end_s, most)
     record["state"] = state
     write_record(place, record)
     # The recordings of several computers are merged by the journals of all.
@@ -160,7 +200,14 @@ def finish(place: Place, record: dict[str, Any], state: str, clip_frames: Mappin
     return record
 
 
-def enter(root: Path | None, record: dict[str, Any], logs: Mapping[str, CameraLog], end_s: float) -> None:
+def most_instants(logs: Mapping[str, CameraLog]) -> float:
+    """Instants that there can be, by journals that may be damaged."""
+    return SPARSE * sum(log.frames for log in logs.values()) + FEW
+
+
+def enter(
+    root: Path | None, record: dict[str, Any], logs: Mapping[str, CameraLog], end_s: float, most: float = math.inf
+) -> None:
     """Make the account: timestamps.csv in `root`, if it is given, and in the record frames, clocks and times.
 
     Args:
@@ -168,9 +215,13 @@ def enter(root: Path | None, record: dict[str, Any], logs: Mapping[str, CameraLo
         record: what recording.json said so far; it is completed.
         logs: what happened, by camera.
         end_s: end of the recording on the clock of the logs.
+        most: instants that there can be.
+
+    Raises:
+        SessionError: there are more.
     """
-    ptp = [name for name, each in record["cameras"].items() if each.get("settings", {}).get("ptp")]
-    account = account_of(logs, record["rate"], record["trigger"] == "software", end_s, ptp)
+    ptp = [name for name, each in record["cameras"].items() if "ptp" in each.get("settings", {})]
+    account = account_of(logs, record["rate"], record["trigger"] == "software", end_s, most, ptp)
     if root is not None and any(len(each.instant) for each in account.entries.values()):
         write_timestamps(root / TIMESTAMPS, account)
     for name, each in account.entries.items():
@@ -198,15 +249,58 @@ def write_record(place: Place, record: Mapping[str, Any]) -> None:
     write_whole(place.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
+class _Process(TypedDict):
+    machine: str
+    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
+    started: FiniteFloat
+
+
+class _Camera(TypedDict, total=False):
+    frames: Annotated[int, Field(ge=0)]
+    missing: dict[str, Annotated[int, Field(ge=0)]]
+    clock: dict[str, FiniteFloat]
+
+
+class _Record(TypedDict, total=False):
+    """What is read of a recording.json; it says more."""
+
+    state: Required[str]
+    cameras: Required[dict[str, _Camera]]
+    notes: list[str]
+    kind: Kind
+    process: _Process
+    end_monotonic_s: FiniteFloat | None
+    trigger_error_s: FiniteFloat | None
+
+
+class _Ended(_Record, total=False):
+    trigger: str
+    rate: Annotated[FiniteFloat, Field(gt=0)]
+
+
+class _GoingOn(_Record):
+    """What cannot be done without, where the recording is still to be completed."""
+
+    trigger: str
+    rate: Annotated[FiniteFloat, Field(gt=0)]
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """A recording.json. Raises SessionError if it is none."""
     try:
         found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
-        if not isinstance(found, dict) or not isinstance(found["state"], str) or not isinstance(found["cameras"], dict):
-            raise ValueError("it has no `state` or `cameras`")
-    except (ValueError, KeyError) as error:
+        going_on = isinstance(found, dict) and found.get("state") == RECORDING
+        TypeAdapter(_GoingOn if going_on else _Ended).validate_python(found, strict=True)
+        # They become names of files.
+        for said in unusable_names(found["cameras"]):
+            raise ValueError(said)
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{shorten('.'.join(map(str, first['loc'])) or 'all')}: {first['msg']}"
         raise SessionError(
-            f"{path}: expected what `handpipe record` wrote, but it cannot be read ({error}). Remove the file."
+            f"{path}: expected what `handpipe record` wrote, but it cannot be read ({reason}). Remove the file."
         ) from error
     return found
 
@@ -239,10 +333,10 @@ def complete(root: Path) -> str | None:
         return None
     record = read_record(root / RECORD)
     place = Place(record.get("kind", "take"), root.resolve() if root.is_symlink() else root)
-    if record["state"] != "recording":
+    if record["state"] != RECORDING:
         return None
     if is_going_on(record.get("process", {}), place.work):
         raise SessionError(f"{root}: expected a recording that has ended, but it is going on. Stop it first.")
     frames = {name: mend(place.clip(name)) for name in record["cameras"]}
-    finish(place, record, "interrupted", frames)
+    finish(place, record, INTERRUPTED, frames)
     return f"{root}: the recording was interrupted; its clips and timestamps.csv were completed up to that moment"

@@ -16,10 +16,18 @@ from typing import TextIO
 import numpy as np
 from numpy import ndarray
 
+from ...core.errors import SessionError
+from ...core.files import read_text, shorten
 from .accounts import Run, Triggered
 from .frame_queue import Kept, Lost
 
 SUFFIX = ".journal"
+
+MAX_NUMBER = 1 << 62
+"""Cameras may count from any number that fits into 64 bits, and clocks from any time."""
+
+MAX_LOST = 1 << 20
+"""Frames of one camera that may be lost: ten hours at 30 frames per second."""
 
 DISK_FULL = "disk full"
 """Why a frame is missing that the disk refused."""
@@ -80,27 +88,39 @@ class CameraLog:
         Args:
             path: the journal.
             clip_frames: number of frames that the clip has, where that was counted; lines beyond them are left out.
+
+        Raises:
+            SessionError: it is not there, or a line is none that `Journal` writes.
         """
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = read_text(path, "the journal of a recording").split("\n")[:-1]
         self._first: dict[int, int] = {}
         self._lost: dict[int, dict[int, str]] = {}
         self.lost_instants: dict[int, str] = {}
+        self._lost_count = 0
         frames: list[tuple[int, int, float, float, float, float]] = []
-        for line in lines:
-            kind, run, number, *rest = line.split(",")
-            match kind:
-                case "S":
-                    self._first[int(run)] = int(number)
-                case "F":
+        for at, line in enumerate(lines, start=1):
+            try:
+                kind, run, number, *rest = line.split(",")
+                if kind == "S":
+                    self._first[_count(run)] = _count(number)
+                elif kind == "F":
                     instant, host_s, device_s, trigger_s = rest
-                    values = _number(host_s), _number(device_s), _number(trigger_s)
-                    frames.append((int(run), int(number), _number(instant), *values))
-                case "L":
-                    self._read_lost(int(run), number, *rest)
-                case _:
-                    raise AssertionError(f"{path}: a line of a kind that nobody writes: {line}")
+                    device, trigger = (_seconds(each) if each else math.nan for each in (device_s, trigger_s))
+                    at_instant = _count(instant) if instant else math.nan
+                    frames.append((_count(run), _count(number), at_instant, _seconds(host_s), device, trigger))
+                elif kind == "L":
+                    instant, count, reason = rest
+                    self._read_lost(_count(run), number, instant, _count(count), reason)
+                else:
+                    raise ValueError("another kind of line")
+            except ValueError as error:
+                raise _unreadable(path, at, shorten(line)) from error
         table = np.array(frames[:clip_frames], np.float64).reshape(-1, 6)
         self._run, self._id, self._instant, self.host_s, self.device_s, self.trigger_s = table.T
+        again = self._run[1:] == self._run[:-1]
+        back = (np.diff(self._run) < 0) | (again & (np.diff(self._id) <= 0))
+        if back.any() or (np.diff(self._instant[np.isfinite(self._instant)]) <= 0).any():
+            raise _unreadable(path, len(lines), "frames that are not in order")
 
     @property
     def frames(self) -> int:
@@ -111,12 +131,15 @@ class CameraLog:
         """Put the times of this computer on another clock."""
         self.host_s, self.trigger_s = clock(self.host_s), clock(self.trigger_s)
 
-    def _read_lost(self, run: int, number: str, instant: str, count: str, reason: str) -> None:
-        for each in range(int(count)):
+    def _read_lost(self, run: int, number: str, instant: str, count: int, reason: str) -> None:
+        self._lost_count += count
+        if self._lost_count > MAX_LOST:
+            raise ValueError("more than a recording can lose")
+        for each in range(count):
             if number:
-                self._lost.setdefault(run, {})[int(number) + each] = reason
+                self._lost.setdefault(run, {})[_count(number) + each] = reason
             if instant:
-                self.lost_instants[int(instant) + each] = reason
+                self.lost_instants[_count(instant) + each] = reason
 
     def runs(self) -> list[Run]:
         """For the triggers that are not ours: the camera from connecting to disconnecting, each time."""
@@ -137,5 +160,24 @@ class CameraLog:
         )  # fmt: skip
 
 
-def _number(text: str) -> float:
-    return float(text) if text else math.nan
+def _count(text: str) -> int:
+    """A whole number that the journal's numbers may be. Raises ValueError."""
+    number = int(text)
+    if not 0 <= number < MAX_NUMBER:
+        raise ValueError(f"{number} counts nothing")
+    return number
+
+
+def _seconds(text: str) -> float:
+    """A time on some clock. Raises ValueError."""
+    seconds = float(text)
+    if not abs(seconds) < MAX_NUMBER:
+        raise ValueError(f"{seconds} is no time")
+    return seconds
+
+
+def _unreadable(path: Path, line: int, found: str) -> SessionError:
+    return SessionError(
+        f"{path}: line {line}: expected what `handpipe record` writes, but found '{found}'. Remove {path.parent} and "
+        "the recording.json beside it to use the clips as they are."
+    )

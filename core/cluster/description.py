@@ -21,7 +21,7 @@ from ..settings import STRICT, Count
 Kind = Literal["local", "scheduler", "slurm", "kubernetes"]
 
 _BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([MGT]i?B)", re.IGNORECASE)
+_MEMORY = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([MGT]i?B)", re.IGNORECASE)
 _WALLTIME = re.compile(r"(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d")
 
 

@@ -229,12 +229,13 @@ def this_machine() -> str:
 
 
 def _owner(content: bytes) -> dict[str, Any]:
-    """Who wrote a file; nothing is known of one that is being written."""
+    """Who wrote a file; nothing is known of one that is being written, or that no handpipe has written."""
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    known = isinstance(found, dict) and found.get("state") in (WANTS, HOLDS) and isinstance(found.get("host"), str)
+    return found if known and type(found.get("process")) is int and 0 < found["process"] < 1 << 31 else {}
 
 
 def _is_dead(owner: dict[str, Any]) -> bool:

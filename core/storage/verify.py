@@ -84,7 +84,7 @@ def examine(store: Store) -> Examined:
                 older.append(group)
             for array in _arrays(store, group):
                 broken = list(_array_damage(store, group, array))
-                chunks += int(np.prod([-(-size // n) for size, n in zip(array.shape, array.chunks, strict=True)]))
+                chunks += sum(1 for _ in Grid.of(array).touched())
                 found += broken
         damages += found
     damages += _copy_damage(root)
@@ -108,7 +108,7 @@ def _metadata(store: Store, path: str) -> dict[str, Any] | str:
         return f"cannot be read ({error.__cause__})"
     if found is None:
         return "is missing"
-    text = (store.bytes_of(f"{path}/{METADATA}".lstrip("/")) or b"").decode()
+    text = (store.bytes_of(f"{path}/{METADATA}".lstrip("/")) or b"").decode(errors="replace")
     # A number or a letter may have been changed into another way to write the same.
     if "".join(text.split()) != "".join(json.dumps(found).split()):
         return "is not as it was written"

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...core.cameras import Cameras
 from ...core.cameras_file import camera_error, check_metres, read_camera_text
+from ...core.files import UNCHECKED
 from ...core.storage.atomic import appearing, write_whole
 from ..formats import formats_of
 from .format import CameraFormat, FileContents
@@ -33,6 +34,7 @@ class CameraFile:
     """Metres in one unit of the file."""
 
 
+@UNCHECKED
 def read_camera_file(source: str, unit_m: float | None = None) -> CameraFile:
     """The cameras of a file, or of a folder of files, in any of the formats.
 

@@ -76,7 +76,7 @@ def _section(path: Path, where: str, name: str, capture: Mapping[str, Mapping[st
         (fx, fy), (cx, cy) = capture["focal"][name], capture["princpt"][name]
         center = np.array(capture["campos"][name], dtype=float).reshape(3)
         rotation = np.array(capture["camrot"][name], dtype=float).reshape(3, 3)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         sizes = "campos (3), camrot (3 x 3), focal (2) and princpt (2)"
         raise camera_error(f"{path}: {where}", sizes, "other sizes", "Give a whole file.") from None
     table = {

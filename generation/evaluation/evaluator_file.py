@@ -18,6 +18,7 @@ from torch import Tensor
 from ... import __version__
 from ...core.engine import Progress
 from ...core.errors import GenerationError
+from ...core.files import check_file
 from ...core.storage.atomic import write_whole
 from ...hand.keypoints import RATES
 from ...hand.loading import hand_models
@@ -29,6 +30,18 @@ from .evaluator import Evaluator, train_evaluator
 
 KEY = "handpipe_evaluator"
 """Key of the JSON record in the file's header."""
+
+_NO_EVALUATOR = (
+    *(SafetensorError, ValueError, KeyError, TypeError, RuntimeError),
+    *(AttributeError, OverflowError, RecursionError),
+)
+"""What safetensors, json and PyTorch raise for a file that is not an evaluator."""
+
+MAX_WINDOW = 512
+"""Frames; the limit of `handpipe train-evaluator`."""
+
+MAX_BYTES = 64 << 20
+"""Of the file; that of the longest window has a tenth of it."""
 
 TRAINING_STRIDE = 3
 """Frames from one window of the training to the next."""
@@ -123,6 +136,7 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
     todo = "Give a file that `handpipe train-evaluator` wrote."
     if not path.is_file():
         raise GenerationError(f"{path}: expected an evaluator, but there is no such file. {todo}")
+    check_file(path, "an evaluator", MAX_BYTES, GenerationError)
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get(KEY)
@@ -130,25 +144,29 @@ def load_evaluator(path: Path, hand_model: str | None) -> KnownEvaluator:
                 raise GenerationError(f"{path}: expected an evaluator, but the file holds other tensors. {todo}")
             record = json.loads(header)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+        frames = int(tensors["frames"])
+        if not 1 <= frames <= MAX_WINDOW:  # Before weights for so many are made.
+            raise ValueError(f"windows of {frames} frames")
         known = KnownEvaluator(Evaluator.of_state(tensors), record)
         complete = known.evaluator.model.frames == known.window and RATES[0] <= known.fps <= RATES[1]
         named = isinstance(record["sources"], list) and all(isinstance(each, str) for each in record["sources"])
         finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
         if not named or not finite or type(record["windows"]) is not int:
             raise ValueError("no sources in its record" if finite else "values that are NaN or infinite")
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        digest, trained_with = record["digest"], record["hand_model"]
+    except _NO_EVALUATOR as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise GenerationError(f"{path}: expected an evaluator, but it cannot be read ({reason}). {todo}") from error
-    if not complete or record["digest"] != known.evaluator.digest:
+    if not complete or digest != known.evaluator.digest:
         raise GenerationError(
-            f"{path}: expected the evaluator {record.get('digest')}, but its numbers are of "
+            f"{path}: expected the evaluator {digest}, but its numbers are of "
             f"{known.evaluator.digest}: it is damaged. Copy it again, or train it again."
         )
     wanted = [model.model_id for model in hand_models(hand_model)]
-    if record.get("hand_model") != wanted:
+    if trained_with != wanted:
         raise GenerationError(
             f"{path}: expected an evaluator trained with the hand model in use ({', '.join(wanted)}), but it was "
-            f"trained with {record.get('hand_model')}. Select that model with --hand-model, or train another."
+            f"trained with {trained_with}. Select that model with --hand-model, or train another."
         )
     return known
 

@@ -31,6 +31,12 @@ frame then return to the level of the observed frames and not to that of the tra
 REST_FLOOR = 1e-8
 """Least variance of white noise, whatever the liveliness: a hand at rest still has a kernel that float64 factors."""
 
+TELLING_FRAMES = 10
+"""Frames between two observed ones at which their displacement tells as much of the liveliness as one independent
+number. It tells in proportion to the square of the frames: successive displacements of smooth motion are the same
+number again, and what matters is how far the hand comes, not how it jitters. Chosen on one sequence,
+docs/evaluation.md."""
+
 NOISE_FLOOR = 1e-10
 """Least variance of the noise in x_t, so that sigma = 0 is answered too."""
 
@@ -74,22 +80,29 @@ class Prior:
         kernel.diagonal(dim1=-2, dim2=-1).add_(REST_FLOOR)
         return kernel
 
-    def group_mask(self, mask: Tensor) -> Tensor:
-        """(batch, frame, hand, group) of a mask (batch, frame, hand, channel) that is constant within each group."""
-        return torch.stack([part[..., 0] for part in mask.split(self.sizes, -1)], -1)
+    @property
+    def spread(self) -> Tensor:
+        """(group, lag) mean squared difference between frames that are `lag` apart, at the average liveliness."""
+        return 2 * (1 - self.kernels[:, 0])
+
+    def of_groups(self, x: Tensor) -> Tensor:
+        """(..., group) of numbers (..., channel) that are the same within each group."""
+        return torch.stack([part[..., 0] for part in x.split(self.sizes, -1)], -1)
 
     @torch.no_grad()
     @full_precision
     def belief(self, mask: Tensor, values: Tensor, before: Tensor) -> Tensor:
         """(batch, hand, group, level) how probable each level of liveliness is after the observed entries.
 
-        The likelihood is that of the displacements from each observed frame to the next one.
+        The likelihood is that of the displacements from each observed frame to the next one. Where all frames are
+        observed, it is the level of these. Otherwise it is wanted for the other frames, and the likelihood is composite
+        (Varin et al. 2011) with the weights of `TELLING_FRAMES`.
 
         Args:
             mask, values: as for `condition`; values relative to the mean.
             before: (..., group, level) probabilities before, broadcastable.
         """
-        observed, frames = self.group_mask(mask), mask.shape[1]
+        observed, frames = self.of_groups(mask), mask.shape[1]
         frame = torch.arange(frames, device=mask.device)[:, None, None]
         last = torch.where(observed, frame, -1).cummax(1).values
         last = torch.cat([torch.full_like(last[:, :1], -1), last[:, :-1]], 1)  # the observed frame before each
@@ -98,11 +111,12 @@ class Prior:
         origin = torch.where(mask, values, 0).gather(1, last.clamp_min(0).repeat_interleave(sizes, -1))
         square = (torch.where(mask, values, 0) - origin).double().square() * self.shares
         square = torch.stack([part.sum(-1) for part in square.split(self.sizes, -1)], -1)
-        spread = 2 * (1 - self.kernels[:, 0]).T  # (frame, group)
-        spread = spread.gather(0, (frame - last).clamp(0, frames - 1).flatten(0, 2)).view(square.shape)
+        lag = (frame - last).clamp(0, frames - 1)
+        spread = self.spread.T.gather(0, lag.flatten(0, 2)).view(square.shape)
         variance = self.liveliness.levels.square() * spread[..., None] + 2 * REST_FLOOR
         log_likelihood = -0.5 * (square[..., None] / variance + variance.log())
-        total = torch.where(pair[..., None], log_likelihood, 0).sum(1)
+        telling = torch.where(observed.all(1, keepdim=True), 1.0, (lag / TELLING_FRAMES).square())
+        total = (torch.where(pair, telling, 0.0)[..., None] * log_likelihood).sum(1)
         return (before.log() + total).softmax(-1)
 
     def nearest(self, belief: Tensor) -> Tensor:
@@ -130,7 +144,7 @@ class Prior:
         """
         frames = self.kernels.shape[-1]
         assert mask.shape == values.shape == (len(mask), frames, mask.shape[2], sum(self.sizes))
-        observed = self.group_mask(mask).permute(0, 2, 3, 1)  # (batch, hand, group, frame)
+        observed = self.of_groups(mask).permute(0, 2, 3, 1)  # (batch, hand, group, frame)
         batch, hands, groups, _ = observed.shape
         if level is None:
             level = self.nearest(self.liveliness.after(None, 0)).expand(batch, hands, groups)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +13,7 @@ from .canonical_frame import align, canonical_frame
 from .controls import Controls
 from .denoisers import Conditioning
 from .diffusion import Schedule
-from .gp_prior import Prior
+from .gp_prior import Conditional, Prior
 from .interpolation import impose, interpolate
 from .kinematics import Kinematics
 from .motion import Motion
@@ -34,6 +34,8 @@ class MotionModel:
     schedule: Schedule
     bfloat16: bool = False
     """Whether the network's products are in bfloat16; all else is in single precision or better."""
+    expectation: Callable[..., Tensor] | None = None
+    """The network of the expected motion (expectation.py), where there is a prior."""
     priors: dict[int, Prior] = field(default_factory=dict, repr=False)
     """Kernels by number of frames, made when first asked for."""
 
@@ -60,6 +62,7 @@ class MotionModel:
         packed: Tensor | None = None,
         level: Tensor | None = None,
         recorded: Tensor | None = None,
+        expected: bool = False,
     ) -> Conditioning:
         """The conditioning of the denoiser.
 
@@ -69,6 +72,7 @@ class MotionModel:
             packed: the normalised numbers of the controls' motion, where they are known already.
             level: (batch, hand, group) of the liveliness; by default what the controls say.
             recorded: (batch,) whether the controls are of a recording, not generated; see `Prior.condition`.
+            expected: whether the mean is that of the network of the expected motion, and not of the prior.
         """
         mask, inside = self.representation.observed(controls), slice(frames)
         if packed is None or not self.representation.absolute:
@@ -79,12 +83,24 @@ class MotionModel:
             prior, hint = self.prior(controls.motion.frames), self._hint(controls, packed)
             if level is None:
                 level = prior.nearest(_belief(prior, mask, values, hint, prior.liveliness.after(None, 0)))
-            conditional = prior.condition(mask, values, hint, level, recorded).restrict(inside)
+            conditional = prior.condition(mask, values, hint, level, recorded)
             log_liveliness = prior.liveliness.of_level(level).log().to(values)
+            if expected:
+                conditional = self._expected(prior, conditional, mask, log_liveliness)
+            conditional = conditional.restrict(inside)
         starts = [group.start for group in self.representation.groups]
         mask, values = mask[:, inside], values[:, inside]
         group_mask = mask[..., starts].to(values.dtype)
         return Conditioning(mask, values, group_mask, controls.motion.betas, conditional, log_liveliness)
+
+    def _expected(self, prior: Prior, conditional: Conditional, mask: Tensor, log_liveliness: Tensor) -> Conditional:
+        """The same with the mean that the network expects; without such a network it is the prior's."""
+        if self.expectation is None:
+            return conditional
+        std = prior.of_groups(conditional.std) / log_liveliness.exp()[:, None]
+        spread, shares = prior.spread.to(std), prior.shares.to(std)
+        correction = self.expectation(conditional.base, prior.of_groups(mask), std, spread, shares, prior.sizes)
+        return replace(conditional, base=conditional.base + correction)
 
     def belief(self, controls: Controls, before: Tensor, packed: Tensor | None = None) -> Tensor:
         """(batch, hand, group, level) how probable each level of liveliness is after controls; see `Prior.belief`."""
@@ -153,9 +169,9 @@ class MotionModel:
         mask = self.representation.observed(controls) | done
         return self.prior(frames).condition(mask, values, self._hint(controls, guess)).base
 
-    def with_denoiser(self, denoiser: Callable[..., Tensor]) -> MotionModel:
-        """A copy of the model with another network of the same kind."""
-        return replace(self, denoiser=denoiser)
+    def with_networks(self, networks: Mapping[str, Callable[..., Tensor]]) -> MotionModel:
+        """A copy of the model with other networks of the same kinds: `denoiser` and, with a prior, `expectation`."""
+        return replace(self, denoiser=networks["denoiser"], expectation=networks.get("expectation"))
 
 
 def _belief(prior: Prior, mask: Tensor, values: Tensor, hint: Tensor | None, before: Tensor) -> Tensor:

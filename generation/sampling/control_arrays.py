@@ -13,9 +13,16 @@ from numpy import ndarray
 from zarr.errors import GroupNotFoundError
 
 from ...core.errors import GenerationError
+from ...core.storage.nodes import Nodes
 
 MAX_BYTES = 1 << 28
 """Largest accepted size of a control file in bytes, packed or unpacked."""
+
+_NO_GROUP = (
+    *(OSError, GroupNotFoundError, ValueError, KeyError, TypeError, RuntimeError, ImportError),
+    *(AttributeError, ArithmeticError, AssertionError),
+)
+"""What Zarr raises for something that is not a group, or for metadata that somebody has edited."""
 
 FAR_M = 5.0
 """Wrists that are farther apart than this are not in metres."""
@@ -34,7 +41,8 @@ def check_frames(named: str, frame: ndarray, length: int) -> None:
 
 def check_metres(named: str, places: ndarray) -> None:
     """Raise GenerationError for (..., 3) positions that cannot be wrists in metres."""
-    span = float(np.linalg.norm(np.ptp(places, axis=0))) if len(places) else 0.0
+    with np.errstate(over="ignore"):  # Of numbers beyond all measure, it is infinite.
+        span = float(np.linalg.norm(np.ptp(places, axis=0))) if len(places) else 0.0
     if span > FAR_M:
         raise GenerationError(
             f"{named}: expected metres, but the wrists are up to {span:.4g} m apart; that looks like millimetres. "
@@ -82,8 +90,11 @@ def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
     address = named if "://" in named else str(Path(named).expanduser())
     try:
         group = zarr.open_group(address, mode="r")
-        arrays = dict(group.arrays())
-        if {"mano", "keypoints"} & set(group.group_keys()):
+        # One after the other: Zarr reads the members of a group at once, warns of what is none, and leaves the errors
+        # of all but the first to be printed at the end.
+        members = {name: group[name] for name in sorted(Nodes(address).names_in("")) if name in group}
+        arrays = {name: node for name, node in members.items() if isinstance(node, zarr.Array)}
+        if {"mano", "keypoints"} & (members.keys() - arrays.keys()):
             raise GenerationError(
                 f"{named}: expected the session's keyframes after a colon, found none. Add them, as in {named}:0,30."
             )
@@ -91,7 +102,7 @@ def read_zarr(named: str, max_bytes: int) -> dict[str, ndarray]:
         return {name: np.asarray(array[...]) for name, array in arrays.items()}
     except GenerationError:
         raise
-    except (OSError, GroupNotFoundError, ValueError, KeyError, TypeError, RuntimeError, ImportError) as error:
+    except _NO_GROUP as error:
         raise GenerationError(
             f"{named}: expected SESSION:FRAMES (take1:0,30,59), an .npz, or a Zarr group of keyframes, but found "
             f"something else ({error}). Check the path."

@@ -189,7 +189,8 @@ def _keyframes(named: str, arrays: Mapping[str, ndarray], hand_model: tuple[str,
     known = {name: np.where(has_hand[..., None], arrays[name][order].astype(np.float64), 0.0) for name in COLUMNS}
     check_metres(f"{named}: transl", known["transl"][has_hand])
     for name in ("global_orient", "hand_pose"):
-        largest = float(np.linalg.norm(known[name].reshape(-1, 3), axis=-1).max(initial=0.0))
+        with np.errstate(over="ignore"):
+            largest = float(np.linalg.norm(known[name].reshape(-1, 3), axis=-1).max(initial=0.0))
         if largest > FAR_RAD:
             raise GenerationError(
                 f"{named}: {name}: expected axis-angles in radians, but found an angle of {largest:.4g}; that looks "

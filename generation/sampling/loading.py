@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...core.errors import GenerationError
 from ...core.hands import HANDS, NUM_BETAS
@@ -18,6 +18,7 @@ from .. import checkpoint as checkpoints
 from ..checkpoint import Checkpoint
 from ..model.denoisers import PRESETS, make_denoiser
 from ..model.diffusion import Schedule
+from ..model.expectation import Expectation
 from ..model.kinematics import Kinematics
 from ..model.liveliness import Liveliness
 from ..model.motion_model import MotionModel
@@ -73,9 +74,15 @@ def load_model(
     representation = REPRESENTATIONS[config["representation"]]
     sizes = tuple(group.stop - group.start for group in representation.groups)
     size, prior = PRESETS[preset][name], config["settings"].get("prior")
-    network = make_denoiser(name, size, representation.channels, len(sizes), prior)
+    denoiser = make_denoiser(name, size, representation.channels, len(sizes), prior)
+    networks = nn.ModuleDict({"denoiser": denoiser})
+    weights = checkpoint.weights
+    if not any(key.startswith("denoiser.") for key in weights):  # before version 5 there was only this one
+        weights = {f"denoiser.{key}": value for key, value in weights.items()}
+    elif denoiser.uses_prior:
+        networks["expectation"] = Expectation(len(sizes))
     try:
-        network.load_state_dict(checkpoint.weights)
+        networks.load_state_dict(weights)
         liveliness = Liveliness(tensors["levels"].double(), tensors["transition"].double())
         statistics = Statistics(tensors["mean"], tensors["std"], tensors["correlation"], sizes, liveliness)
         R_home, betas = tensors["R_home"], tensors["betas"]
@@ -87,14 +94,14 @@ def load_model(
             f"fit ({reason}). Train again."
         ) from error
     model = MotionModel(
-        network.to(device).eval(),
-        network.uses_prior,
+        denoiser,
+        denoiser.uses_prior,
         representation,
         statistics.to(device),
         Kinematics.of_models(models).to(device),
         Schedule(),
         in_bfloat16(precision, device),
-    )
+    ).with_networks(dict(networks.to(device).eval()))
     return LoadedModel(model, R_home.to(device), betas.to(device), checkpoint)
 
 

@@ -41,13 +41,13 @@ class SamplingOptions:
     """Strength of the guidance against penetration; 0 is off."""
 
     mean: bool = False
-    """Whether the mean of the prior is the answer, where there is a prior."""
+    """Whether the answer is the expected motion itself, where there is a prior."""
 
     @classmethod
     def expected(cls, context: int = 10, clearance: float = 0.0) -> SamplingOptions:
-        """Options for the expected motion: the mean of the prior given the controls. A network that was trained for it
-        is 1 to 2 % farther from held-out motion (docs/generation.md). A model without prior predicts it in one step,
-        without noise."""
+        """Options for the expected motion: the mean of the prior given the controls, moved between observed frames by
+        the network that was trained for it (expectation.py). A model without prior predicts it in one step, without
+        noise."""
         return cls(SamplerSettings("ddim", 1), 0.0, context, clearance, True)
 
 
@@ -157,7 +157,7 @@ def _window(
     """One window in its canonical frame."""
     seed, number = seed_window
     level, recorded = level_recorded
-    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded)
+    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded, expected=options.mean)
     betas = controls.motion.betas
     shape = (frames, *conditioning.values.shape[2:])
     generators = _generators(seed, samples, number)

@@ -27,8 +27,9 @@ from ...hand.loading import hand_models
 from .. import checkpoint as checkpoints
 from ..checkpoint import Checkpoint, Training
 from ..model.canonical_frame import home_rotation
-from ..model.denoisers import PRESETS, Denoiser, make_denoiser
+from ..model.denoisers import PRESETS, make_denoiser
 from ..model.diffusion import Schedule
+from ..model.expectation import Expectation
 from ..model.kinematics import Kinematics
 from ..model.motion import Motion
 from ..model.motion_model import MotionModel
@@ -123,16 +124,22 @@ def _known(value: int | float | None) -> Any:
 
 def build_model(
     settings: TrainingSettings, stats: Statistics, kinematics: Kinematics, device: torch.device
-) -> tuple[MotionModel, Denoiser]:
-    """An untrained model and its network, by the settings' seed."""
+) -> tuple[MotionModel, nn.ModuleDict]:
+    """An untrained model and its networks, by the settings' seed."""
     representation = REPRESENTATIONS[settings.representation]
     torch.manual_seed(settings.seed)
     size = PRESETS[settings.preset][settings.denoiser]
     sizes = representation.channels, len(representation.groups)
-    network = make_denoiser(settings.denoiser, size, *sizes, settings.prior).to(device)
+    denoiser = make_denoiser(settings.denoiser, size, *sizes, settings.prior)
+    networks: dict[str, nn.Module] = {"denoiser": denoiser}
+    if denoiser.uses_prior:
+        networks["expectation"] = Expectation(sizes[1])
+    found = nn.ModuleDict(networks).to(device)
     bfloat16 = in_bfloat16(settings.precision, device)
-    model = MotionModel(network, network.uses_prior, representation, stats.to(device), kinematics, Schedule(), bfloat16)
-    return model, network
+    model = MotionModel(
+        denoiser, denoiser.uses_prior, representation, stats.to(device), kinematics, Schedule(), bfloat16
+    )
+    return model.with_networks(dict(found)), found
 
 
 @dataclass(frozen=True)
@@ -206,9 +213,9 @@ class _Run:
     data: _Data
     held_out: _Data | None
     model: MotionModel
-    """With the network as it is trained."""
-    network: nn.Module
-    """The network itself, as it is saved."""
+    """With the networks as they are trained."""
+    networks: nn.ModuleDict
+    """The networks themselves, as they are saved."""
     state: TrainingState
 
     @classmethod
@@ -224,14 +231,13 @@ class _Run:
         kinematics = Kinematics.of_models(hand_models(hand_model)).to(device)
         data = _Data.of(learnt, settings, kinematics, device)
         stats = _statistics(data, REPRESENTATIONS[settings.representation])
-        model, network = build_model(settings, stats, kinematics, device)
-        state = TrainingState.start(network, _known(settings.learning_rate))
-        trained: Any = torch.compile(network) if device.type == "cuda" else network
+        model, networks = build_model(settings, stats, kinematics, device)
+        state = TrainingState.start(networks, _known(settings.learning_rate))
+        compiled = torch.compile if device.type == "cuda" else lambda network: network
+        trained: Any = {name: accelerator.prepare(compiled(network)) for name, network in networks.items()}
         as_recorded = replace(settings, perturb=False)
         held_out = _Data.of(judged, as_recorded, kinematics, device) if judged else None
-        return cls(
-            settings, accelerator, data, held_out, replace(model, denoiser=accelerator.prepare(trained)), network, state
-        )
+        return cls(settings, accelerator, data, held_out, model.with_networks(trained), networks, state)
 
     def train(self, done: int, folder: Path, config: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """The steps that are left. Returns the figures of the last ones."""
@@ -280,9 +286,9 @@ class _Run:
         """The loss of the averaged weights on what is held out, always the same windows and noise."""
         if self.held_out is None:
             return {}
-        network = copy.deepcopy(self.network)
-        network.load_state_dict(self.state.ema)
-        model = replace(self.model, denoiser=network)
+        networks = copy.deepcopy(self.networks)
+        networks.load_state_dict(self.state.ema)
+        model = self.model.with_networks(dict(networks))
         batches = self.held_out.batches(0, range(VALIDATION_BATCHES), _known(self.settings.batch))
         with torch.no_grad():
             terms = [loss_terms(model, batch, weights, step_seed(1, i)) for i, batch in enumerate(batches)]

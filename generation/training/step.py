@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..model.canonical_frame import canonical_frame
 from ..model.controls import Controls, draw_controls
 from ..model.diffusion import FIRST_LOG_SNR, Schedule
+from ..model.expectation import LEAST_SQUARE, gaps
 from ..model.motion import MIRROR, Motion
 from ..model.motion_model import MotionModel
 from .losses import JOINT_UNIT_M, Prediction, losses
@@ -20,6 +21,13 @@ from .perturbation import least_distance_m, perturbed
 X0_STD_FLOOR = 0.3
 """Least standard deviation by which the x0 term is divided where the denoiser has a prior: below it errors no longer
 matter, and the prior is not exact."""
+
+EXPECTED_KINDS = {"start": 4.0, "keyframes": 1.0, "ends": 1.0}
+"""Controls for training the expected motion, which is between observed frames: after a start alone, the last frame is
+observed, too."""
+
+LEAST_EXPECTED_ERROR = 0.02
+"""Added to the usual error of a gap, in standard deviations: less is noise of the capture."""
 
 WARM_UP_STEPS = 50
 GRADIENT_NORM = 1.0
@@ -78,7 +86,7 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
     Args:
         model: with the network to train.
         batch: the windows.
-        weights: of the terms; those of weight 0 are left out.
+        weights: of the terms; those of weight 0 are left out. `expected`, that of another network, has none.
         seed: of this step.
     """
     motion, R_home = augmented(batch)
@@ -88,6 +96,7 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
         motion = perturbed(motion, least_distance_m(model.kinematics.joints(motion)), cpu)
     generator = cpu if device.type == "cpu" else torch.Generator(device).manual_seed(seed)
     count, frames = motion.wrist_m.shape[:2]
+    in_world = motion
     has = [part.to(device) for part in draw_controls(None, count, frames, cpu)]
     R, t_m = canonical_frame(Controls(motion, *has), R_home, fallback=True)
     motion = motion.moved(R, t_m)
@@ -117,7 +126,34 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
         predicted = Prediction(x0, seen, model.kinematics.joints(seen), channel_joints)
         terms |= losses(predicted, truth, asked("joints", "velocity"), sample_weight=certainty)
         terms |= losses(predicted, truth, asked("bone", "contact", "shape"), sample_weight=alpha.square())
+    if model.expectation is not None:
+        terms["expected"] = expected_loss(model, in_world, R_home, cpu)
     return terms
+
+
+def expected_loss(model: MotionModel, motion: Motion, R_home: Tensor, generator: torch.Generator) -> Tensor:
+    """Mean distance of the expected motion from motions (batch, frame, hand, ...) between observed frames.
+
+    The distance is that of a group's channels. It is relative to how far the prior may be off in a gap of this length
+    at the average liveliness: short gaps count as much as long ones, hands that move much count more.
+    """
+    count, frames = motion.wrist_m.shape[:2]
+    has = [part.to(motion.wrist_m.device) for part in draw_controls(EXPECTED_KINDS, count, frames, generator)]
+    for part in has:
+        only_start = ~gaps(part[..., None])[-1].any(1, keepdim=True)[..., 0]
+        part[:, -1:] |= only_start & part.any(1, keepdim=True)
+    controls = Controls(motion, *has)
+    controls = controls.moved(*canonical_frame(controls, R_home, fallback=True))
+    packed, prior = model.pack(controls.motion), model.prior(frames)
+    given = model.conditioning(controls, frames, packed, expected=True)
+    assert given.conditional is not None
+    assert given.log_liveliness is not None
+    error = (given.conditional.base - packed).square() * prior.shares.to(packed)
+    distance = torch.stack([part.sum(-1) for part in error.split(prior.sizes, -1)], -1).add(LEAST_SQUARE).sqrt()
+    inside = gaps(prior.of_groups(given.mask))[-1]
+    std = prior.of_groups(given.conditional.std) / given.log_liveliness.exp()[:, None]
+    usual = (std * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp_min(1)
+    return (inside * distance / (usual + LEAST_EXPECTED_ERROR)).sum() / inside.sum().clamp_min(1)
 
 
 def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -> Tensor:
@@ -174,24 +210,25 @@ def ema_decay(step: int, highest: float) -> float:
 class TrainingState:
     """The state that the next step depends on, in addition to data and settings."""
 
-    network: nn.Module
+    networks: nn.ModuleDict
+    """By name: `denoiser` and, with a prior, `expectation`."""
     optimizer: torch.optim.AdamW
     ema: dict[str, Tensor]
     """Averaged weights by parameter."""
 
     @classmethod
-    def start(cls, network: nn.Module, highest_rate: float) -> TrainingState:
+    def start(cls, networks: nn.ModuleDict, highest_rate: float) -> TrainingState:
         optimizer = torch.optim.AdamW(
-            network.parameters(), lr=highest_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True
+            networks.parameters(), lr=highest_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY, fused=True
         )
-        ema = {name: value.detach().clone() for name, value in network.named_parameters()}
-        return cls(network, optimizer, ema)
+        ema = {name: value.detach().clone() for name, value in networks.named_parameters()}
+        return cls(networks, optimizer, ema)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name, for a file; the averaged weights apart from the trained ones."""
-        found = {f"network.{name}": value.detach() for name, value in self.network.named_parameters()}
+        found = {f"network.{name}": value.detach() for name, value in self.networks.named_parameters()}
         found |= {f"ema.{name}": value for name, value in self.ema.items()}
-        for name, value in self.network.named_parameters():
+        for name, value in self.networks.named_parameters():
             for key, moment in self.optimizer.state[value].items():
                 found[f"optimizer.{key}.{name}"] = moment
         return found
@@ -199,7 +236,7 @@ class TrainingState:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put them back. Raises KeyError for one that is missing."""
         with torch.no_grad():
-            for name, value in self.network.named_parameters():
+            for name, value in self.networks.named_parameters():
                 value.copy_(tensors[f"network.{name}"])
                 self.ema[name].copy_(tensors[f"ema.{name}"])
                 self.optimizer.state[value] = {
@@ -209,7 +246,7 @@ class TrainingState:
 
     def average(self, decay: float) -> None:
         """Let the averaged weights follow."""
-        for name, value in self.network.named_parameters():
+        for name, value in self.networks.named_parameters():
             self.ema[name].lerp_(value.detach(), 1 - decay)
 
 
@@ -224,10 +261,16 @@ def train_step(
     """One step of the optimizer, at the learning rate that is set. Returns the terms of the loss before it."""
     terms = loss_terms(model, batch, weights, seed)
     state.optimizer.zero_grad(set_to_none=True)
-    backward(torch.stack([weights[name] * term for name, term in terms.items()]).sum())
-    nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_NORM)
+    backward(torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum())
+    clip_gradients(state.networks)
     state.optimizer.step()
     return terms
+
+
+def clip_gradients(networks: nn.ModuleDict) -> None:
+    """Each network by itself: their losses have nothing in common."""
+    for network in networks.values():
+        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

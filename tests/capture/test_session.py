@@ -130,7 +130,7 @@ def test_timestamps_decide_what_is_simultaneous(tmp_path):
     assert np.isnan(timeline.time_s[1, 1])
 
 
-def test_an_empty_frame_index_is_a_missing_frame_as_no_row_is(tmp_path):
+def test_an_empty_frame_index_is_a_missing_frame_as_no_row_is(tmp_path, recwarn):
     rows = [(0, 0, 0, 5.0), (1, 0, "", 5.1), (2, 0, 1, 5.2), (0, 1, "", 5.0), (1, 1, "", 5.1), (2, 1, 0, 5.2)]
     timeline = read_timestamps(
         csv(tmp_path / "t.csv", [*rows, (3, 0, "", 5.3), (3, 1, "", 5.3)]), {"cam_0": 2, "cam_1": 1}
@@ -138,6 +138,10 @@ def test_an_empty_frame_index_is_a_missing_frame_as_no_row_is(tmp_path):
     assert timeline.source_frame.tolist() == [[0, -1, 1, -1], [-1, -1, 0, -1]]
     assert timeline.time_s[0, [0, 2]].tolist() == pytest.approx([0, 0.2])
     assert np.isnan(timeline.time_s[timeline.source_frame < 0]).all()
+    nothing = [(0, 0, 0, 5.0), (1, 0, 1, 5.1), (0, 1, "", 5.0), (1, 1, "", 5.1)]
+    found = read_timestamps(csv(tmp_path / "n.csv", nothing), {"cam_0": 2, "cam_1": 2})
+    assert found.source_frame.tolist() == [[0, 1], [-1, -1]]
+    assert not recwarn.list
     later = [(0, 0, "", 5.0), (1, 0, 26, 5.1)]
     assert read_timestamps(csv(tmp_path / "l.csv", later), {"cam_0": 1}).source_frame.tolist() == [[-1, 0]]
 
@@ -153,6 +157,8 @@ def test_timestamps_may_name_the_views(tmp_path):
     ("rows", "message"),
     [
         ([(0, 5, 0, 0.0)], "expected cam_id to name a clip .* found '5'"),
+        ([(0, "\u00b2", 0, 0.0)], "expected cam_id to name a clip .* found '\u00b2'"),
+        ([(0, "7" * 5000, 0, 0.0)], "expected cam_id to name a clip .* found '7777"),
         ([(0, 0, 0, 0.0)], "expected rows for every clip, but found none for cam_1"),
         ([(0, 0, "x", 0.0)], "line 2: expected sync_index and frame_index as whole numbers"),
         (

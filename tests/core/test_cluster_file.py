@@ -71,6 +71,7 @@ def test_the_pods_of_kubernetes(tmp_path):
         ("{type: slurm, worker: 3}", "unknown key 'worker'"),
         ("{type: slurm, memory: 16}", "'memory': input should be a valid string, but got 16"),
         ("{type: slurm, memory: 16 gigs}", "expected memory with its unit such as `16 GB`"),
+        (f"{{type: slurm, memory: {'9' * 400} GB}}", "expected memory with its unit such as `16 GB`"),
         ("{type: slurm, walltime: soon}", "expected a time as HH:MM:SS"),
         ("{type: slurm, workers: 0}", "'workers': input should be greater than or equal to 1"),
         ("type: !!python/object/apply:os.system [ls]", "expected YAML, but it cannot be read"),

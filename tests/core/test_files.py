@@ -40,6 +40,36 @@ def test_errors_are_of_the_class_asked_for(tmp_path, error):
         read_npz(path, "numbers", error=error)
 
 
+HEADERS = {
+    "a bracket is open": "{'descr': '<f8', 'fortran_order': False, 'shape': (3,",
+    "more numbers than there are": "{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999999999999,)}",
+    "no type": "{'descr': '<q9', 'fortran_order': False, 'shape': (3,)}",
+}
+"""Of an array in an npz, as nobody writes them."""
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_say_nonsense(tmp_path, name):
+    text = HEADERS[name].encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(24))
+    with pytest.raises(SessionError, match="with plain arrays, but it cannot be read"):
+        read_npz(tmp_path / "a.npz", "numbers")
+
+
+def test_numbers_of_which_arithmetic_would_warn(tmp_path, recwarn):
+    signalling = np.array([0x7FA00000, 0x3F800000], np.uint32).view(np.float32)
+    old = np.array([-0.0, np.nan, 1.0])
+    np.savez(tmp_path / "a.npz", signalling=signalling, long=np.array([np.longdouble("1e400"), 2]), old=old)
+    arrays = read_npz(tmp_path / "a.npz", "numbers")
+    assert np.isnan(arrays["signalling"].astype(np.float64)).tolist() == [True, False]
+    assert arrays["signalling"].dtype == np.float32
+    if np.finfo(np.longdouble).max > np.finfo(float).max:
+        assert (arrays["long"].dtype, arrays["long"].tolist()) == (np.float64, [np.inf, 2.0])
+    assert arrays["old"].tobytes() == old.tobytes()
+    assert not recwarn.list
+
+
 def test_a_hand_model_unpacks_to_a_bounded_size(tmp_path):
     arrays = {**procedural_hand("right"), "more": np.zeros(loading.MAX_BYTES, np.uint8)}
     np.savez_compressed(tmp_path / "MANO_RIGHT.npz", **arrays)  # pyright: ignore[reportArgumentType]

@@ -228,3 +228,25 @@ def test_a_killed_write_of_metadata_is_cleaned_up(store):
     (left / "zarr.json").touch()
     store.clean()
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'"text"',
+        b'{"host": "a", "machine": "b", "process": 1}',
+        b'{"host": "a", "machine": "b", "process": 1, "state": "sleeps"}',
+        b'{"host": "a", "machine": "b", "process": "1", "state": "wants"}',
+        b'{"host": "a", "machine": "b", "process": 99999999999999999999, "state": "wants"}',
+        b'{"host": 7, "machine": "b", "process": 1, "state": "wants"}',
+    ],
+)
+def test_a_lease_that_no_handpipe_wrote_is_waited_for_and_taken_away(store, content):
+    (store.local / f"{lease.PREFIX}stranger").write_bytes(content)
+    said = []
+    with leased(store.url, said.append):
+        assert not (store.local / f"{lease.PREFIX}stranger").exists()
+    assert "its process is not known" in said[0]

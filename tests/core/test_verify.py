@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from exported import fitted_session
 from old_stores import as_before_checksums
 from toy_stage import execute
 
@@ -139,6 +140,18 @@ def test_no_bit_of_metadata_changes_unseen(store, log, name):
     store.consolidate()
     assert parsed(store) == {name: json.loads(text) for name, text in before.items() if name.endswith(".json")}
     assert log.read_text() == ""
+
+
+def test_metadata_in_another_encoding_is_not_what_was_written(store):
+    path = store.local / "squares/points/zarr.json"
+    path.write_text(path.read_text(), encoding="utf-16")
+    assert any("is not as it was written" in each for each in damages(store))
+
+
+def test_arrays_without_values_are_whole(tmp_path):
+    """An imported session has no views: its arrays along them are empty."""
+    session = fitted_session(tmp_path / "s", 4, keypoints=True)
+    assert examine(Store(str(session / "session.zarr"))).damages == ()
 
 
 def test_metadata_of_an_earlier_group_is_not_put_back(store, log):

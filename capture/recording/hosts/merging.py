@@ -19,7 +19,7 @@ from ....core.storage.atomic import appearing
 from ...video import find_clips, probe
 from ..accounts import STOPPED_EARLY, last_instant
 from ..camera import RecordingError
-from ..closing import AT_THE_END, complete, enter, read_record, write_record
+from ..closing import AT_THE_END, complete, enter, most_instants, read_record, write_record
 from ..journal import SUFFIX, CameraLog
 from ..place import RECORD, Place, share
 from .offsets import Offsets
@@ -115,7 +115,7 @@ def _merge(roots: Sequence[Path], out: Path) -> dict[str, Any]:
     if first.record["trigger"] == "software":
         _same_end(parts)
     record = _record(parts)
-    enter(out, record, logs, max(part.end_s for part in parts))
+    enter(out, record, logs, max(part.end_s for part in parts), most_instants(logs))
     if record["skew"] is not None and record["skew"]["error_s"] is not None:
         record["skew"]["error_s"] += record["clock_error_s"]
     write_record(place, record)

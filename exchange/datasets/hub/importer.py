@@ -12,8 +12,9 @@ from numpy import ndarray
 
 from ....core.engine import Progress
 from ....core.errors import SessionError
+from ....core.files import UNCHECKED
 from ....core.hands import HANDS
-from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, where_seen
+from ....hand.keypoints import check_fps, check_hands, check_sigma, where_seen
 from ....hand.plausibility import check_mano
 from ...imported_session import ImportedSession, write_imported
 from ...importing import Imported, content_hash
@@ -24,6 +25,7 @@ CODE = 2
 """Raised when the same files would give other numbers."""
 
 
+@UNCHECKED
 def import_hub(folder: Path, root: Path, only: Sequence[str], progress: Progress) -> Imported:
     """The tables of `handpipe export hub` to sessions `root`/<sequence>.
 
@@ -71,7 +73,7 @@ def _session(each: HubSequence) -> ImportedSession:
     found = each.keypoints
     return ImportedSession(
         fps=each.fps,
-        keypoints=None if found is None else Keypoints(found["points"], found["sigma"], each.fps),
+        keypoints=None if found is None else where_seen(found["points"], found["sigma"], each.fps),
         mano=each.mano,
         hand_model=each.hand_model,
         cameras=each.cameras,

@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from ....core.engine import Progress
 from ....core.errors import ConfigError, SessionError
+from ....core.files import UNCHECKED
 from ....core.hands import HANDS
 from ....hand.anatomy import SCALE_RANGE
 from ....hand.keypoints import Keypoints, check_fps, check_hands, check_sigma, guess_unit, size_of, where_seen
@@ -34,6 +35,7 @@ APART_M = 0.02
 hand's are farther."""
 
 
+@UNCHECKED
 def import_interhand26m(
     folder: Path,
     root: Path,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ....core.errors import ConfigError
+from ....core.files import UNCHECKED
 from ....hand.keypoints import check_fps
 from ....hand.loading import hand_models
 from ...imported_session import ImportedSession, write_imported
@@ -19,6 +20,7 @@ CODE = 2
 """Raised when the same file would give other numbers."""
 
 
+@UNCHECKED
 def import_mano_motion(file: Path, root: Path, fps: float | None, hand_model: str | None) -> Imported:
     """An npz of MANO motion to a session with the group `mano`; arguments as for `npz.read`.
 

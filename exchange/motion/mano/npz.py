@@ -135,7 +135,7 @@ def _numbers(path: Path, arrays: Mapping[str, ndarray], name: str, shape: tuple[
         pca = name.endswith("hand_pose") and array is not None and array.ndim == 2 and array.shape[1] < NUM_POSE
         remedy = f"These look like PCA coefficients. {FROM_PCA}" if pca else f"{_REMEDY}."
         raise SessionError(f"{path}: {name}: expected floats of shape {shape}, but found {found}. {remedy}")
-    if (np.abs(array) > LARGE).any():
+    if (np.abs(array.astype(np.float64)) > LARGE).any():  # Half a float holds no limit of that size.
         raise SessionError(
             f"{path}: {name}: expected numbers of hands, and NaN where one is missing, but found infinity or numbers "
             f"beyond {LARGE:g}. Write NaN."

@@ -13,6 +13,7 @@ import io
 import pickle
 import pickletools
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -170,8 +171,10 @@ def read_mano_pickle(path: Path) -> dict[str, ndarray]:
             "Give MANO_RIGHT.pkl or MANO_LEFT.pkl, not the whole download or a body model."
         )
     try:
-        _check_opcodes(data)
-        content = _Unpickler(data, str(path)).load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of escape sequences in text that nobody asks for.
+            _check_opcodes(data)
+            content = _Unpickler(data, str(path)).load()
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__} instead of a dictionary")
         arrays = {name: _dense(content[name]) for name in KEEP if name in content}

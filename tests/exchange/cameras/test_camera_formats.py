@@ -384,6 +384,11 @@ def test_wrong_colmap_says_where_and_what(tmp_path, file, old, new, message):
             "campos (3)",
         ),
         (
+            f'{{"campos": {{"a": [0, 0, {10**400}]}}, "camrot": {{"a": 1}}, "focal": {{"a": [1, 1]}}, '
+            '"princpt": {"a": [1, 1]}}',
+            "campos (3)",
+        ),
+        (
             '{"campos": {"a": [0, 0, 0]}, "camrot": {}, "focal": {}, "princpt": {}}',
             "expected its camrot, but found none",
         ),

@@ -333,8 +333,28 @@ def test_altered_bytes_are_noticed(exported, tmp_path, capsys):
     assert "cannot be read" in said
 
 
+def halves(table):
+    """A joint without its standard error in the first row, an error without its joint in the second."""
+    points, sigma = (table.column(f"left_{name}").to_pylist() for name in ("keypoints", "sigma"))
+    sigma[0][4], points[1][5] = float("nan"), [float("nan")] * 3
+    table = replaced(table, "left_sigma", pa.array(sigma, table.column("left_sigma").type))
+    return replaced(table, "left_keypoints", pa.array(points, table.column("left_keypoints").type))
+
+
 def infinite(table):
     return replaced(table, "left_transl", pa.array([[np.inf] * 3] * len(table), pa.list_(pa.float32(), 3)))
+
+
+def test_a_joint_without_its_standard_error_is_missing(exported, tmp_path, capsys):
+    """And an error without a joint is none: they are there together or not at all."""
+    rewrite(exported[1] / "data" / "touching.parquet", halves)
+    status, said = run(capsys, "import", "hub", exported[1], tmp_path / "back")
+    assert status == 0, said
+    store = Store(str(tmp_path / "back" / "touching" / "session.zarr"))
+    points, sigma = store.read("keypoints", "points"), store.read("keypoints", "sigma")
+    assert np.isnan(points[0, 0, 4]).all()
+    assert np.isnan(sigma[1, 0, 5])
+    assert (np.isfinite(points).all(axis=-1) == np.isfinite(sigma)).all()
 
 
 def test_infinity_is_refused(exported, tmp_path, capsys):

@@ -229,6 +229,10 @@ def test_an_evaluator_whose_record_or_numbers_are_none_is_refused(evaluator, tmp
         "sources": (tensors, {**known.record, "sources": 5}),
         "windows": (tensors, {**known.record, "windows": "many"}),
         "numbers": (nowhere, {**known.record, "digest": digest}),
+        "no digest": (tensors, {name: value for name, value in known.record.items() if name != "digest"}),
+        "a rate of many digits": (tensors, {**known.record, "settings": {"window": 8, "fps": 10**400}}),
+        "a window for which no memory is": ({**tensors, "frames": torch.tensor(1 << 40)}, known.record),
+        "no record": (tensors, [[]]),
     }.items():
         safetensors.torch.save_file(state, tmp_path / name, {KEY: json.dumps(record)})
         with pytest.raises(GenerationError, match="expected an evaluator, but it cannot be read"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import zipfile
 
@@ -298,6 +299,32 @@ def test_trajectory_arrays_that_are_refused(tmp_path):
         read_trajectory(path, 60)
     with pytest.raises(GenerationError, match="expected a CSV file of wrist positions, but there is no such file"):
         read_trajectory(tmp_path / "nowhere.csv", 60)
+
+
+def test_a_group_that_somebody_has_edited(tmp_path, recwarn, capfd):
+    path = tmp_path / "k.zarr"
+    group = zarr.create_group(str(path))
+    for name, values in keys().items():
+        group.create_array(name, data=values)
+    (path / "notes").mkdir()
+    assert len(read_keyframes(str(path), 60, 30.0).frame) == 3
+    (path / "betas" / "zarr.json").write_text("{")
+    (path / "frame" / "zarr.json").write_text('"text"')
+    with pytest.raises(GenerationError, match="a Zarr group of keyframes, but found something else"):
+        read_keyframes(str(path), 60, 30.0)
+    gc.collect()
+    assert not recwarn.list
+    assert capfd.readouterr().err == ""
+
+
+def test_numbers_beyond_all_measure_are_refused_without_a_warning(tmp_path, recwarn):
+    huge = keys()
+    for name, says in (("transl", "expected metres"), ("hand_pose", "expected axis-angles in radians")):
+        values = huge[name] * 0.0
+        values[0, 0, 0] = 1e300
+        with pytest.raises(GenerationError, match=says):
+            read_keyframes(write_npz(tmp_path / "k.npz", {**huge, name: values}), 60, 30.0)
+    assert not recwarn.list
 
 
 # ---- both ----------------------------------------------------------------------------------------------------------

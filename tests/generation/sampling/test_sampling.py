@@ -100,7 +100,9 @@ def test_the_expected_motion_is_the_mean_of_the_prior(representation):
         return posterior[0] + 3 * posterior[1]
 
     expected = sampled(model, controls, SamplingOptions.expected())
-    assert_alike(sampled(model.with_denoiser(other), controls, SamplingOptions.expected(), seed=1), expected, atol=0)
+    assert_alike(
+        sampled(replace(model, denoiser=other), controls, SamplingOptions.expected(), seed=1), expected, atol=0
+    )
     assert_meets(expected, controls)
     error = (model.kinematics.joints(expected) - model.kinematics.joints(motion)).norm(dim=-1)[:, :40].mean()
     drawn = (model.kinematics.joints(sampled(model, controls)) - model.kinematics.joints(motion)).norm(dim=-1)

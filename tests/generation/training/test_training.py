@@ -215,7 +215,7 @@ def test_the_large_preset_in_bfloat16_does_a_step_on_the_cpu(tmp_path):
 @pytest.mark.parametrize("rate", [1e3, 1e12])
 def test_a_training_that_diverges_says_so_and_stops(tmp_path, rate):
     """Whether or not there is still a number."""
-    with pytest.raises(GenerationError, match=r"`x0`? is .*: the training diverges. Reduce --learning-rate"):
+    with pytest.raises(GenerationError, match=r"`(x0|expected)`? is .*: the training diverges. Reduce --learning-rate"):
         train(["procedural:1"], brief(steps=40, learning_rate=rate, log_every=3), None, tmp_path, Silent())
 
 
@@ -229,6 +229,19 @@ def test_a_checkpoint_of_an_earlier_handpipe_is_refused_and_says_why(of_a_sessio
         said = " ".join(capsys.readouterr().err.split())
         assert "wrote it with version 1: its model is built differently. Train it again" in said
     assert main([*argv, "--force"]) == 0
+
+
+def test_a_checkpoint_without_a_network_of_the_expected_motion_has_the_prior_s(whole, tmp_path):
+    """Checkpoints of version 4."""
+    checkpoint = checkpoints.load(whole)
+    of_denoiser = {n.removeprefix("denoiser."): w for n, w in checkpoint.weights.items() if n.startswith("denoiser.")}
+    assert len(of_denoiser) < len(checkpoint.weights)
+    checkpoints.save(tmp_path / "old", replace(checkpoint, weights=of_denoiser), None)
+    old, new = (load_model(folder, None, torch.device("cpu")).model for folder in (tmp_path / "old", whole))
+    assert old.expectation is None
+    assert new.expectation is not None
+    assert isinstance(old.denoiser, torch.nn.Module)
+    assert all(torch.equal(old.denoiser.state_dict()[name], value) for name, value in of_denoiser.items())
 
 
 @pytest.mark.parametrize("denoiser", ["handdiffuse", "mdm", "intergen"])

@@ -1,0 +1,113 @@
+"""The network of the expected motion: what holds whatever its weights are, and what it learns."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from handpipe.generation.model.expectation import Expectation, gaps
+
+BATCH, FRAMES, HANDS = 3, 24, 2
+SIZES = (3, 5)
+SHARES = torch.cat([torch.full((size,), 1 / size) for size in SIZES])
+SPREAD = 2 * (1 - torch.exp(-torch.arange(FRAMES) / 12.0)).expand(len(SIZES), -1)
+
+
+def with_any_weights(seed: int) -> Expectation:
+    torch.manual_seed(seed)
+    network = Expectation(len(SIZES))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape) / 5)
+    return network
+
+
+def scene(seed: int, share: float = 0.3) -> tuple[Tensor, Tensor, Tensor]:
+    """base, observed and std of random motion; std is 0 where observed."""
+    generator = torch.Generator().manual_seed(seed)
+    base = torch.randn(BATCH, FRAMES, HANDS, sum(SIZES), generator=generator).cumsum(1)
+    observed = torch.rand(BATCH, FRAMES, HANDS, len(SIZES), generator=generator) < share
+    return base, observed, torch.where(observed, 0.0, torch.rand(observed.shape, generator=generator))
+
+
+def correction(network: Expectation, base: Tensor, observed: Tensor, std: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network(base, observed, std, SPREAD, SHARES, SIZES)
+
+
+def test_before_training_nothing_is_moved():
+    assert not correction(Expectation(len(SIZES)), *scene(0)).any()
+
+
+def test_the_ends_of_gaps_by_hand():
+    observed = torch.tensor([0, 1, 0, 0, 1, 1, 0], dtype=torch.bool).reshape(1, 7, 1, 1)
+    before, after, inside = (part.flatten().tolist() for part in gaps(observed))
+    assert before == [0, 1, 1, 1, 4, 5, 5]
+    assert after == [1, 1, 4, 4, 4, 5, 6]
+    assert inside == [False, False, True, True, False, False, False]
+
+
+@given(seed=st.integers(0, 10**6), share=st.floats(0, 1))
+@settings(max_examples=30, deadline=None)
+def test_only_what_lies_between_observed_frames_is_moved(seed, share):
+    base, observed, std = scene(seed, share)
+    moved = correction(with_any_weights(seed), base, observed, std)
+    inside = torch.cat([gaps(observed)[-1][..., g, None].expand(-1, -1, -1, n) for g, n in enumerate(SIZES)], -1)
+    assert moved.isfinite().all()
+    assert not moved[~inside].any()
+    assert not inside.any() or moved[inside].abs().max() > 0
+
+
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_the_place_and_the_turn_of_the_motion_do_not_matter(seed):
+    """Channels of a group may be turned as a vector and moved; the correction turns with them."""
+    base, observed, std = scene(seed)
+    network = with_any_weights(seed)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)))
+    turned = torch.cat([base[..., :3] @ turn.T + 7.0, base[..., 3:]], -1)
+    expected = correction(network, base, observed, std)
+    found = correction(network, turned, observed, std)
+    torch.testing.assert_close(found[..., :3], expected[..., :3] @ turn.T, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found[..., 3:], expected[..., 3:], atol=1e-4, rtol=1e-3)
+
+
+def test_motion_outside_the_gap_and_its_neighbourhood_does_not_matter():
+    base, observed, std = scene(3)
+    observed[:] = False
+    observed[:, [4, 8, 20]] = True
+    other = base.clone()
+    other[:, 18:] += 1.0  # nine frames after the gap and further are not looked at
+    network = with_any_weights(3)
+    first, second = (correction(network, each, observed, std) for each in (base, other))
+    torch.testing.assert_close(first[:, 5:8], second[:, 5:8])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_hands_that_stop_are_learnt(seed):
+    """All motion goes on for a quarter of the gap and then rests at the target; the mean given is a straight line."""
+    network = with_any_weights(seed)
+    generator = torch.Generator().manual_seed(seed)
+    observed = torch.zeros(64, FRAMES, HANDS, len(SIZES), dtype=torch.bool)
+    observed[:, :8] = observed[:, 20:] = True
+    frame = torch.arange(FRAMES)
+    std = torch.where(observed, 0.0, 0.3)
+
+    def motions() -> tuple[Tensor, Tensor]:
+        target = torch.randn(64, 1, HANDS, sum(SIZES), generator=generator)
+        line = ((frame - 7) / 13.0).clamp(0, 1)[None, :, None, None] * target
+        return line, ((frame - 7) / 4.0).clamp(0, 1)[None, :, None, None] * target
+
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for _ in range(150):
+        line, truth = motions()
+        loss = (line + network(line, observed, std, SPREAD, SHARES, SIZES) - truth).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    line, truth = motions()
+    left = (line + correction(network, line, observed, std) - truth).norm()
+    assert left < 0.15 * (line - truth).norm()
