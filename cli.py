@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Entry] = {
     "board": Entry("checks", "PrintBoard", "Draw the calibration board to scale, as a PDF to print."),
     "cameras": Entry("recording", "ListCameras", "List connected cameras, and what is missing to use others."),
     "record": Entry("recording", "Record", "Record from cameras to a session; every frame is kept or accounted for."),
+    "merge": Entry("recording_hosts", "Merge", "Make one session of what several computers recorded together."),
     "doctor": Entry("checks", "Doctor", "Examine a session for faults before anything is computed."),
     "run": Entry("sessions", "Run", "Run every stage of sessions that is missing or out of date."),
     "calibrate": Entry("sessions", "Calibrate", "Calibrate the cameras, or read a calibration."),

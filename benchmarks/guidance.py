@@ -4,8 +4,9 @@
 
 Simulated corners with noise of 0.25 px; no pictures. A person moves the board, with the same greatest speed in all
 three ways. Two frames a second count. For each way: frames until the quality gate passes; until it is enough (the
-gate passes, and no camera is known much less well than the others); and at both the error of distances between corners
-of 80 other frames, all over the volume.
+gate passes, and no camera is known much less well than the others); and until the gate passes and the error is as small
+as that of filming by the advice when it was enough. The error is that of distances between corners of 80 other frames,
+all over the volume. The ratios that count are those of the frames at equal error.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ REACH_M = 0.25
 STEEPEST_RAD = np.deg2rad(65)
 LOOK_EVERY = 3
 """Frames between two looks at what is known."""
-MOST_FRAMES = 240
+MOST_FRAMES = 120
+"""Who needs more is counted with these: the ratios are at least as good as they are said to be."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def does(rig: Rig, pose: Pose, advice: Advice, sees: ndarray, uv: ndarray) -> fl
     first, rest = advice.views[0], [*advice.views[1:], *advice.or_any]
     if not sees[first]:
         return 0.0
-    done = 2.0 + bool(not rest or sees[rest].any())
+    done = 2.0 + bool(not rest or sees[rest].any()) + sees[list(advice.also)].sum() / 100
     if advice.region is not None:
         at = (uv[first].mean(0) / rig.cameras.size_px[first] * REGIONS).astype(int)
         done += tuple(at[::-1].tolist()) == advice.region
@@ -224,28 +226,38 @@ class Filmed:
     gate: int
     """Frames until the quality gate passed."""
     enough: int
+    """Until it was enough."""
+    equal: int
+    """Until the gate passed, and the error was as small as that of filming by the advice when it was enough."""
     gate_mm: float
-    """Error on other frames at that point."""
+    """Error on other frames when the gate passed."""
     enough_mm: float
 
 
-def film(rig: Rig, way: str, seed: int) -> Filmed:
+def film(rig: Rig, way: str, seed: int, equal_mm: float | None = None) -> Filmed:
+    """Film until it is enough, and until the error is `equal_mm`, if it is given."""
     rng = np.random.default_rng(seed)
     others_px = np.stack([filmed(rig, any_pose(rig, rng), rng) for _ in range(80)], 1)
     move, now, known = WAYS[way](rig, rng), any_pose(rig, rng), None
-    frames, gate, gate_mm = [], 0, np.nan
-    while len(frames) < MOST_FRAMES:
+    frames, gate, enough, equal, gate_mm, enough_mm = [], 0, 0, 0, np.nan, np.nan
+    while len(frames) < MOST_FRAMES and not (enough and equal):
         now = move(now, known)
         frames.append(filmed(rig, now, rng))
         if len(frames) % LOOK_EVERY:
             continue
         px = np.stack(frames, 1)
-        known = guidance(BOARD, px, rig.cameras.names, rig.cameras.size_px, OPTIONS)
-        if known.passes and not gate:
-            gate, gate_mm = len(frames), error_mm(rig, px, others_px)
-        if known.enough:
-            return Filmed(gate, len(frames), gate_mm, error_mm(rig, px, others_px))
-    return Filmed(gate or MOST_FRAMES, MOST_FRAMES, gate_mm, np.nan)
+        if not enough:
+            known = guidance(BOARD, px, rig.cameras.names, rig.cameras.size_px, OPTIONS)
+        if known is None or not (gate or known.passes):
+            continue
+        error = error_mm(rig, px, others_px)
+        if not gate:
+            gate, gate_mm = len(frames), error
+        if not enough and known.enough:
+            enough, enough_mm = len(frames), error
+        if not equal and (equal_mm is None or error <= equal_mm):
+            equal = len(frames) if equal_mm is not None or enough else 0
+    return Filmed(gate or MOST_FRAMES, enough or MOST_FRAMES, equal or MOST_FRAMES, gate_mm, enough_mm)
 
 
 def error_mm(rig: Rig, px: ndarray, others_px: ndarray) -> float:
@@ -266,22 +278,33 @@ def main() -> int:
         for seed in options.seeds:
             row: dict[str, str] = {}
             for way in WAYS:
-                each = film(rig_of(kind, np.random.default_rng(seed)), way, seed)
+                equal_mm = None if way == "advice" else found["advice"][-1].enough_mm
+                each = film(rig_of(kind, np.random.default_rng(seed)), way, seed, equal_mm)
                 found[way].append(each)
-                row |= {way: f"{each.gate} / {each.enough}", f"{way}, mm": f"{each.gate_mm:.2f} / {each.enough_mm:.2f}"}
+                row |= {
+                    way: f"{each.gate} / {each.enough} / {each.equal}",
+                    f"{way}, mm": f"{each.gate_mm:.2f} / {each.enough_mm:.2f}",
+                }
             rows[f"{kind} {seed}"] = row
             print(f"{kind} {seed}: {row}", file=sys.stderr)
-    grid("frames until the gate passes / until enough", rows, [each for way in WAYS for each in (way, f"{way}, mm")])
+    grid(
+        f"frames until the gate passes / until enough / until the error of the advice (at most {MOST_FRAMES})",
+        rows,
+        [each for way in WAYS for each in (way, f"{way}, mm")],
+    )
 
     def mean(way: str, what: str) -> float:
-        return float(np.mean([getattr(each, what) for each in found[way]]))
+        return float(np.nanmean([getattr(each, what) for each in found[way]]))
 
-    figures = []
-    for what in ("gate", "enough"):
-        for way, limit in (("walk", 0.6), ("sweep", 1.0)):
+    figures = [Figure("frames by advice, mean", mean("advice", "enough"), ""),
+               Figure("error by advice, mean", mean("advice", "enough_mm"), "mm")]  # fmt: skip
+    for way, limit in (("walk", 0.6), ("sweep", 1.0)):
+        share = mean("advice", "equal") / mean(way, "equal")
+        figures.append(Figure(f"equal error: frames by advice, of those of a {way}", share, "", limit))
+        for what in ("gate", "enough"):
             frames, error = (mean("advice", each) / mean(way, each) for each in (what, f"{what}_mm"))
-            figures.append(Figure(f"{what}: frames by advice, of those of a {way}", frames, "", limit))
-            figures.append(Figure(f"{what}: error by advice, of that of a {way}", error, "", 1.1))
+            figures.append(Figure(f"{what}: frames by advice, of those of a {way}", frames, ""))
+            figures.append(Figure(f"{what}: error by advice, of that of a {way}", error, ""))
     return report("guidance", figures, options.json)
 
 

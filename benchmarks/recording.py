@@ -1,12 +1,16 @@
 """`handpipe record`: frames kept under load, lost frames entered, killed recordings, and pictures that stay the same.
 
-    python benchmarks/recording.py [--parts load drops kills pictures] [--seconds 60] [--drops 100] [--kills 50]
-                                   [--session DIR] [--json FILE]
+    python benchmarks/recording.py [--parts load drops kills faults memory pictures encoders] [--seconds 60]
+                                   [--drops 100] [--kills 50] [--unplugs 20] [--minutes 10] [--session DIR]
+                                   [--json FILE]
 
-Cameras are Basler's emulated ones and clips that are played in real time; no hardware. load: 50 cameras of 320x256 and
-8 of 1280x1024, at 10 and 15 fps, beside a bare PyAV writer of the same cameras in the same run. drops: frames that a
-camera counts and never delivers. kills: SIGKILL at random moments. pictures: the clips of a session (by default a
-rendered one of 8 views), filmed by emulated cameras with FFV1: detections are compared; and with H.264, by joints.
+Cameras are Basler's emulated ones and clips that are played in real time; no hardware. load: 50 cameras of 320x256
+and 8 of 1280x1024, at 10 and 15 fps, beside a bare PyAV writer of the same cameras in the same run. drops: frames
+that a camera counts and never delivers. kills: SIGKILL at random moments. faults: cameras unplugged at random
+moments, a throttled disk and a full one (loop devices and control groups; needs root). memory: over minutes.
+pictures: the clips of a session (by default a rendered one of 8 views), filmed by emulated cameras with FFV1:
+detections are compared; and with H.264, by joints. encoders: the clips of --session, which has been
+run, encoded again in several ways.
 """
 
 from __future__ import annotations
@@ -22,12 +26,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import yaml
 import zarr
+from _recording_commands import handpipe, rig, said
+from _recording_encoders import encoders
+from _recording_faults import faults, memory
 from _report import Figure, grid, report
 
 from handpipe.capture.recording.channel import TOO_SLOW
@@ -38,35 +44,7 @@ from handpipe.capture.video import read_frames
 
 LOADS = {"50 cameras 320x256": (50, 320, 256), "8 cameras 1280x1024": (8, 1280, 1024)}
 RATES = (10, 15)
-PARTS = ("load", "drops", "kills", "pictures")
-
-
-def handpipe(*words: object, cameras: int = 1) -> subprocess.Popen[str]:
-    """A command of handpipe, with emulated cameras."""
-    command = [sys.executable, "-m", "handpipe", *map(str, words)]
-    environment = {**os.environ, "PYLON_CAMEMU": str(cameras)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-def said(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Its figures."""
-    out, _ = process.communicate()
-    assert process.returncode == 0, f"{process.args} ended with {process.returncode}"
-    return json.loads(out)
-
-
-def rig(folder: Path, count: int, width: int, height: int, rate: float, **more: Any) -> Path:
-    """A rig.yaml of emulated cameras."""
-    path = folder / "rig.yaml"
-    camera = {"backend": "pylon", "width": width, "height": height, "exposure_us": 3000.0, "pixel_format": "Mono8"}
-    content = {
-        "rate": float(rate),
-        "defaults": camera,
-        "cameras": {f"c{n + 1}": {"serial": f"0815-{n:04}"} for n in range(count)},
-        **more,
-    }
-    path.write_text(yaml.safe_dump(content))
-    return path
+PARTS = ("load", "drops", "kills", "faults", "memory", "pictures", "encoders")
 
 
 def load(folder: Path, seconds: int) -> list[Figure]:
@@ -231,6 +209,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="of each recording under load")
     parser.add_argument("--drops", type=int, default=100, help="recordings with drops")
     parser.add_argument("--kills", type=int, default=50, help="recordings that are killed")
+    parser.add_argument("--unplugs", type=int, default=20, help="recordings in which a camera is unplugged")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of the recording whose memory is measured")
     parser.add_argument("--session", type=Path, help="a session whose pictures are filmed, of at most 50 views")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
@@ -243,6 +223,12 @@ def main() -> None:
             figures += drops(folder, options.drops)
         if "kills" in options.parts:
             figures += kills(folder, options.kills)
+        if "faults" in options.parts:
+            figures += faults(folder, options.unplugs)
+        if "memory" in options.parts:
+            figures += memory(folder, options.minutes)
+        if "encoders" in options.parts and options.session is not None:
+            figures += encoders(folder, options.session)
         if "pictures" in options.parts:
             figures += pictures(folder, options.session)
     figures.append(Figure("load of the machine at the end", os.getloadavg()[0], f"on {os.cpu_count()} cores"))

@@ -21,6 +21,7 @@ from ..core.errors import ConfigError
 from ..screen import Row, Screen, duration
 from ..settings import Config, load_config
 from . import Reporting
+from .recording_hosts import address_of, joined
 from .recording_screen import LiveTable
 
 if TYPE_CHECKING:
@@ -93,12 +94,20 @@ class Record(Reporting):
     page_address: str = "127.0.0.1:8470"
     """Address and port of the page. Other addresses than 127.0.0.1 make it visible in the network; it then needs a
     token, which is part of the printed address. Port 0: any free one."""
+    leader: Annotated[str | None, arg(metavar="ADDRESS:PORT")] = None
+    """Record together with other computers, which `--join` this one; wait for them at this address. Other addresses
+    than 127.0.0.1 need a token, which is printed (or is in the variable HANDPIPE_TOKEN). Port 0: any free one."""
+    others: int = 1
+    """Number of computers that join."""
+    join: Annotated[str | None, arg(metavar="TOKEN@HOST:PORT")] = None
+    """Record together with the computer that leads there: it starts and ends the recording, and says how long it is."""
     then: Literal["run"] | None = None
     """What to do with the take afterwards: `run` goes on to MANO."""
 
     def execute(self, config: Config, screen: Screen) -> dict[str, Any]:
+        from ..capture.recording.opening import check_rig, open_cameras
         from ..capture.recording.place import place_for, share_with_takes
-        from ..capture.recording.recorder import Recording, check_rig, open_cameras
+        from ..capture.recording.recorder import Recording
         from .recording_live import watching
 
         rig = self._rig()
@@ -107,19 +116,23 @@ class Record(Reporting):
         place = place_for(self.session, kind, self.intrinsics)
         page = self._page()
         guided = build(Config, [(f"{self.rig}: session", rig.session)]) if self.calibration else None
-        opened = open_cameras(rig)
-        try:
-            recording = Recording(opened, place, rig.session)
-            table = LiveTable(screen, str(place.root))
-            with ending(recording.stop), watching(recording, table, page, guided) as watch:
-                record = recording.run(watch)
-        finally:
-            opened.close()
+        with joined(self, rig, kind, screen) as (rig, together):
+            opened = open_cameras(rig)
+            try:
+                recording = Recording(opened, place, rig.session, together)
+                table = LiveTable(screen, str(place.root))
+                with ending(recording.stop), watching(recording, table, page, guided) as watch:
+                    record = recording.run(watch)
+            finally:
+                opened.close()
         if kind != "take":
             share_with_takes(self.session)
         report(screen, record)
         figures = {"recording": str(place.root)} | record
         if kind == "take":
+            if together is not None:
+                screen.say("next: copy the folders of all computers to one, and `handpipe merge` them")
+                return figures
             if self.then == "run":
                 return figures | {"run": run_take(place.root, screen)}
             screen.say(f"next: `handpipe run {place.root}`")
@@ -130,12 +143,7 @@ class Record(Reporting):
             return None
         from ..capture.recording.live.page import Page
 
-        host, _, port = self.page_address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ConfigError(
-                f"--page-address {self.page_address}: expected ADDRESS:PORT, such as 127.0.0.1:8470. Correct it."
-            )
-        return Page(host.strip("[]"), int(port))
+        return Page(*address_of("--page-address", self.page_address))
 
     def _rig(self) -> RigConfig:
         """The rig, with what the flags say."""

@@ -10,7 +10,7 @@ from numpy import ndarray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from ..checks import joining_pair
+from ..checks import joining_pair, listed
 from .poses import Pose
 
 ROWS, COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
@@ -29,6 +29,8 @@ class Advice:
     """Row and column, of three each, in the image of the first."""
     closer: str | None = None
     """The edge of the board that is closer to the first, as that camera sees it."""
+    also: tuple[int, ...] = ()
+    """Cameras that need it too: the more of them see it at the same time, the sooner it is enough."""
 
 
 def to_connect(usable: ndarray, names: Sequence[str], lacking: ndarray, min_frames: int, min_shared: int) -> Advice:
@@ -62,9 +64,12 @@ def to_connect(usable: ndarray, names: Sequence[str], lacking: ndarray, min_fram
     if len(names) > 2:
         have += f", {shared} of {min_shared} shared with {names[with_it]}"
     instead = ", or with another connected camera," if rest else ""
+    # Those that saw the board together with it are beside it.
+    also = sorted((each for each in others if each != view), key=lambda each: -int((usable[each] & usable[view]).sum()))
+    too = f" Show it to {listed([names[each] for each in also])} at the same time if you can." if also else ""
     return Advice(
-        f"Show the board to {names[view]} together with {names[with_it]}{instead} and tilt it: {have}.",
-        (view, with_it), rest,
+        f"Show the board to {names[view]} together with {names[with_it]}{instead} and tilt it: {have}.{too}",
+        (view, with_it), rest, also=tuple(also),
     )  # fmt: skip
 
 

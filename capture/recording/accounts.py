@@ -20,6 +20,7 @@ NOT_CONNECTED = "not connected"
 STARTED_LATE = "started late"
 STOPPED_EARLY = "stopped early"
 SLOWER = "slower than the other cameras"
+NOTHING = "no frame arrived"
 
 SLIP = 0.75
 """A camera's frames follow its own count until they are so many instants away from the grid: clocks that differ drift,
@@ -96,15 +97,16 @@ class Grid:
     period_s: float
 
 
-def numbered(run: Run, period_s: float) -> Numbered:
+def numbered(run: Run, period_s: float, shared: ClockFit | None = None) -> Numbered:
     """Put a run on the common clock.
 
     Args:
         run: with a frame or more.
         period_s: nominal time between two frames, for what cannot be measured.
+        shared: of the clock that this camera shares with others.
     """
     has_clock = bool(np.isfinite(run.device_s).all())
-    fit = fit_clock(run.device_s if has_clock else run.device_id, run.host_s)
+    fit = shared if shared and has_clock else fit_clock(run.device_s if has_clock else run.device_id, run.host_s)
     time_s = fit(run.device_s if has_clock else run.device_id)
     if not has_clock and fit.jitter_s > MAX_JITTER * period_s:
         # No frame is exposed after it arrives, nor sooner after the one before than the rate allows: those of a burst
@@ -119,6 +121,16 @@ def numbered(run: Run, period_s: float) -> Numbered:
     times = np.interp(number, run.device_id, time_s)
     times += step_s * (np.minimum(number - run.device_id[0], 0) + np.maximum(number - run.device_id[-1], 0))
     return Numbered(run, number, times, fit)
+
+
+def shared_clock(cameras: Sequence[Sequence[Run]]) -> ClockFit | None:
+    """The clock of cameras that share one (PTP), by the frames of all of them; None where none has times."""
+    runs = [run for camera in cameras for run in camera if np.isfinite(run.device_s).all()]
+    if not runs:
+        return None
+    device_s = np.concatenate([run.device_s for run in runs])
+    order = np.argsort(device_s, kind="stable")
+    return fit_clock(device_s[order], np.concatenate([run.host_s for run in runs])[order])
 
 
 def period(number: ndarray, time_s: ndarray, nominal_s: float) -> float:
@@ -191,7 +203,7 @@ def timed_entries(runs: Sequence[Numbered], grid: Grid, end_s: float, at_least: 
     jitter_s = max((run.fit.jitter_s for run in runs), default=0.0)
     due = end_s - MARGIN_S - grid.period_s - 3 * jitter_s
     final = max(math.floor((due - grid.start_s) / grid.period_s), at_least)
-    rows += [_missing(slot, grid, STOPPED_EARLY) for slot in range(last + 1, final + 1)]
+    rows += [_missing(slot, grid, STOPPED_EARLY if runs else NOTHING) for slot in range(last + 1, final + 1)]
     return entries_of(rows)
 
 

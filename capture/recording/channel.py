@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -65,7 +66,7 @@ class Channel:
         """Triggers that the camera took in this run."""
         self._lock = threading.Lock()
         self._begin_s: float | None = None
-        self._stop, self._end_s = threading.Event(), float("inf")
+        self._stop, self._end_s = threading.Event(), math.inf
         self._times: deque[float] = deque(maxlen=64)
         self._error = ""
         self._flushed = 0
@@ -81,11 +82,11 @@ class Channel:
         for thread in self._threads:
             thread.start()
 
-    def begin(self, at_s: float, first_id: int | None = None) -> None:
-        """Keep the frames that arrive from now on. `first_id`: number of the first frame, where it is known."""
+    def begin(self, at_s: float, first_id: int | None = None, end_s: float = math.inf) -> None:
+        """Keep the frames that arrive between these times. `first_id`: number of the first frame, where it is known."""
         if first_id is not None:
             self.journal.starts(0, first_id)
-        self._begin_s = at_s
+        self._begin_s, self._end_s = at_s, end_s
 
     def ready(self, until_s: float) -> bool:
         """Wait until the camera can be triggered, up to a time."""
@@ -133,7 +134,7 @@ class Channel:
         times = list(self._times)
         recent = [each for each in times if each > time.monotonic() - 3]
         rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else 0.0
-        state = "recording" if self._begin_s is not None else "waiting"
+        state = "recording" if self._begin_s is not None and self.arrived.is_set() else "waiting"
         if self._error:
             state = DISK_FULL
         elif self.ended:

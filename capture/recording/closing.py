@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Required
@@ -35,6 +35,7 @@ from .accounts import (
     entries_of,
     last_instant,
     numbered,
+    shared_clock,
     skew,
     trigger_times,
     triggered_entries,
@@ -77,7 +78,12 @@ class Account:
 
 
 def account_of(
-    logs: Mapping[str, CameraLog], rate: float, software: bool, end_s: float, most: float = math.inf
+    logs: Mapping[str, CameraLog],
+    rate: float,
+    software: bool,
+    end_s: float,
+    most: float = math.inf,
+    ptp: Collection[str] = (),
 ) -> Account:
     """Put the frames of all cameras on one clock, and into instants.
 
@@ -87,6 +93,7 @@ def account_of(
         software: whether handpipe triggered.
         end_s: end of the recording on the computer's clock.
         most: instants that there can be.
+        ptp: cameras that share one clock.
 
     Raises:
         SessionError: there are more.
@@ -101,7 +108,10 @@ def account_of(
     for run in (run for each in found.values() for run in each):
         numbers = [*run.device_id[[0, -1]].tolist(), *run.lost, *([] if run.first_id is None else [run.first_id])]
         _check_extent(most, max(numbers) - min(numbers))
-    runs = {name: [numbered(run, 1 / rate) for run in each] for name, each in found.items()}
+    shared = shared_clock([found[name] for name in ptp])
+    runs = {
+        name: [numbered(run, 1 / rate, shared if name in ptp else None) for run in each] for name, each in found.items()
+    }
     if not any(runs.values()):
         return Account({name: entries_of([]) for name in logs}, 0.0, {})
     grid = common_grid(list(runs.values()), 1 / rate)
@@ -176,30 +186,55 @@ def finish(place: Place, record: dict[str, Any], state: str, clip_frames: Mappin
         clip_frames: frames of each clip.
     """
     logs = {name: CameraLog(place.work / f"{name}{SUFFIX}", clip_frames[name]) for name in record["cameras"]}
-    software = record["trigger"] == "software"
     end_s = record.get("end_monotonic_s")
     if end_s is None:
         end_s = max((float(log.host_s.max()) for log in logs.values() if log.frames), default=0.0)
     # A recorder's own numbers are right; those of files may be damaged.
-    most = math.inf if state != INTERRUPTED else SPARSE * sum(log.frames for log in logs.values()) + FEW
-    account = account_of(logs, record["rate"], software, end_s, most)
-    if place.kind != "intrinsics" and any(len(each.instant) for each in account.entries.values()):
-        write_timestamps(place.root / TIMESTAMPS, account)
+    most = math.inf if state != INTERRUPTED else most_instants(logs)
+    enter(None if place.kind == "intrinsics" else place.root, record, logs, end_s, most)
+    record["state"] = state
+    write_record(place, record)
+    # The recordings of several computers are merged by the journals of all.
+    if "together" not in record:
+        shutil.rmtree(place.work)
+    return record
+
+
+def most_instants(logs: Mapping[str, CameraLog]) -> float:
+    """Instants that there can be, by journals that may be damaged."""
+    return SPARSE * sum(log.frames for log in logs.values()) + FEW
+
+
+def enter(
+    root: Path | None, record: dict[str, Any], logs: Mapping[str, CameraLog], end_s: float, most: float = math.inf
+) -> None:
+    """Make the account: timestamps.csv in `root`, if it is given, and in the record frames, clocks and times.
+
+    Args:
+        root: folder of timestamps.csv.
+        record: what recording.json said so far; it is completed.
+        logs: what happened, by camera.
+        end_s: end of the recording on the clock of the logs.
+        most: instants that there can be.
+
+    Raises:
+        SessionError: there are more.
+    """
+    ptp = [name for name, each in record["cameras"].items() if "ptp" in each.get("settings", {})]
+    account = account_of(logs, record["rate"], record["trigger"] == "software", end_s, most, ptp)
+    if root is not None and any(len(each.instant) for each in account.entries.values()):
+        write_timestamps(root / TIMESTAMPS, account)
     for name, each in account.entries.items():
         record["cameras"][name] |= {"frames": int((each.frame >= 0).sum()), "missing": each.missing()}
         if name in account.clocks:
             record["cameras"][name]["clock"] = account.clocks[name]
     apart = skew(list(account.entries.values()))
     record |= {
-        "state": state,
         "instants": max(
             (int(each.instant[-1]) + 1 for each in account.entries.values() if len(each.instant)), default=0
         ),
         "skew": None if apart is None else asdict(apart) | {"error_s": _skew_error(record, account)},
     }
-    write_record(place, record)
-    shutil.rmtree(place.work)
-    return record
 
 
 def _skew_error(record: Mapping[str, Any], account: Account) -> float | None:

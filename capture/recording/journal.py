@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
+from numpy import ndarray
 
 from ...core.errors import SessionError
 from ...core.files import read_text, shorten
@@ -124,6 +126,10 @@ class CameraLog:
     def frames(self) -> int:
         """Frames that were kept."""
         return len(self._run)
+
+    def move(self, clock: Callable[[ndarray], ndarray]) -> None:
+        """Put the times of this computer on another clock."""
+        self.host_s, self.trigger_s = clock(self.host_s), clock(self.trigger_s)
 
     def _read_lost(self, run: int, number: str, instant: str, count: int, reason: str) -> None:
         self._lost_count += count

@@ -4,27 +4,26 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil
-
-from .backends.registry import cameras_of
-from .camera import Camera, CameraError, CameraGone, Format, RecordingError, one_sentence
+from ...core.errors import DiskError
+from .camera import CameraError, CameraGone, RecordingError, one_sentence
 from .channel import TOO_SLOW, Channel, Status
 from .clip_file import ClipFile
 from .closing import finish, this_process, write_record
+from .hosts.together import Together
 from .journal import SUFFIX, Journal
 from .machine import peak_memory_mb, versions
+from .opening import Opened, images_each
 from .place import Place, check_disk
-from .settings import RigConfig, unusable_names
 
 LOOK_S = 0.25
 """Between two looks at the state of a recording."""
@@ -45,101 +44,24 @@ Watch = Callable[[Sequence[Status], float], None]
 """(cameras, free bytes on the disk), called a few times per second."""
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Cameras that are ready to record."""
-
-    rig: RigConfig
-    cameras: Mapping[str, Camera]
-    formats: Mapping[str, Format]
-
-    def close(self) -> None:
-        """Disconnect all of them."""
-        for camera in self.cameras.values():
-            camera.close()
-
-
-def check_rig(rig: RigConfig) -> None:
-    """Raise RecordingError for what is wrong in a rig.yaml by itself."""
-    if not rig.cameras:
-        raise RecordingError(
-            "cameras: expected one camera or more, but there is none. `handpipe cameras` lists what is connected; "
-            "name each under `cameras`."
-        )
-    if wrong := list(unusable_names(rig.cameras)):
-        raise RecordingError("\n".join(wrong))
-    seen: dict[tuple[str, str], str] = {}
-    for name in rig.cameras:
-        config = rig.camera(name)
-        which = config.serial or config.source
-        if which is None:
-            continue
-        other = seen.setdefault((config.backend or "", which), name)
-        if other != name:
-            raise RecordingError(
-                f"cameras: {other} and {name} are both the camera {which}. Give each its own serial or source."
-            )
-
-
-def open_cameras(rig: RigConfig) -> Opened:
-    """Connect to all cameras and apply the settings; if one fails, all are closed again.
-
-    Raises:
-        RecordingError: with every reason.
-    """
-    check_rig(rig)
-    cameras = cameras_of(rig)
-    problems: dict[str, str] = {}
-    formats: dict[str, Format] = {}
-
-    def one(name: str) -> None:
-        try:
-            formats[name] = cameras[name].open()
-        except CameraError as error:
-            problems[name] = str(error)
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(one, cameras))
-    opened = Opened(rig, cameras, {name: formats[name] for name in cameras if name in formats})
-    if problems:
-        opened.close()
-        raise RecordingError(one_sentence(problems))
-    return opened
-
-
-def images_each(rig: RigConfig, formats: Mapping[str, Format]) -> dict[str, int]:
-    """Images of each camera that may wait. Raises RecordingError where the memory is not enough for two each."""
-    share = 1e6 * rig.queue_mb / len(formats)
-    rooms = {name: int(share / format.frame_bytes) for name, format in formats.items()}
-    if min(rooms.values()) < 2:
-        needed = 2e-6 * len(formats) * max(format.frame_bytes for format in formats.values())
-        raise RecordingError(
-            f"queue_mb: expected room for two images of each camera, {needed:.0f} MB or more, but found "
-            f"{rig.queue_mb:g}. Raise it."
-        )
-    if 1e6 * rig.queue_mb > 0.8 * psutil.virtual_memory().available:
-        raise RecordingError(
-            f"queue_mb: expected less than the free memory ({psutil.virtual_memory().available / 1e6:.0f} MB), but "
-            f"found {rig.queue_mb:g}. Lower it."
-        )
-    return rooms
-
-
 class Recording:
     """One recording from start to end."""
 
-    def __init__(self, opened: Opened, place: Place, session: Mapping[str, Any]) -> None:
+    def __init__(
+        self, opened: Opened, place: Place, session: Mapping[str, Any], together: Together | None = None
+    ) -> None:
         """Create the files. Nothing is recorded yet.
 
         Args:
             opened: the cameras.
             place: where it goes.
             session: settings for the take's session.yaml.
+            together: other computers that record with this one.
 
         Raises:
             RecordingError: disk, memory or encoder do not suffice.
         """
-        self.opened, self.place, self.rig = opened, place, opened.rig
+        self.opened, self.place, self.rig, self.together = opened, place, opened.rig, together
         check_disk(place.root.parent, self.rig, opened.formats)
         rooms = images_each(self.rig, opened.formats)
         place.create(session)
@@ -159,6 +81,9 @@ class Recording:
         self.notes: list[str] = []
         self._instants = 0
         self._trigger_s: list[float] = []
+        self._halt = threading.Event()
+        """Set when the end is reached: no trigger follows."""
+        self._end_s = math.inf
         self._ended = threading.Event()
         self.record: dict[str, Any] = {}
 
@@ -171,8 +96,8 @@ class Recording:
         Raises:
             RecordingError: a camera did not start. Then nothing is left behind.
         """
-        self._start()
-        began_s, wall_s = time.monotonic(), time.time()
+        began_s = self._start()
+        wall_s = time.time() - time.monotonic() + began_s
         keeper = threading.Thread(target=self._keep, daemon=True)
         trigger = threading.Thread(target=self._trigger, args=(began_s,), daemon=True)
         keeper.start()
@@ -183,6 +108,11 @@ class Recording:
                 self._look(began_s, wall_s, watch)
         finally:
             self.stop.set()
+            if self.together is not None:
+                # All computers end at the same time: until then, cameras are triggered.
+                self._end_s = self.together.end()
+                time.sleep(max(self._end_s - time.monotonic(), 0.0))
+            self._halt.set()
             if self.rig.trigger == "software":
                 trigger.join()
             self._end(began_s)
@@ -197,8 +127,8 @@ class Recording:
         for channel in self.channels:
             channel.ask(self._instants + 1, from_s)
 
-    def _start(self) -> None:
-        """Arm all cameras, and wait until each is known to deliver."""
+    def _start(self) -> float:
+        """Arm all cameras, and wait until each is known to deliver. Returns when the recording starts."""
         self.record = self._first_record()
         write_record(self.place, self.record)
         problems: dict[str, str] = {}
@@ -217,12 +147,22 @@ class Recording:
                         f"expected a first frame within {self.rig.start_timeout_s:g} s, but none arrived. Check its "
                         "cable and its settings, or raise `start_timeout_s`."
                     )
-        if problems:
+        try:
+            if problems:
+                raise RecordingError(one_sentence(problems))
+            at_s = time.monotonic() if self.together is None else self.together.begin(self.stop)
+        except RecordingError:
             self._abort()
-            raise RecordingError(one_sentence(problems))
-        at_s = time.monotonic()
+            raise
+        timed = self.rig.trigger != "software" and self.rig.duration_s is not None
+        end_s = at_s + (self.rig.duration_s or 0.0) if timed else math.inf
         for channel in self.channels:
-            channel.begin(at_s, 0 if self.rig.trigger == "line" and not channel.arrived.is_set() else None)
+            first_id = 0 if self.rig.trigger == "line" and not channel.arrived.is_set() else None
+            channel.begin(at_s, first_id, end_s)
+        if self.together is not None:
+            self.record["together"] = self.together.told()
+            write_record(self.place, self.record)
+        return at_s
 
     def _abort(self) -> None:
         for channel in self.channels:
@@ -235,9 +175,10 @@ class Recording:
         """Trigger all cameras at the rate; what is too late by whole periods is entered as missing."""
         period_s = 1 / self.rig.rate
         most = None if self.rig.duration_s is None else max(round(self.rig.duration_s * self.rig.rate), 1)
-        while not self.stop.is_set() and (most is None or self._instants < most):
-            due_s = began_s + self._instants * period_s
-            if self.stop.wait(max(due_s - time.monotonic(), 0)):
+        while most is None or self._instants < most:
+            since_s = self._instants * period_s
+            due_s = began_s + since_s if self.together is None else self.together.due_s(since_s)
+            if self._halt.wait(max(due_s - time.monotonic(), 0)) or due_s >= self._end_s:
                 break
             late = int((time.monotonic() - due_s) / period_s)
             for _ in range(late if most is None else min(late, most - self._instants - 1)):
@@ -291,6 +232,8 @@ class Recording:
         end_s = time.monotonic()
         if self.rig.trigger != "software" and self.rig.duration_s is not None:
             end_s = min(end_s, began_s + self.rig.duration_s)
+        if self.rig.trigger != "software":
+            end_s = min(end_s, self._end_s)
         self.record["end_monotonic_s"] = end_s
         for channel in self.channels:
             channel.stop(end_s)
@@ -298,6 +241,12 @@ class Recording:
     def _close(self, began_s: float) -> dict[str, Any]:
         for channel in self.channels:
             channel.join()
+            if not channel.arrived.is_set():
+                signal = " and the signal at its input" if self.rig.trigger == "line" else ""
+                self.notes.append(f"{channel.name}: no frame arrived; check its cable{signal}")
+        if self.together is not None:
+            self.notes += self.together.notes
+            self.record["together"] = self.together.told()
         self.record |= {
             "seconds": self.record["end_monotonic_s"] - began_s,
             "notes": [*self.notes, *(note for channel in self.channels for note in channel.notes)],
@@ -309,7 +258,13 @@ class Recording:
                 "bytes": channel.clip.bytes,
                 "queue_most": channel.queue.most,
             }
-        return finish(self.place, self.record, "complete", {each.name: each.clip.safe for each in self.channels})
+        try:
+            return finish(self.place, self.record, "complete", {each.name: each.clip.safe for each in self.channels})
+        except DiskError as error:
+            raise RecordingError(
+                f"{self.place.root}: expected room for timestamps.csv, but the disk is full. The recording is kept: "
+                f"free some space, and `handpipe doctor {self.place.root}` then completes it."
+            ) from error
 
     def _first_record(self) -> dict[str, Any]:
         formats = self.opened.formats

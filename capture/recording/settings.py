@@ -71,6 +71,8 @@ class CameraConfig:
     """Pixel format, by the name that the camera uses: Mono8, BayerRG8, BGR8, ... (8 bits)."""
     line: str | None = None
     """Input line of the trigger `line`. Default: Line1."""
+    ptp: bool | None = None
+    """Use the clock that all cameras of the network share (PTP, IEEE 1588). For `pylon` and `genicam`."""
     faults: Faults | None = None
     """Faults to show, for `file`."""
     images: str | None = None

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..camera import PIXELS, CameraError, CameraGone, CameraInfo, Format, FrameStamp, Grabbed
 from ..settings import CameraConfig, RigConfig, Trigger
+from .ptp import Nodes, follow_ptp
 
 PRODUCERS = "GENICAM_GENTL64_PATH"
 """Variable with the folders of the GenTL producers, as the GenTL standard defines it."""
@@ -83,7 +84,7 @@ class GenicamCamera:
         except CameraError:
             self.close()
             raise
-        said = {key: self._get(name) for key, name in SETTINGS.items()}
+        said = {key: self._get(name) for key, name in SETTINGS.items()} | {"ptp": self.config.ptp or None}
         size = int(self._get("Width")), int(self._get("Height"))
         info = CameraInfo("genicam", str(self.config.serial), str(self._get("DeviceModelName") or ""))
         known = {key: value for key, value in said.items() if value is not None}
@@ -94,6 +95,14 @@ class GenicamCamera:
             value = getattr(self.config, key, None)
             if value is not None:
                 self._set(name, key, value)
+        if self.config.ptp:
+            nodes = Nodes(
+                self._has,
+                self._get,
+                lambda name, value: self._set(name, "ptp", value),
+                lambda name: getattr(self._acquirer.remote_device.node_map, name).execute(),
+            )
+            follow_ptp(nodes, str(self.config.serial))
         if self.mode == "free-run":
             if self._has("TriggerMode"):
                 self._set("TriggerMode", "trigger", "Off")

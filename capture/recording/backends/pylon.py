@@ -12,6 +12,7 @@ from typing import Any
 
 from ..camera import PIXELS, CameraError, CameraGone, CameraInfo, Format, FrameStamp, Grabbed
 from ..settings import CameraConfig, RigConfig, Trigger
+from .ptp import Nodes, follow_ptp
 
 BUFFERS = 16
 """Images that the driver holds for us while the computer is busy."""
@@ -75,8 +76,10 @@ class PylonCamera:
         try:
             if device.GetDeviceClass() == "BaslerGigE":
                 self._first_id, self._wrap = 1, GIGE_IDS
-                self._ticks_per_s = float(self._get("GevTimestampTickFrequency") or 1e9)
             self._apply()
+            if device.GetDeviceClass() == "BaslerGigE":
+                # PTP changes the unit of the camera's times.
+                self._ticks_per_s = float(self._get("GevTimestampTickFrequency") or 1e9)
             return self._format(CameraInfo("pylon", str(self.config.serial), device.GetModelName()))
         except CameraError:
             self.close()
@@ -110,6 +113,14 @@ class PylonCamera:
                 if key in ("exposure_us", "gain"):
                     self._set_if_there({"exposure_us": "ExposureAuto", "gain": "GainAuto"}[key], "Off")
                 self._set(names, key, value)
+        if config.ptp:
+            nodes = Nodes(
+                self._has,
+                self._get,
+                lambda name, value: self._set((name,), "ptp", value),
+                lambda name: self._node(name).Execute(),
+            )
+            follow_ptp(nodes, str(config.serial))
         self._set_if_there("TriggerSelector", "FrameStart")
         if self.mode == "free-run":
             self._set_if_there("TriggerMode", "Off")
@@ -153,6 +164,7 @@ class PylonCamera:
             "gain": self._get("Gain", "GainRaw"),
             "temperature_c": self._get("DeviceTemperature", "TemperatureAbs"),
             "transport": self._camera.GetDeviceInfo().GetDeviceClass(),
+            "ptp": self.config.ptp or None,
         }
         size = int(self._get("Width") or 0), int(self._get("Height") or 0)
         known = {key: value for key, value in said.items() if value is not None}

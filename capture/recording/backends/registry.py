@@ -12,6 +12,9 @@ from ..settings import RigConfig
 ENTRY_POINTS = "handpipe.cameras"
 """Entry-point group in which a package registers back ends: `name = "module:function"`."""
 
+WITHOUT_PTP = ("opencv", "file")
+"""Of these none has a PTP clock."""
+
 OWN: Mapping[str, str] = {
     "pylon": ".pylon:PylonBackend",
     "genicam": ".genicam:GenicamBackend",
@@ -67,6 +70,8 @@ def cameras_of(rig: RigConfig) -> dict[str, Camera]:
         try:
             if kind is None:
                 raise RecordingError("expected `backend`, but there is none. `handpipe cameras` lists them.")
+            if kind in WITHOUT_PTP and rig.camera(name).ptp:
+                raise RecordingError(f"ptp: cameras of the back end '{kind}' have no PTP clock. Remove `ptp`.")
             found[name] = usable_backend(kind, rig).camera(name)
         except RecordingError as error:
             problems[name] = str(error)

@@ -8,6 +8,7 @@ from calibration_scenes import BOARD, arc_rig, waved_board
 
 from handpipe.calibration.board import corner_positions
 from handpipe.calibration.calibrate import calibrate
+from handpipe.calibration.guidance.advice import to_connect
 from handpipe.calibration.guidance.coverage import CELLS, covered_cells, shared_frames
 from handpipe.calibration.guidance.guide import adds_something, guidance, known_rig
 from handpipe.calibration.guidance.poses import REGIONS, best_pose
@@ -55,6 +56,21 @@ def test_a_camera_that_lacks_the_board_is_asked_for_with_one_that_is_connected(s
     assert set(found.advice.views[1:] + found.advice.or_any) == {0, 1, 2}
     assert "c3 together with" in found.advice.text
     assert not found.passes
+
+
+def test_all_cameras_that_lack_the_board_are_named_with_the_first():
+    usable = np.zeros((5, 8), bool)
+    usable[:2] = True
+    # Two saw it with camera 2, three did not see it together with it; none of them is calibrated.
+    usable[2, 6:], usable[4, 6:7], usable[3, 4:5] = True, True, True
+    lacking = np.array([False, False, True, True, True])
+    found = to_connect(usable, [f"c{n}" for n in range(5)], lacking, 5, 3)
+    assert found.views == (2, 0)
+    assert found.also == (4, 3)
+    assert found.text.endswith("Show it to c4, c3 at the same time if you can.")
+    last = to_connect(usable, [f"c{n}" for n in range(5)], np.arange(5) == 2, 5, 3)
+    assert last.also == ()
+    assert "at the same time" not in last.text
 
 
 def test_when_the_gate_passes_it_is_enough_and_the_next_pose_is_the_one_that_tells_most(scene):

@@ -1,0 +1,1 @@
+"""Recordings by several computers: one start, one clock, one session."""
