@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..capture.recording.closing import read_record
 from ..capture.recording.place import RECORD
+from ..capture.recording.record import read_record
 from ..core.errors import SessionError
 from ..core.quality import Check
 from .findings import fine, told, worse

@@ -8,7 +8,6 @@ The same for a recording whose process was killed, when somebody opens it.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import platform
@@ -17,16 +16,13 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Required
+from typing import Any
 
 import numpy as np
 import psutil
-from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from ...core.errors import SessionError
-from ...core.files import read_text, shorten
-from ...core.storage.atomic import appearing, write_whole
+from ...core.storage.atomic import appearing
 from .accounts import (
     Entries,
     Numbered,
@@ -43,21 +39,16 @@ from .accounts import (
 from .channel import ENDED, NOT_READY, TOO_SLOW
 from .clip_file import mend
 from .journal import SUFFIX, CameraLog
-from .place import RECORD, TIMESTAMPS, Kind, Place
-from .settings import unusable_names
+from .place import RECORD, TIMESTAMPS, Place
+from .record import RECORDING, read_record, write_record
 
 COLUMNS = ("sync_index", "cam_id", "frame_index", "frame_time", "host_time", "device_time", "missing")
 
 AT_THE_END = (ENDED, NOT_READY, TOO_SLOW)
 """Triggers at the end that no camera took for these reasons are not part of the recording."""
 
-RECORDING = "recording"
-"""The state of a recording that has not ended."""
-
 INTERRUPTED = "interrupted"
 """Of one whose process was killed."""
-
-MAX_RECORD_BYTES = 16 << 20
 
 SPARSE, FEW = 100, 200_000
 """Instants for each frame that was kept, and beyond: a recording that was interrupted has fewer."""
@@ -242,67 +233,6 @@ def _skew_error(record: Mapping[str, Any], account: Account) -> float | None:
     if record["trigger"] == "software":
         return record.get("trigger_error_s")
     return max((clock.get("error_s", 0.0) for clock in account.clocks.values()), default=None)
-
-
-def write_record(place: Place, record: Mapping[str, Any]) -> None:
-    """recording.json, in one step."""
-    write_whole(place.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-class _Process(TypedDict):
-    machine: str
-    pid: Annotated[int, Field(gt=0, lt=1 << 31)]
-    started: FiniteFloat
-
-
-class _Camera(TypedDict, total=False):
-    frames: Annotated[int, Field(ge=0)]
-    missing: dict[str, Annotated[int, Field(ge=0)]]
-    clock: dict[str, FiniteFloat]
-
-
-class _Record(TypedDict, total=False):
-    """What is read of a recording.json; it says more."""
-
-    state: Required[str]
-    cameras: Required[dict[str, _Camera]]
-    notes: list[str]
-    kind: Kind
-    process: _Process
-    end_monotonic_s: FiniteFloat | None
-    trigger_error_s: FiniteFloat | None
-
-
-class _Ended(_Record, total=False):
-    trigger: str
-    rate: Annotated[FiniteFloat, Field(gt=0)]
-
-
-class _GoingOn(_Record):
-    """What cannot be done without, where the recording is still to be completed."""
-
-    trigger: str
-    rate: Annotated[FiniteFloat, Field(gt=0)]
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A recording.json. Raises SessionError if it is none."""
-    try:
-        found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
-        going_on = isinstance(found, dict) and found.get("state") == RECORDING
-        TypeAdapter(_GoingOn if going_on else _Ended).validate_python(found, strict=True)
-        # They become names of files.
-        for said in unusable_names(found["cameras"]):
-            raise ValueError(said)
-    except (ValueError, RecursionError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{shorten('.'.join(map(str, first['loc'])) or 'all')}: {first['msg']}"
-        raise SessionError(
-            f"{path}: expected what `handpipe record` wrote, but it cannot be read ({reason}). Remove the file."
-        ) from error
-    return found
 
 
 def this_process() -> dict[str, Any]:

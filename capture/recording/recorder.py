@@ -18,12 +18,13 @@ from ...core.errors import DiskError
 from .camera import CameraError, CameraGone, RecordingError, one_sentence
 from .channel import TOO_SLOW, Channel, Status
 from .clip_file import ClipFile
-from .closing import finish, this_process, write_record
+from .closing import finish, this_process
 from .hosts.together import Together
 from .journal import SUFFIX, Journal
 from .machine import peak_memory_mb, versions
 from .opening import Opened, images_each
 from .place import Place, check_disk
+from .record import write_record
 
 LOOK_S = 0.25
 """Between two looks at the state of a recording."""

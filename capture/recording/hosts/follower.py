@@ -51,14 +51,15 @@ class Follower:
             self._link = Link(socket.create_connection((host, port), CONNECT_S))
             self._link.send(token=token, host=platform.node(), views=list(views), **asdict(terms))
             welcome = self._link.receive()
-        except (OSError, LinkLost) as error:
+            if "failed" not in welcome:
+                self.id, self.duration_s, self.host = welcome["id"], welcome["duration_s"], welcome["host"]
+        except (OSError, LinkLost, KeyError) as error:
             raise RecordingError(
                 f"--join {host}:{port}: expected `handpipe record --leader` there, but it does not answer ({error}). "
                 "Start it first, and check the address."
             ) from error
         if "failed" in welcome:
             raise RecordingError(str(welcome["failed"]))
-        self.id, self.duration_s, self.host = welcome["id"], welcome["duration_s"], welcome["host"]
         self._leader = f"{host}:{port}"
         self._trips: list[RoundTrip] = []
         """The quickest ones."""

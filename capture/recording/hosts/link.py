@@ -44,7 +44,7 @@ class Link:
             found = json.loads(line)
         except TimeoutError as error:
             raise LinkLost(f"it said nothing for {SILENCE_S:g} s") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise LinkLost(str(error)) from error
         if not isinstance(found, dict):
             raise LinkLost("it does not speak this language")

@@ -19,9 +19,10 @@ from ....core.storage.atomic import appearing
 from ...video import find_clips, probe
 from ..accounts import STOPPED_EARLY, last_instant
 from ..camera import RecordingError
-from ..closing import AT_THE_END, complete, enter, most_instants, read_record, write_record
+from ..closing import AT_THE_END, complete, enter, most_instants
 from ..journal import SUFFIX, CameraLog
 from ..place import RECORD, Place, share
+from ..record import read_record, write_record
 from .offsets import Offsets
 
 ADVICE = "Record with --leader on one computer and --join on the others (docs/recording.md)."
@@ -96,7 +97,14 @@ def _together(root: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
         raise RecordingError(
             f"{root}: expected a clock that other computers share, but it was recorded alone. {ADVICE}"
         )
-    return record["together"]
+    together = record["together"]
+    at_s = [at_s for at_s, _, _ in together["clock"]]
+    if not together["leader"] and (not at_s or sorted(at_s) != at_s):
+        raise RecordingError(
+            f"{root / RECORD}: expected measurements of the leader's clock in the order of time, but found "
+            f"{'others' if at_s else 'none'}. Copy the take again."
+        )
+    return together
 
 
 def _merge(roots: Sequence[Path], out: Path) -> dict[str, Any]:

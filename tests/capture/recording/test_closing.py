@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from handpipe.capture.recording import closing
-from handpipe.capture.recording.closing import complete, read_record
+from handpipe.capture.recording.closing import complete
+from handpipe.capture.recording.record import read_record
 from handpipe.core.errors import SessionError
 
 RECORD: dict[str, Any] = {

@@ -12,6 +12,7 @@ from recorded import rows_of
 
 from handpipe.capture.recording.camera import RecordingError
 from handpipe.capture.recording.hosts.merging import merge_sessions
+from handpipe.core.errors import SessionError
 
 RATE, FRAMES = 20.0, 30
 OFFSETS_S = {"one": 0.0, "two": -5000.0}
@@ -112,6 +113,14 @@ def alone(folder):
     (take / "recording.json").write_text(json.dumps(record))
 
 
+def no_clock(folder):
+    take_of(folder, "one", {"a": 0.0})
+    take = take_of(folder, "two", {"c": 0.0})
+    record = json.loads((take / "recording.json").read_text())
+    record["together"] |= {"leader": False, "clock": []}
+    (take / "recording.json").write_text(json.dumps(record))
+
+
 def same_view(folder):
     take_of(folder, "one", {"a": 0.0})
     take_of(folder, "two", {"a": 0.0})
@@ -140,6 +149,7 @@ def nothing(folder):
 REFUSED = {
     "another recording": (other_recording, "but it is another one"),
     "recorded alone": (alone, "it was recorded alone"),
+    "no measurement of the clock": (no_clock, "expected measurements of the leader's clock .* found none"),
     "same view": (same_view, "but a is also in"),
     "not overlapping": (apart, "expected it to overlap"),
     "no journal": (no_journal, "expected the journal of this camera"),
@@ -157,6 +167,17 @@ def test_what_cannot_be_merged_says_why_and_leaves_nothing(tmp_path, make, said)
     assert str(caught.value).endswith(".")
     assert not list(tmp_path.glob("out/*.json"))
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "together", [5, {}, {"id": "a", "host": "b", "leader": False, "clock": [[1.0]], "error_s": 0.0}]
+)
+def test_a_damaged_clock_is_refused(tmp_path, together):
+    take = take_of(tmp_path, "two", {"c": 0.0})
+    record = json.loads((take / "recording.json").read_text())
+    (take / "recording.json").write_text(json.dumps(record | {"together": together}))
+    with pytest.raises(SessionError, match=r"cannot be read \(together"):
+        merge_sessions([take_of(tmp_path, "one", {"a": 0.0}), take], tmp_path / "out")
 
 
 def test_one_folder_or_a_take_that_a_host_lacks_is_named(tmp_path):
