@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import zarr
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
 from .checksums import digest, sealed, short_digest
 from .chunks import CODECS, WRITE_ALL
@@ -21,12 +20,13 @@ ENGINE = "_engine"
 MARKS = f"{ENGINE}/done"
 
 
-def make_group(files: Any, spec: GroupSpec) -> None:
+def make_group(files: Any, spec: GroupSpec, read: Callable[[str], bytes]) -> None:
     """Make the group's empty arrays; its fingerprint is written last.
 
     Args:
         files: store of Zarr's, without such a group.
         spec: of the group.
+        read: gives the content of one of its files.
     """
     group = zarr.create_group(files, path=spec.name)
     for name, array in spec.arrays.items():
@@ -66,7 +66,7 @@ def make_group(files: Any, spec: GroupSpec) -> None:
     coordinates = {"coordinates": " ".join(extra)} if extra else {}
     values = {**spec.attrs, **coordinates, "complete": False, "fingerprint": dict(spec.fingerprint)}
     below = sorted([*spec.arrays, *spec.coords, ENGINE, MARKS])
-    nodes = {name: short_digest(_node(files, f"{spec.name}/{name}")) for name in below}
+    nodes = {name: short_digest(json.loads(read(f"{spec.name}/{name}/{METADATA}"))) for name in below}
     group.update_attributes(sealed(spec.name, values, nodes))
 
 
@@ -75,8 +75,3 @@ def write_coords(files: Any, spec: GroupSpec) -> None:
     for name, values in spec.coords.items():
         array = zarr.open_array(files, path=f"{spec.name}/{name}", mode="r+")
         array[...] = values.astype(object) if values.dtype.kind in "UO" else values
-
-
-def _node(files: Any, path: str) -> Any:
-    """The metadata of a node as it was written."""
-    return json.loads(sync(files.get(f"{path}/{METADATA}", default_buffer_prototype())).to_bytes())

@@ -89,17 +89,22 @@ class _Lease:
     def keep(self, interrupt: bool) -> None:
         """Change the file again and again, until the lease has ended or somebody has taken it away."""
         while not self.ended.wait(BEAT_S):
+            looked_s = _now_s()
             try:
-                if self.name not in self.there():
-                    self.lost = True
-                    if interrupt:
-                        _interrupt_main()
-                    return
-                self.write(self.state)
+                taken = self.name not in self.there()
+                if not taken:
+                    self.write(self.state)
+                    # If this process stood still since it looked, it has written again what somebody took away.
+                    taken = _now_s() - looked_s > STALE_S - 2 * BEAT_S
             except Exception:  # noqa: BLE001
                 # What a file system raises while it is out of reach is its own. The next beat may reach it; if none
                 # does, others find the lease stale.
                 continue
+            if taken:
+                self.lost = True
+                if interrupt:
+                    _interrupt_main()
+                return
 
     def wait(self, tell: Callable[[str], None]) -> None:
         """Until no other process has a lease.
@@ -201,6 +206,11 @@ def leased(url: str, tell: Callable[[str], None]) -> Iterator[None]:
         lease.remove(lease.name)
     if lease.lost:
         raise _taken_over(url)
+
+
+def _now_s() -> float:
+    """A clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _interrupt_main() -> None:

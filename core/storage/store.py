@@ -25,7 +25,7 @@ import fsspec
 import numpy as np
 import zarr
 from numpy import ndarray
-from zarr.core.buffer.cpu import Buffer
+from zarr.buffer.cpu import Buffer
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore, StorePath
 
@@ -120,10 +120,11 @@ class Store(Nodes):
         self.remove(spec.name)
         with disk_errors(self.url):
             if self.local is not None:
-                make_group(self.zarr_store(write=True), spec)
+                root = self.local
+                make_group(self.zarr_store(write=True), spec, lambda name: (root / name).read_bytes())
                 return
             made: dict[str, Any] = {}
-            make_group(MemoryStore(made), spec)
+            make_group(MemoryStore(made), spec, lambda name: made[name].to_bytes())
             group = f"{spec.name}/"
             contents = {key: value.to_bytes() for key, value in made.items() if key.startswith(group)}
             self.put_all(contents, last=group + METADATA)

@@ -149,6 +149,28 @@ def test_who_stood_still_for_too_long_is_interrupted(store, holder, monkeypatch)
         assert len(leases(store)) == 1
 
 
+def test_who_stood_still_between_looking_and_writing_is_interrupted(store, monkeypatch):
+    """It would write again what somebody has taken away, and find it there from then on."""
+    clock, there = [0.0], lease._Lease.there
+
+    def slow(self):
+        found = there(self)
+        clock[0] += 1000
+        return found
+
+    monkeypatch.setattr(lease, "_now_s", lambda: clock[0])
+
+    def work():
+        with leased(store.url, print):
+            monkeypatch.setattr(lease._Lease, "there", slow)
+            time.sleep(10)
+            pytest.fail("it went on")
+
+    with pytest.raises(StoreError, match="another handpipe has taken over"):
+        work()
+    assert leases(store) == []
+
+
 def test_of_many_that_begin_at_once_one_gets_in(store, monkeypatch):
     inside, most, turns, gate = [0], [0], [0], threading.Barrier(6)
 
@@ -230,23 +252,23 @@ def test_a_killed_write_of_metadata_is_cleaned_up(store):
     assert not left.exists()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"\xff\xfe",
-        b"[" * 100_000,
-        b'"text"',
-        b'{"host": "a", "machine": "b", "process": 1}',
-        b'{"host": "a", "machine": "b", "process": 1, "state": "sleeps"}',
-        b'{"host": "a", "machine": "b", "process": "1", "state": "wants"}',
-        b'{"host": "a", "machine": "b", "process": 99999999999999999999, "state": "wants"}',
-        b'{"host": 7, "machine": "b", "process": 1, "state": "wants"}',
-    ],
-)
-def test_a_lease_that_no_handpipe_wrote_is_waited_for_and_taken_away(store, content):
-    (store.local / f"{lease.PREFIX}stranger").write_bytes(content)
+STRANGERS = [
+    b"",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'"text"',
+    b'{"host": "a", "machine": "b", "process": 1}',
+    b'{"host": "a", "machine": "b", "process": 1, "state": "sleeps"}',
+    b'{"host": "a", "machine": "b", "process": "1", "state": "wants"}',
+    b'{"host": "a", "machine": "b", "process": 99999999999999999999, "state": "wants"}',
+    b'{"host": 7, "machine": "b", "process": 1, "state": "wants"}',
+]
+
+
+def test_a_lease_that_no_handpipe_wrote_is_waited_for_and_taken_away(store):
+    for number, content in enumerate(STRANGERS):
+        (store.local / f"{lease.PREFIX}stranger{number}").write_bytes(content)
     said = []
     with leased(store.url, said.append):
-        assert not (store.local / f"{lease.PREFIX}stranger").exists()
+        assert not list(store.local.glob(f"{lease.PREFIX}stranger*"))
     assert "its process is not known" in said[0]

@@ -92,7 +92,7 @@ def test_one_place(seen, file):
 
 
 def test_every_array_of_a_store_is_made_where_it_gets_named_axes():
-    assert {place.rpartition(":")[0] for place in places(makes_arrays)} == {"core/storage/store.py"}
+    assert {place.rpartition(":")[0] for place in places(makes_arrays)} == {"core/storage/creation.py"}
 
 
 @pytest.mark.parametrize("seen", [makes_private_files, private_zarr])
