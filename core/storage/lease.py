@@ -193,9 +193,10 @@ def leased(url: str, tell: Callable[[str], None]) -> Iterator[None]:
     beating = threading.Thread(target=lease.keep, args=(in_main,), daemon=True, name="handpipe-lease")
     beating.start()
     try:
-        lease.wait(tell)
-        lease.write(HOLDS)
-        yield
+        with _heard(lease) if in_main else contextlib.nullcontext():
+            lease.wait(tell)
+            lease.write(HOLDS)
+            yield
     except KeyboardInterrupt:
         if lease.lost:
             raise _taken_over(url) from None
@@ -211,6 +212,24 @@ def leased(url: str, tell: Callable[[str], None]) -> Iterator[None]:
 def _now_s() -> float:
     """A clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@contextlib.contextmanager
+def _heard(lease: _Lease) -> Iterator[None]:
+    """Let the lease's SIGINT, and no other, interrupt a process that ignores it, as in the background of a script."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        yield
+        return
+
+    def interrupted(*_: object) -> None:
+        if lease.lost:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _interrupt_main() -> None:

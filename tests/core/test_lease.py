@@ -23,8 +23,9 @@ from handpipe.core.storage.store import Store
 QUICK = {"BEAT_S": 0.2, "STALE_S": 3.0, "LOOK_S": 0.05}
 
 HOLDER = f"""
-import fcntl, os, sys
+import fcntl, os, signal, sys
 from handpipe.core.storage import lease
+signal.signal(signal.SIGINT, signal.SIG_IGN if "ignores SIGINT" in sys.argv else signal.default_int_handler)
 for name, value in {QUICK}.items():
     setattr(lease, name, value)
 def refuses(*_):
@@ -66,8 +67,8 @@ def store(tmp_path):
 def holder(store):
     processes = []
 
-    def start(locks: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", HOLDER, store.url, locks]
+    def start(locks: str, *words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLDER, store.url, locks, *words]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         processes.append(process)
         assert process.stdout is not None
@@ -137,8 +138,9 @@ def test_who_was_killed_elsewhere_is_waited_for_with_a_word(store, holder, monke
     assert "a sign that it still is" in line
 
 
-def test_who_stood_still_for_too_long_is_interrupted(store, holder, monkeypatch):
-    other = holder("none")
+@pytest.mark.parametrize("words", [[], ["ignores SIGINT"]], ids=["", "in the background of a script"])
+def test_who_stood_still_for_too_long_is_interrupted(store, holder, monkeypatch, words):
+    other = holder("none", *words)
     other.send_signal(signal.SIGSTOP)
     no_locks(monkeypatch)
     with store.lock(print):
