@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,13 @@ def said(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, _ = process.communicate()
     assert process.returncode == 0, f"{process.args} ended with {process.returncode}"
     return json.loads(out)
+
+
+def rig_of_clips(path: Path, cameras: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
+    """A rig.yaml of clips that are played in real time, with faults on order."""
+    encoder, defaults = {"codec": "ffv1"}, {"backend": "file"}
+    content = {"rate": 30.0, "defaults": defaults, "cameras": cameras, "encoder": encoder, "duration_s": seconds}
+    path.write_text(yaml.safe_dump(content))
 
 
 def rig(folder: Path, count: int, width: int, height: int, rate: float, **more: Any) -> Path:

@@ -18,8 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import psutil
-import yaml
-from _recording_commands import handpipe, rig, said
+from _recording_commands import handpipe, rig, rig_of_clips, said
 from _report import Figure
 
 from handpipe.capture.recording.channel import TOO_SLOW
@@ -53,10 +52,7 @@ def unplugged(folder: Path, runs: int) -> list[Figure]:
         cameras: dict[str, Any] = {name: {"source": str(folder / f"{name}.avi")} for name in "ab"}
         cameras["a"]["faults"] = {"disconnect": gone}
         path = folder / "unplugged.yaml"
-        path.write_text(yaml.safe_dump({
-            "rate": 30.0, "defaults": {"backend": "file"}, "cameras": cameras, "encoder": {"codec": "ffv1"},
-            "duration_s": FRAMES / 30,
-        }))  # fmt: skip
+        rig_of_clips(path, cameras, FRAMES / 30)
         found = said(handpipe("record", folder / "unplugged", "--config", path, "--json"))
         right += _back_again(Path(found["recording"]), gone["frame"], found["notes"])
     return [Figure("recordings in which a camera was unplugged: right in every row", right / runs, "", 1.0, "higher")]

@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 import yaml
 import zarr
-from _recording_commands import handpipe, rig, said
+from _recording_commands import handpipe, rig, rig_of_clips, said
 from _recording_encoders import encoders
 from _recording_faults import faults, memory
 from _report import Figure, grid, report
@@ -108,10 +108,7 @@ def drops(folder: Path, runs: int) -> list[Figure]:
         gone = {name: sorted(draw.sample(range(frames), draw.randint(0, 10))) for name in "abc"}
         cameras = {name: {"source": str(source / f"{name}.avi"), "faults": {"drop": gone[name]}} for name in "abc"}
         path = folder / "drops.yaml"
-        path.write_text(yaml.safe_dump({
-            "rate": 30.0, "defaults": {"backend": "file"}, "cameras": cameras, "encoder": {"codec": "ffv1"},
-            "duration_s": frames / 30,
-        }))  # fmt: skip
+        rig_of_clips(path, cameras, frames / 30)
         found = said(handpipe("record", folder / "drops", "--config", path, "--json"))
         rows = (Path(found["recording"]) / "timestamps.csv").read_text().splitlines()[1:]
         # A busy machine triggers too late now and then, which is entered too: the camera knows nothing of these.

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from _identity_scenes import Faults, detect, interacting
 from _report import Figure, report
-from _scale_engine import Full, engine, image_costs
+from _scale_engine import GROUPS, Full, engine, image_costs
 from _scale_units import second_look
 from rich.console import Console
 
@@ -164,13 +164,9 @@ def plan(frames: int = FULL_FRAMES, views: int = FULL_VIEWS) -> list[Figure]:
     once = {"session": 1}
     groups = {
         "timeline": (schema.TIMELINE, once),
-        "detections": (schema.DETECTIONS, by_view),
         "clock": (schema.CLOCK, once),
-        "groups": (schema.GROUPS, by_frame),
         "tracks": (schema.TRACKS, once),
-        "looks": (schema.LOOKS, by_frame),
-        "second_look": (schema.SECOND_LOOK, by_view),
-        "keypoints": (schema.KEYPOINTS, by_frame),
+        **{name: (columns, by_view if of_one_view else by_frame) for name, (columns, of_one_view) in GROUPS.items()},
         "mano": (schema.MANO, {"frame": FittingSettings().window_frames}),
     }
     sizes = {"view": views, "frame": frames, "session": 1, "candidate": 2}

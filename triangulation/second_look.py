@@ -21,8 +21,9 @@ from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS, NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.schema import LOOKS, SECOND_LOOK, detections_group, group_spec, read_cameras
+from ..core.storage.schema import LOOKS, SECOND_LOOK, candidates_at, detections_group, group_spec, read_cameras
 from ..core.storage.store import Store
+from .assignment import labelled_members
 from .settings import SecondLookSettings
 
 GROUP, LOOKS_GROUP = "second_look", "looks"
@@ -95,13 +96,9 @@ class ChooseLooks:
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         store, part = self.store, self.frames
-        member = store.read("groups", "member", (slice(None), part)).astype(int)
-        slot = store.read("tracks", "slot", part).astype(int)
-        member = np.take_along_axis(member, np.maximum(slot, 0)[None], axis=2)
-        member = np.where(slot >= 0, member, -1)
-        found = store.read(detections_group(store), "points", (slice(None), part))
-        taken = np.take_along_axis(found, np.maximum(member, 0)[..., None, None], axis=2)
-        taken = np.where((member >= 0)[..., None, None], taken, np.nan)
+        slots = store.read("groups", "member", (slice(None), part)).astype(int).transpose(1, 2, 0)
+        member = labelled_members(slots, store.read("tracks", "slot", part).astype(int)).transpose(2, 0, 1)
+        taken = candidates_at(store.read(detections_group(store), "points", (slice(None), part)), member)
         yield self.unit, {"look": choose_looks(read_cameras(self.rig), hands_m(store, part), taken, self.options)}
 
 

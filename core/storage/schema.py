@@ -318,8 +318,13 @@ def read_taken_px(store: Store, frames: slice) -> ndarray:
     detected = store.read(detections_group(store), "points", (slice(None), frames))
     if assignment.max(initial=-1) >= detected.shape[2]:
         detected = np.concatenate([detected, store.read("second_look", "points", (slice(None), frames))], axis=2)
-    taken = np.take_along_axis(detected, np.maximum(assignment, 0)[..., None, None], axis=2)
-    return np.where(assignment[..., None, None] >= 0, taken, np.nan).astype(np.float64)
+    return candidates_at(detected, assignment).astype(np.float64)
+
+
+def candidates_at(points: ndarray, which: ndarray) -> ndarray:
+    """(view, frame, hand, joint, 2) the candidates (view, frame, candidate, joint, 2) that are taken; NaN for -1."""
+    taken = np.take_along_axis(points, np.maximum(which, 0)[..., None, None], axis=2)
+    return np.where(which[..., None, None] >= 0, taken, np.nan)
 
 
 def imported(store: Store, group: str = "keypoints") -> bool:

@@ -85,6 +85,15 @@ class Prior:
         """(group, lag) mean squared difference between frames that are `lag` apart, at the average liveliness."""
         return 2 * (1 - self.kernels[:, 0])
 
+    def mean_square(self, x: Tensor) -> Tensor:
+        """(..., group) of numbers (..., channel): their squares, each channel by its share in the group's variance."""
+        square = x.square() * self.shares.to(x)
+        return torch.stack([part.sum(-1) for part in square.split(self.sizes, -1)], -1)
+
+    def usual_std(self, conditional: Conditional, log_liveliness: Tensor) -> Tensor:
+        """(batch, frame, hand, group) standard deviations as they would be at the average liveliness."""
+        return self.of_groups(conditional.std) / log_liveliness.exp()[:, None]
+
     def of_groups(self, x: Tensor) -> Tensor:
         """(..., group) of numbers (..., channel) that are the same within each group."""
         return torch.stack([part[..., 0] for part in x.split(self.sizes, -1)], -1)
@@ -109,8 +118,7 @@ class Prior:
         pair = observed & (last >= 0)
         sizes = torch.tensor(self.sizes, device=mask.device)
         origin = torch.where(mask, values, 0).gather(1, last.clamp_min(0).repeat_interleave(sizes, -1))
-        square = (torch.where(mask, values, 0) - origin).double().square() * self.shares
-        square = torch.stack([part.sum(-1) for part in square.split(self.sizes, -1)], -1)
+        square = self.mean_square((torch.where(mask, values, 0) - origin).double())
         lag = (frame - last).clamp(0, frames - 1)
         spread = self.spread.T.gather(0, lag.flatten(0, 2)).view(square.shape)
         variance = self.liveliness.levels.square() * spread[..., None] + 2 * REST_FLOOR

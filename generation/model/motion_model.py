@@ -97,7 +97,7 @@ class MotionModel:
         """The same with the mean that the network expects; without such a network it is the prior's."""
         if self.expectation is None:
             return conditional
-        std = prior.of_groups(conditional.std) / log_liveliness.exp()[:, None]
+        std = prior.usual_std(conditional, log_liveliness)
         spread, shares = prior.spread.to(std), prior.shares.to(std)
         correction = self.expectation(conditional.base, prior.of_groups(mask), std, spread, shares, prior.sizes)
         return replace(conditional, base=conditional.base + correction)

@@ -148,10 +148,9 @@ def expected_loss(model: MotionModel, motion: Motion, R_home: Tensor, generator:
     given = model.conditioning(controls, frames, packed, expected=True)
     assert given.conditional is not None
     assert given.log_liveliness is not None
-    error = (given.conditional.base - packed).square() * prior.shares.to(packed)
-    distance = torch.stack([part.sum(-1) for part in error.split(prior.sizes, -1)], -1).add(LEAST_SQUARE).sqrt()
+    distance = prior.mean_square(given.conditional.base - packed).add(LEAST_SQUARE).sqrt()
     inside = gaps(prior.of_groups(given.mask))[-1]
-    std = prior.of_groups(given.conditional.std) / given.log_liveliness.exp()[:, None]
+    std = prior.usual_std(given.conditional, given.log_liveliness)
     usual = (std * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp_min(1)
     return (inside * distance / (usual + LEAST_EXPECTED_ERROR)).sum() / inside.sum().clamp_min(1)
 
