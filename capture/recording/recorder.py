@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -174,6 +175,12 @@ class Recording:
 
     def _trigger(self, began_s: float) -> None:
         """Trigger all cameras at the rate; what is too late by whole periods is entered as missing."""
+        # Asking a camera whether it is ready takes a millisecond, so that 50 are asked at the same time.
+        with ThreadPoolExecutor(len(self.channels), "ready") as pool:
+            self._trigger_until_end(began_s, pool)
+        self.stop.set()
+
+    def _trigger_until_end(self, began_s: float, pool: ThreadPoolExecutor) -> None:
         period_s = 1 / self.rig.rate
         most = None if self.rig.duration_s is None else max(round(self.rig.duration_s * self.rig.rate), 1)
         while most is None or self._instants < most:
@@ -188,7 +195,7 @@ class Recording:
                 self._instants += 1
             # All are waited for before the first is triggered: one that is slow does not delay the others behind it.
             until_s = began_s + (self._instants + READY_SHARE) * period_s
-            ready = [channel.ready(until_s) for channel in self.channels]
+            ready = list(pool.map(lambda channel, until_s=until_s: channel.ready(until_s), self.channels))
             both = zip(self.channels, ready, strict=True)
             taken = [channel.trigger(self._instants, each) for channel, each in both]
             self._trigger_s += [each[1] - each[0] for each in taken if each is not None]
@@ -196,7 +203,6 @@ class Recording:
             self._instants += 1
             if all(channel.ended for channel in self.channels):
                 break
-        self.stop.set()
 
     def _look(self, began_s: float, wall_s: float, watch: Watch) -> None:
         now_s = time.monotonic()
