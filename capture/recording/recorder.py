@@ -22,7 +22,7 @@ from .clip_file import ClipFile
 from .closing import finish, this_process
 from .hosts.together import Together
 from .journal import SUFFIX, Journal
-from .machine import peak_memory_mb, versions
+from .machine import peak_memory_mb, undisturbed, versions
 from .opening import Opened, images_each
 from .place import Place, check_disk
 from .record import write_record
@@ -98,6 +98,12 @@ class Recording:
         Raises:
             RecordingError: a camera did not start. Then nothing is left behind.
         """
+        with undisturbed():
+            began_s = self._record(watch)
+        return self._close(began_s)
+
+    def _record(self, watch: Watch) -> float:
+        """Start, record, and stop; returns when it began."""
         began_s = self._start()
         wall_s = time.time() - time.monotonic() + began_s
         keeper = threading.Thread(target=self._keep, daemon=True)
@@ -120,7 +126,7 @@ class Recording:
             self._end(began_s)
             self._ended.set()
             keeper.join()
-        return self._close(began_s)
+        return began_s
 
     def ask(self) -> None:
         """Let every channel put an image of the same moment into its `sample`, soon."""
