@@ -1,8 +1,9 @@
-"""Networks through torch.compile, as trainings on a GPU use them; without a code generator, so that no compiler is needed."""
+"""Networks through torch.compile, as a GPU trains them; without a code generator, which would need a compiler."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,9 @@ def test_compiled_networks_have_the_same_loss_and_gradient(representation, name)
     torch._dynamo.reset()
     counters.clear()
     for compiled in (False, True):
-        used = {key: torch.compile(each, backend="aot_eager") if compiled else each for key, each in networks.items()}
+        used: Any = {
+            key: torch.compile(each, backend="aot_eager") if compiled else each for key, each in networks.items()
+        }
         networks.zero_grad()
         terms = loss_terms(model.with_networks(used), batch, {"x0": 1.0, "joints": 1.0}, seed=3)
         torch.stack(list(terms.values())).sum().backward()
