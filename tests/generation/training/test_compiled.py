@@ -35,9 +35,9 @@ def test_compiled_networks_have_the_same_loss_and_gradient(representation, name)
     torch._dynamo.reset()
     counters.clear()
     for compiled in (False, True):
-        used: Any = {
-            key: torch.compile(each, backend="aot_eager") if compiled else each for key, each in networks.items()
-        }
+        used: dict[str, Any] = dict(networks.items())
+        if compiled:
+            used = {key: torch.compile(network, backend="aot_eager") for key, network in used.items()}
         networks.zero_grad()
         terms = loss_terms(model.with_networks(used), batch, {"x0": 1.0, "joints": 1.0}, seed=3)
         torch.stack(list(terms.values())).sum().backward()
