@@ -26,7 +26,8 @@ def gradients(networks: nn.ModuleDict) -> dict[str, torch.Tensor]:
 def test_compiled_networks_have_the_same_loss_and_gradient(representation, name):
     model = untrained(representation, name)
     torch.manual_seed(0)
-    networks = nn.ModuleDict({"denoiser": deepcopy(model.denoiser)})
+    denoiser: Any = deepcopy(model.denoiser)
+    networks = nn.ModuleDict({"denoiser": denoiser})
     if model.uses_prior:
         networks["expectation"] = Expectation(len(model.representation.groups))
     motion = some(clips(WINDOW), 0, 7, 14)
