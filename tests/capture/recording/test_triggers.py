@@ -38,7 +38,7 @@ class PulsedCamera:
     def ready(self, timeout_s):
         raise AssertionError("nobody triggers a camera that waits for its line")
 
-    def trigger(self):
+    def trigger(self) -> bool:
         raise AssertionError("nobody triggers a camera that waits for its line")
 
     def pulse(self):
