@@ -44,6 +44,8 @@ from handpipe.capture.video import read_frames
 
 LOADS = {"50 cameras 320x256": (50, 320, 256), "8 cameras 1280x1024": (8, 1280, 1024)}
 RATES = (10, 15)
+PICTURES_PER_S = 24.0
+"""Of all cameras together that film pictures: the emulator reads each from a file."""
 PARTS = ("load", "drops", "kills", "faults", "memory", "pictures", "encoders")
 
 
@@ -177,17 +179,21 @@ def pictures(folder: Path, session: Path | None) -> list[Figure]:
         for at, image in enumerate(read_frames(clip, range(clip.frames))):
             cv2.imwrite(str(place / f"{at:05}.png"), image)
         cameras[clip.view] = {"serial": f"0815-{n:04}", "images": str(place)}
-    width, height = clips[0].size_px
+    (width, height), rate = clips[0].size_px, PICTURES_PER_S / len(clips)
     takes = {}
     for codec in ("ffv1", "h264"):
         day = folder / codec
         shutil.copytree(session / "calibration", day / "calibration")
         path = folder / f"{codec}.yaml"
         path.write_text(yaml.safe_dump({
-            "rate": 3.0, "encoder": {"codec": codec}, "duration_s": clips[0].frames / 3.0, "cameras": cameras,
+            "rate": rate, "encoder": {"codec": codec}, "duration_s": clips[0].frames / rate, "cameras": cameras,
             "defaults": {"backend": "pylon", "width": width, "height": height, "pixel_format": "BGR8Packed"},
         }))  # fmt: skip
-        takes[codec] = Path(said(handpipe("record", day, "--config", path, "--json", cameras=len(clips)))["recording"])
+        found = said(handpipe("record", day, "--config", path, "--json", cameras=len(clips)))
+        missing = sum(sum(each["missing"].values()) for each in found["cameras"].values())
+        if missing or found["instants"] != clips[0].frames:
+            raise SystemExit(f"{codec}: {missing} pictures are missing: the machine is too busy to compare anything")
+        takes[codec] = Path(found["recording"])
     for place in (session, *takes.values()):
         assert handpipe("run", place).wait() in (0, 3), f"{place}: the run failed"
     stores = {name: zarr.open_group(str(place / "session.zarr"), mode="r") for name, place in takes.items()}
