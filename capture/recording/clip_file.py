@@ -172,7 +172,7 @@ def _stream(container: Any, source: Format, settings: EncoderSettings, rate: Fra
     options: dict[str, str] = {}
     if name in ("libx264", "libx265"):
         quality = QUALITY[name] if settings.quality is None else settings.quality
-        options = {"preset": settings.preset, "tune": "zerolatency", "crf": str(quality), "bf": "0"}
+        options = {"preset": settings.preset, "tune": "zerolatency", "crf": str(quality)}
         if name == "libx265":
             options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
     elif name == "mjpeg":
@@ -184,6 +184,7 @@ def _stream(container: Any, source: Format, settings: EncoderSettings, rate: Fra
     stream.time_base = 1 / rate
     # One thread for each camera: the cameras are the parallelism.
     stream.codec_context.thread_count = 1
+    stream.codec_context.max_b_frames = 0  # Frames are encoded in the order of their times.
     stream.codec_context.gop_size = max(round(settings.keyframe_s * float(rate)), 1)
     return stream
 
@@ -208,7 +209,9 @@ def mend(path: Path) -> int:
         with av.open(str(place.absolute()), "w", format="matroska") as target:
             copy = target.add_stream_from_template(stream)
             for packet in source.demux(stream):
-                if packet.dts is not None and packet.size:
+                if packet.size:
+                    # A clip of a few frames does not tell the demuxer their order of decoding: it is that of the times.
+                    packet.dts = packet.pts if packet.dts is None else packet.dts
                     packet.stream = copy
                     target.mux(packet)
                     frames += 1
