@@ -28,7 +28,7 @@ class Figure:
     def reached(self) -> bool | None:
         if self.limit is None:
             return None
-        return self.value <= self.limit if self.better == "lower" else self.value >= self.limit
+        return bool(self.value <= self.limit if self.better == "lower" else self.value >= self.limit)
 
 
 def report(title: str, figures: Sequence[Figure], json_path: Path | None) -> int:
