@@ -19,6 +19,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from numpy import ndarray
 
+from ...core.errors import SessionError
 from ...core.storage.atomic import appearing
 from .camera import Format, RecordingError
 from .settings import EncoderSettings
@@ -199,10 +200,21 @@ def pixels_of(encoder: str, source: str) -> str:
 def mend(path: Path) -> int:
     """Give the clip of a process that was killed an end and an index; returns its number of frames.
 
-    Nothing is encoded again. A file without a frame stays as it is.
+    Nothing is encoded again. A file without a frame, or none at all, stays as it is.
+
+    Raises:
+        SessionError: the file is damaged.
     """
-    if not _has_frames(path):
-        return 0
+    try:
+        return _with_index(path) if _has_frames(path) else 0
+    except (FFmpegError, ValueError) as error:  # Texts in the file are decoded, which may fail too.
+        raise SessionError(
+            f"{path}: expected a clip as `handpipe record` writes it, but it is damaged ({error}). Restore it, or "
+            "remove it to use the other cameras."
+        ) from error
+
+
+def _with_index(path: Path) -> int:
     with appearing(path) as place, av.open(str(path.absolute())) as source:
         stream = source.streams.video[0]
         frames = 0

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from handpipe.capture.recording import closing
+from handpipe.capture.recording.camera import CameraInfo, Format
+from handpipe.capture.recording.clip_file import ClipFile, mend
 from handpipe.capture.recording.closing import complete
 from handpipe.capture.recording.record import read_record
+from handpipe.capture.recording.settings import EncoderSettings
+from handpipe.capture.session import read_session
+from handpipe.capture.settings import CaptureSettings
 from handpipe.core.errors import SessionError
 
 RECORD: dict[str, Any] = {
@@ -30,7 +36,9 @@ def interrupted(tmp_path, monkeypatch):
 
     def write(record: object, **lines: str):
         (tmp_path / ".recording").mkdir()
+        (tmp_path / "videos").mkdir()
         for name in ("left", "right"):
+            (tmp_path / "videos" / f"{name}.mkv").touch()
             frames = "".join(f"F,0,{k},,{10 + k / 30},,\n" for k in range(5))
             (tmp_path / ".recording" / f"{name}.journal").write_text("S,0,0\n" + frames + lines.get(name, ""))
         (tmp_path / "recording.json").write_text(record if isinstance(record, str) else json.dumps(record))
@@ -45,6 +53,29 @@ def test_it_is_completed(interrupted):
     assert len((root / "timestamps.csv").read_text().splitlines()) == 1 + 2 * 5
     assert read_record(root / "recording.json")["state"] == "interrupted"
     assert complete(root) is None
+
+
+def test_a_clip_that_is_damaged_is_named_and_can_be_left_out(interrupted, monkeypatch):
+    root = interrupted(RECORD)
+    monkeypatch.setattr(closing, "mend", mend)
+    for name in ("left", "right"):
+        (root / "videos" / f"{name}.mkv").unlink()
+        source = Format((64, 48), "gray", 30.0, CameraInfo("test", "1"))
+        clip = ClipFile(root / "videos" / f"{name}.mkv", source, EncoderSettings(codec="h264"))
+        for n in range(30):
+            clip.write(np.full((48, 64), 4 * n, np.uint8))
+        clip.abandon()
+    path = root / "videos" / "left.mkv"
+    for codec, what in ((b"V_XPEG4/ISO/AVC", "no codec"), (b"V_\xff\xfeEG4/ISO/AVC", "")):
+        whole = path.read_bytes()
+        assert b"V_MPEG4/ISO/AVC" in whole
+        path.write_bytes(whole.replace(b"V_MPEG4/ISO/AVC", codec))
+        with pytest.raises(SessionError, match=rf"left.mkv: expected a clip .* damaged \(.*{what}.*remove it"):
+            complete(root)
+        path.write_bytes(whole)
+    path.unlink()
+    assert "was interrupted" in str(complete(root))
+    assert [(clip.view, clip.frames) for clip in read_session(root, CaptureSettings()).clips] == [("right", 26)]
 
 
 @pytest.mark.parametrize(
