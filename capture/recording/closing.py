@@ -269,6 +269,8 @@ def complete(root: Path) -> str | None:
         raise SessionError(f"{root}: expected a recording that has ended, but it is going on. Stop it first.")
     # A clip is there from the start: somebody who took it away does without that camera.
     record["cameras"] = {name: said for name, said in record["cameras"].items() if place.clip(name).exists()}
+    if not record["cameras"]:
+        return None
     frames = {name: mend(place.clip(name)) for name in record["cameras"]}
     finish(place, record, INTERRUPTED, frames)
     return f"{root}: the recording was interrupted; its clips and timestamps.csv were completed up to that moment"

@@ -78,6 +78,14 @@ def test_a_clip_that_is_damaged_is_named_and_can_be_left_out(interrupted, monkey
     assert [(clip.view, clip.frames) for clip in read_session(root, CaptureSettings()).clips] == [("right", 26)]
 
 
+def test_without_its_clips_nothing_is_completed(interrupted):
+    root = interrupted(RECORD)
+    for clip in (root / "videos").iterdir():
+        clip.unlink()
+    assert complete(root) is None
+    assert not (root / "timestamps.csv").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [
