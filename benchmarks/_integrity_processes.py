@@ -192,10 +192,8 @@ def at_once(sessions: Sessions, name: str, rng: random.Random) -> tuple[Outcome,
     """Two runs that begin together on a session without a store."""
     session = sessions.copy(name, "filmed")
     children = [command(["run", session, *OPTIONS], session.parent / f"run{n}.txt") for n in range(2)]
-    for child in children:
-        if wrong := ended(child, (0, 2)):
-            return wrong
-    return sessions.judge(session)
+    found = [ended(child, (0, 2)) for child in children]
+    return next((wrong for wrong in found if wrong), None) or sessions.judge(session)
 
 
 def edited_clip(sessions: Sessions, name: str, rng: random.Random) -> tuple[Outcome, str]:

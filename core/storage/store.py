@@ -26,7 +26,7 @@ import numpy as np
 import zarr
 from numpy import ndarray
 from zarr.buffer.cpu import Buffer
-from zarr.errors import ZarrUserWarning
+from zarr.errors import ContainsGroupError, ZarrUserWarning
 from zarr.storage import MemoryStore, StorePath
 
 from ..errors import StoreError, disk_errors
@@ -52,8 +52,11 @@ class Store(Nodes):
     def open(self) -> None:
         """Make the store if it is not there; raise StoreError if it is not ours to write."""
         if not self.exists():
-            with disk_errors(self.url):
-                zarr.create_group(self.zarr_store(write=True), attributes=root_attributes())
+            try:
+                with disk_errors(self.url):
+                    zarr.create_group(self.zarr_store(write=True), attributes=root_attributes())
+            except ContainsGroupError:  # Another process has made it in the meantime; the lock decides between the two.
+                self.exists()
 
     def lock(self, tell: Callable[[str], None] = to_stderr) -> contextlib.AbstractContextManager[None]:
         """Keep a second writer out, as long as this process lives, wherever that one runs.

@@ -70,6 +70,26 @@ def test_the_last_unit_may_be_shorter(store):
     assert (store.read("keypoints", "points")[8:] == 1).all()
 
 
+def test_two_processes_may_make_it_at_the_same_moment(tmp_path, monkeypatch):
+    url, answers = str(tmp_path / "a.zarr"), [False]
+    Store(url).open()
+    exists = Store.exists
+    monkeypatch.setattr(Store, "exists", lambda self: answers.pop() if answers else exists(self))
+    Store(url).open()
+    assert not answers
+    assert Store(url).exists()
+
+
+def test_what_somebody_else_makes_at_the_same_moment_is_not_ours(tmp_path, monkeypatch):
+    url, answers = str(tmp_path / "a.zarr"), [False]
+    zarr.create_group(url, zarr_format=3, attributes={"handpipe": "no"})
+    exists = Store.exists
+    monkeypatch.setattr(Store, "exists", lambda self: answers.pop() if answers else exists(self))
+    with pytest.raises(StoreError):
+        Store(url).open()
+    assert not answers
+
+
 def test_an_array_is_opened_once_until_it_is_replaced(store, monkeypatch):
     """By the same object, by another one, and under its feet; also by an array of the same shape."""
     opened = []
