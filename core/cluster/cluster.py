@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +15,9 @@ from . import batch, local
 from .calls import Calls
 from .description import read_cluster
 from .scheduler import join
+
+DASK_LOGS = ("distributed", "distributed.client")
+"""Loggers that Dask gives levels of their own."""
 
 
 class Cluster:
@@ -62,9 +66,16 @@ class Cluster:
             HandpipeError: it cannot be started or joined.
         """
         if self._client is None:
+            self._quieten()
             self._client = self._start()
             tell(f"Dask dashboard: {self._client.dashboard_link}")
         return Calls(self._client, tell)
+
+    def _quieten(self) -> None:
+        """What Dask logs of a scheduler that is gone are tracebacks; users are told in a sentence."""
+        for log in map(logging.getLogger, DASK_LOGS):
+            self._exit.callback(log.setLevel, log.level)  # After the client is closed.
+            log.setLevel(logging.CRITICAL)
 
     def _start(self) -> Any:
         options, file = self.options, self._file

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from handpipe.core.cluster.calls import Calls, Returned
+from handpipe.core.cluster.cluster import Cluster
+from handpipe.core.settings import EngineSettings
 
 
 class Future:
@@ -52,3 +55,15 @@ def test_a_call_that_ran_into_a_time_limit_itself_is_an_error():
     calls = Calls(Client(future=Future(failures=1, status="error")), print)
     with pytest.raises(TimeoutError):
         list(calls.results(print, [()]))
+
+
+def test_dask_logs_no_tracebacks_of_a_scheduler_that_is_gone(caplog):
+    """Whenever its client notices it: before handpipe does, afterwards, or while the client is closed."""
+    logs = [logging.getLogger(name) for name in ("distributed.client", "distributed.batched")]
+    before = [log.getEffectiveLevel() for log in logs]
+    with Cluster(EngineSettings(workers=1)) as cluster:
+        assert list(cluster.calls(lambda line: None).results(abs, [(-3,)])) == [Returned(3)]
+        for log in logs:
+            log.error("Failed to reconnect", exc_info=True)
+    assert [log.getEffectiveLevel() for log in logs] == before
+    assert "Failed to reconnect" not in caplog.text
