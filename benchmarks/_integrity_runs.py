@@ -70,6 +70,8 @@ class Child:
         """With all of its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)  # It may not lead a group yet.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
