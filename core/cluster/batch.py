@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import signal
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any
@@ -64,6 +65,7 @@ def start(file: ClusterFile, workers: int, dashboard: str, exit_stack: ExitStack
 
 def _class(file: ClusterFile) -> Any:
     module, name, extra = CLASSES[file.cluster.type]
+    handler = signal.getsignal(signal.SIGINT)
     try:
         return getattr(import_module(module), name)
     except ImportError as error:
@@ -72,6 +74,10 @@ def _class(file: ClusterFile) -> Any:
             f"{file.path}: type {file.cluster.type} needs {package}, which cannot be imported ({error}). "
             f"Install it: `pip install 'handpipe[{extra}]'`."
         ) from error
+    finally:
+        # dask-jobqueue takes ctrl-C for itself, and would end the process without a word.
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
 
 
 def job_arguments(file: ClusterFile, dashboard: str = "127.0.0.1:0") -> dict[str, Any]:

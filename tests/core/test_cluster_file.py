@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,28 @@ def described(tmp_path: Path, text: str) -> ClusterFile:
     return read_cluster(str(path))
 
 
+def dask_jobqueue():
+    """The package, without the handler of ctrl-C that it installs."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return pytest.importorskip("dask_jobqueue")
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_a_package_that_takes_ctrl_c_does_not_keep_it(tmp_path, monkeypatch):
+    (tmp_path / "takes_signals.py").write_text(
+        "import signal\nsignal.signal(signal.SIGINT, lambda *_: None)\nSLURMCluster = 7\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(batch.CLASSES, "slurm", ("takes_signals", "SLURMCluster", "cluster"))
+    before = signal.getsignal(signal.SIGINT)
+    assert batch._class(described(tmp_path, SLURM)) == 7
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_the_job_script_of_slurm(tmp_path):
-    jobqueue = pytest.importorskip("dask_jobqueue")
+    jobqueue = dask_jobqueue()
     file = described(tmp_path, SLURM)
     with jobqueue.SLURMCluster(**batch.job_arguments(file)) as cluster:
         lines = cluster.job_script().splitlines()
@@ -110,7 +131,7 @@ def test_what_is_not_installed_is_a_sentence(tmp_path, monkeypatch):
 
 
 def test_a_machine_without_slurm_is_a_sentence(tmp_path):
-    pytest.importorskip("dask_jobqueue")
+    dask_jobqueue()
     with pytest.raises(ConfigError, match="expected SLURM's command `sbatch`"), Cluster(options(tmp_path, SLURM)) as c:
         c.calls(print)
 
@@ -134,7 +155,7 @@ class Impatient(Quiet):
 
 def test_a_stage_runs_in_jobs(tmp_path, monkeypatch):
     """SLURM's two commands as processes of this machine: the job script, as it is, starts the worker."""
-    pytest.importorskip("dask_jobqueue")
+    dask_jobqueue()
     for name, script in (("sbatch", SBATCH), ("scancel", SCANCEL)):
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
