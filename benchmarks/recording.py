@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,7 +69,7 @@ def load(folder: Path, seconds: int) -> list[Figure]:
                 config = rig(folder, count, width, height, rate, trigger=trigger, duration_s=float(seconds))
                 found = said(handpipe("record", day, "--config", config, "--json", cameras=count))
                 kept = sum(each["frames"] for each in found["cameras"].values())
-                share, entered = kept / due, rows_there(Path(found["recording"]), trigger == "free-run")
+                share, entered = kept / due, rows_there(found, trigger == "free-run")
                 reached = max(share / 0.95, share / (0.8 * peer["frames"] / due))
                 row |= {
                     trigger: f"{share:.1%}",
@@ -92,13 +93,12 @@ def load(folder: Path, seconds: int) -> list[Figure]:
     return figures
 
 
-def rows_there(take: Path, free: bool) -> float:
+def rows_there(record: dict[str, Any], free: bool) -> float:
     """Share of cameras and instants that have a row. A camera of its own clock may begin or end an instant apart."""
-    rows = [row.split(",")[:2] for row in (take / "timestamps.csv").read_text().splitlines()[1:]]
-    found = {(int(instant), name) for instant, name in rows}
-    names, last = {name for _, name in found}, max(instant for instant, _ in found)
-    due = {(instant, name) for instant in range(free, last + 1 - free) for name in names}
-    return len(found & due) / len(due)
+    rows = (Path(record["recording"]) / "timestamps.csv").read_text().splitlines()[1:]
+    there = {tuple(row.split(",")[:2]) for row in rows}
+    due = {(str(at), name) for at in range(free, record["instants"] - free) for name in record["cameras"]}
+    return len(there & due) / len(due)
 
 
 def drops(folder: Path, runs: int) -> list[Figure]:

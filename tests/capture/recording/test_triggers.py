@@ -150,7 +150,7 @@ def test_a_camera_that_never_gets_a_trigger_is_said(tmp_path, pulsed):
 
 
 def test_many_cameras_are_asked_at_the_same_time_whether_they_are_ready(tmp_path, pulsed):
-    """One after the other, they would need four times as long as a frame lasts."""
+    """One after the other, they would need four times the time that they have, half a period."""
     pulsed.kind, count = AskedCamera, 10
     serials = {f"c{n}": str(n) for n in range(count)}
     rig = line_rig(**serials) | {"trigger": "software", "rate": 10.0, "duration_s": 1.0}
