@@ -1,9 +1,10 @@
-"""Overhead of the engine: detection through the pipeline, compared with bare MediaPipe in two plain processes.
+"""Overhead of the engine: two workers of the pipeline, compared with two plain processes that do the same work.
 
-    python benchmarks/engine_overhead.py [--views 50] [--frames 60] [--repeats 3] [--json FILE]
+    python benchmarks/engine_overhead.py [--parts detect fit] [--views 50] [--frames 60] [--repeats 3] [--json FILE]
 
-Both sides decode the same clips with OpenCV and call the same model on every frame, on two processes; the pipeline adds
-Dask, the journal and Zarr. Both are timed in turns, from starting the processes to the last detection.
+detect: both sides decode the same clips with OpenCV and call MediaPipe on every frame. fit: both sides fit the same
+windows of a simulated recording. The pipeline adds Dask, the marks and Zarr. Both are timed in turns, from starting the
+processes to the last result, and must find the same.
 """
 
 from __future__ import annotations
@@ -13,23 +14,29 @@ import multiprocessing
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 from _report import Figure, report
+from _scale_stages import fill, plans
 
 from handpipe.capture import detect
 from handpipe.capture.mediapipe_model import resolve
 from handpipe.capture.session import content_hashes, read_session
 from handpipe.capture.settings import CaptureSettings, DetectionSettings
-from handpipe.core.engine import Engine
+from handpipe.core.engine import Engine, Plan, Task, limit_threads
 from handpipe.core.settings import EngineSettings
+from handpipe.core.storage.spec import SHORT_UNIT
 from handpipe.core.storage.store import Store
+from handpipe.rendering.rig import dome_rig
 from handpipe.rendering.settings import SynthesisSettings
 from handpipe.rendering.synthesize import synthesize
 from handpipe.screen import Screen
+
+FIT_VIEWS = 6
 
 
 def bare(clips: list[str], model: str, queue: multiprocessing.Queue) -> None:
@@ -60,10 +67,16 @@ def bare(clips: list[str], model: str, queue: multiprocessing.Queue) -> None:
 
 
 def time_bare(clips: list[str], model: str) -> tuple[float, int]:
+    seconds, found = _in_two_processes(bare, [(clips[i::2], model) for i in range(2)])
+    return seconds, int(found)
+
+
+def _in_two_processes(work: Callable[..., None], shares: Sequence[tuple]) -> tuple[float, float]:
+    """Seconds from starting them to their end, and the sum of what they put into their queue."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     start = time.perf_counter()
-    processes = [context.Process(target=bare, args=(clips[i::2], model, queue)) for i in range(2)]
+    processes = [context.Process(target=work, args=(*share, queue)) for share in shares]
     for process in processes:
         process.start()
     found = sum(queue.get() for _ in processes)
@@ -85,40 +98,90 @@ def time_pipeline(root: Path, url: Path) -> tuple[float, int]:
     return seconds, int(np.isfinite(store.read(detect.GROUP, "score")).sum())
 
 
+def fit_windows(tasks: list[Task], queue: multiprocessing.Queue) -> None:
+    """The fit of one process's share of the windows, without engine and store; the sum of what it finds."""
+    limit_threads()
+    found = 0.0
+    for task in tasks:
+        for _, blocks in task.run(task.units):
+            found += float(np.nansum(np.abs(blocks["joints"]), dtype=np.float64))
+    queue.put(found)
+
+
+def time_bare_fit(tasks: list[Task]) -> tuple[float, float]:
+    return _in_two_processes(fit_windows, [(tasks[i::2],) for i in range(2)])
+
+
+def time_pipeline_fit(store: Store, plan: Callable[[int], Plan]) -> tuple[float, float]:
+    start = time.perf_counter()
+    with Engine(EngineSettings(workers=2), Screen()) as engine:
+        engine.execute(store, plan, force=True)
+    seconds = time.perf_counter() - start
+    return seconds, float(np.nansum(np.abs(store.read("mano", "joints")), dtype=np.float64))
+
+
+def turns(
+    name: str, repeats: int, bare_turn: Callable[[], tuple[float, float]], turn: Callable[[], tuple[float, float]]
+) -> list[Figure]:
+    """Both sides, one after the other, as often as asked."""
+    bare_s, pipeline_s = [], []
+    for _ in range(repeats):
+        (seconds, expected), (pipeline_seconds, found) = bare_turn(), turn()
+        assert np.isclose(found, expected, rtol=1e-6), f"{name}: both sides must find the same"
+        bare_s.append(seconds)
+        pipeline_s.append(pipeline_seconds)
+    ratios = np.array(bare_s) / np.array(pipeline_s)
+    return [
+        Figure(f"{name}: two processes", float(np.median(bare_s)), "s median"),
+        Figure(f"{name}: two workers", float(np.median(pipeline_s)), "s median"),
+        Figure(f"{name}: speed of the workers, all turns", sum(bare_s) / sum(pipeline_s), "x", 0.95, "higher"),
+        Figure(f"{name}: speed of the workers, slowest turn", float(ratios.min()), "x"),
+    ]
+
+
+def detection(options: argparse.Namespace, folder: Path) -> list[Figure]:
+    root = options.folder or folder / "session"
+    if options.folder is None:
+        made = SynthesisSettings(views=options.views, frames=options.frames, board_frames=1)
+        with Engine(EngineSettings(), Screen()) as engine:
+            synthesize(root, made, engine)
+    clips = [str(clip.path) for clip in read_session(root, CaptureSettings()).clips]
+    model = str(resolve())
+
+    def pipeline() -> tuple[float, int]:
+        found = time_pipeline(root, folder / "turn.zarr")
+        shutil.rmtree(folder / "turn.zarr")
+        return found
+
+    return turns("detection", options.repeats, lambda: time_bare(clips, model), pipeline)
+
+
+def fit(options: argparse.Namespace, folder: Path) -> list[Figure]:
+    store = Store(f"{folder}/fit.zarr")
+    store.open()
+    fill(store, dome_rig(FIT_VIEWS), options.fit_frames)
+    *before, (_, last) = plans(store).items()
+    with Engine(EngineSettings(workers=2), Screen()) as engine:
+        for _, plan in before:
+            engine.execute(store, plan)
+    tasks = list(last(SHORT_UNIT).tasks)
+    return turns("fit", options.repeats, lambda: time_bare_fit(tasks), lambda: time_pipeline_fit(store, last))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--views", type=int, default=50)
-    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--parts", nargs="+", choices=("detect", "fit"), default=("detect", "fit"))
+    parser.add_argument("--views", type=int, default=50, help="of the session in which hands are detected")
+    parser.add_argument("--frames", type=int, default=60, help="of the same")
+    parser.add_argument("--fit-frames", type=int, default=4096, help="of the simulated recording that is fitted")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="an existing session to use instead of a new one")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
+    parts = {"detect": detection, "fit": fit}
     with tempfile.TemporaryDirectory() as temporary:
-        root = options.folder or Path(temporary) / "session"
-        if options.folder is None:
-            made = SynthesisSettings(views=options.views, frames=options.frames, board_frames=1)
-            with Engine(EngineSettings(), Screen()) as engine:
-                synthesize(root, made, engine)
-        clips = [str(clip.path) for clip in read_session(root, CaptureSettings()).clips]
-        model = str(resolve())
-        bare_s, pipeline_s, bare_found = [], [], 0
-        for turn in range(options.repeats):
-            seconds, bare_found = time_bare(clips, model)
-            bare_s.append(seconds)
-            url = Path(temporary) / f"{turn}.zarr"
-            seconds, pipeline_found = time_pipeline(root, url)
-            pipeline_s.append(seconds)
-            assert bare_found == pipeline_found, "both sides must find the same hands"
-            shutil.rmtree(url)
-        ratios = np.array(pipeline_s) / np.array(bare_s)
-        rows = [
-            Figure("bare MediaPipe, two processes", float(np.median(bare_s)), "s median"),
-            Figure("through the pipeline, two workers", float(np.median(pipeline_s)), "s median"),
-            Figure("ratio, total of all turns", sum(pipeline_s) / sum(bare_s), "x", 1.10),
-            Figure("ratio, largest of all turns", float(ratios.max()), "x"),
-            Figure("hands found by both", bare_found, "hands"),
-        ]
-        report(f"engine overhead: {len(clips)} clips, {options.repeats} turns", rows, options.json)
+        rows = [row for part in options.parts for row in parts[part](options, Path(temporary))]
+    report(f"engine overhead, {options.repeats} turns", rows, options.json)
 
 
 if __name__ == "__main__":

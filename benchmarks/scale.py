@@ -1,6 +1,7 @@
 """Time, memory and files of long recordings with many views.
 
-    python benchmarks/scale.py [--only plan growth units engine] [--frames 600 1200] [--views 10 20] [--json FILE]
+    python benchmarks/scale.py [--only plan growth units engine recording memory] [--frames 600 1200] [--views 10 20]
+                               [--session FOLDER] [--json FILE]
 
 plan: what 250,000 frames of 50 views are on disk, group by group, by the schema of the store and the lengths of units
 that the engine chooses. growth: triangulation and fit really run, in one process, on simulated detections of growing
@@ -8,6 +9,8 @@ recordings: seconds of CPU, the largest memory that the process ever held, and t
 (of 12 views) and against views (of the fewest frames). units: memory and CPU time of single units of 50 views, as long
 as they are in long recordings. engine: the plan of a long recording on a real cluster and store, with units that are
 empty; the time of client and scheduler, and hours by stage of 250,000 frames on clusters that do not exist here.
+recording: triangulation and fit of ten minutes of 50 views, with two workers, and the memory of client and workers.
+memory: the same of all stages of a session with clips.
 """
 
 from __future__ import annotations
@@ -17,64 +20,31 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from math import prod
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from _identity_scenes import Faults, detect, interacting
 from _report import Figure, report
 from _scale_engine import GROUPS, Full, engine, image_costs
+from _scale_memory import recording, session
+from _scale_stages import fill, plans
 from _scale_units import second_look
 from rich.console import Console
 
-from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
 from handpipe.core.settings import EngineSettings
 from handpipe.core.storage import schema
 from handpipe.core.storage.spec import LONGEST, LONGEST_OF_A_VIEW, PART_FRAMES, unit_frames
 from handpipe.core.storage.store import Store
-from handpipe.fitting import stage as fitting_stage
 from handpipe.fitting.settings import FittingSettings
 from handpipe.rendering.rig import dome_rig
 from handpipe.screen import Screen
-from handpipe.triangulation.settings import TimeSyncSettings, TriangulationSettings
-from handpipe.triangulation.stage import IDENTITY_PLANS, MOST_RUNS, RUN_FRAMES, keypoints_plan, reprojection_px
-from handpipe.triangulation.time_sync_stage import clock_plan
+from handpipe.triangulation.stage import IDENTITY_PLANS, MOST_RUNS, RUN_FRAMES, reprojection_px
 
-FPS, VIEWS = 30.0, 12
+VIEWS = 12
 FULL_FRAMES, FULL_VIEWS = 250_000, 50
-
-
-def fill(store: Store, cameras: Cameras, frames: int) -> None:
-    """What calibration and detection would have written, in their chunks."""
-    chunk = unit_frames(frames, of_one_view=True)
-    views = len(cameras)
-    found = detect(cameras, interacting(frames, 0, FPS), Faults(), 0)
-    names = {"view": (("view",), np.array(cameras.names, object))}
-    made = {"settings": {}, "inputs": {}, "code": 1}
-    index = np.broadcast_to(np.arange(frames), (views, frames))
-    once = {"session": 1}
-    sizes = {"view": views, "frame": frames, "session": 1, "candidate": found.score.shape[-1]}
-    groups: Sequence[tuple[str, schema.Columns, Mapping[str, int], Mapping[str, np.ndarray]]] = (
-        ("timeline", schema.TIMELINE, once, {"source_frame": index, "time": index / FPS}),
-        ("cameras", schema.CAMERAS, once, schema.camera_blocks(cameras, np.zeros(views))),
-    )
-    for name, columns, unit, blocks in groups:
-        store.create(schema.group_spec(name, columns, sizes, unit, made, {"fps": FPS}, names))
-        store.write(name, (0,), blocks)
-        store.finish(name)
-    cut = {"view": 1, "frame": chunk}
-    store.create(schema.group_spec("detections", schema.DETECTIONS, sizes, cut, made, {"fps": FPS}, names))
-    for view in range(views):
-        for at in range(-(-frames // chunk)):
-            part = (slice(view, view + 1), slice(at * chunk, (at + 1) * chunk))
-            blocks = {"points": found.points_px[part], "score": found.score[part], "right": found.right[part]}
-            store.write_blocks("detections", (view, at), blocks)
-    store.write_marks("detections", np.ones((views, -(-frames // chunk)), bool))
-    store.finish("detections")
 
 
 def run(views: int, frames: int, unit: int | None, answer: Callable[[dict[str, float]], None]) -> None:
@@ -89,19 +59,10 @@ def run(views: int, frames: int, unit: int | None, answer: Callable[[dict[str, f
         store = Store(f"{folder}/session.zarr")
         store.open()
         fill(store, dome_rig(views), frames)
-        options = TriangulationSettings()
-        plans = {
-            "clock": partial(clock_plan, store, store, TimeSyncSettings()),
-            **{name: partial(make, store, store, options) for name, make in IDENTITY_PLANS.items()},
-            "keypoints": partial(keypoints_plan, store, store, options),
-            **{
-                name: partial(make, store, store, FittingSettings(), None) for name, make in fitting_stage.PLANS.items()
-            },
-        }
         seconds = {}
         engine_options = EngineSettings(workers=0, chunk_frames=unit)
         with Engine(engine_options, Screen(Console(quiet=True))) as engine:
-            for group, plan in plans.items():
+            for group, plan in plans(store).items():
                 start = time.process_time()
                 engine.execute(store, plan)
                 seconds[group] = time.process_time() - start
@@ -211,12 +172,13 @@ def engine_part(frames: int, session: Path | None) -> list[Figure]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ("plan", "growth", "units", "engine")
+    names = ("plan", "growth", "units", "engine", "recording", "memory")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--frames", nargs="+", type=int, default=[600, 1200, 2400, 4800], help="lengths of recordings")
     parser.add_argument("--views", nargs="+", type=int, default=[6, 12, 24], help="numbers of views")
     parser.add_argument("--engine-frames", type=int, default=20_000, help="length of the recording of empty units")
-    parser.add_argument("--session", type=Path, help="finished session whose clips say what an image costs")
+    parser.add_argument("--recording-frames", type=int, default=18_000, help="length of the recording of 50 views")
+    parser.add_argument("--session", type=Path, help="finished session: what an image costs, and for `memory`")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
     parts = {
@@ -224,6 +186,8 @@ def main() -> None:
         "growth": lambda: growth(options.frames, options.views),
         "units": units,
         "engine": lambda: engine_part(options.engine_frames, options.session),
+        "recording": lambda: recording(FULL_VIEWS, options.recording_frames),
+        "memory": lambda: [] if options.session is None else session(options.session),
     }
     report("scale", [row for part in options.only for row in parts[part]()], options.json)
 

@@ -1,15 +1,18 @@
-"""What a worker on another machine needs: this handpipe, the files of the session, enough memory."""
+"""What a worker on another machine needs: the versions here, the files of the session, enough memory.
+
+Workers that join while a run is under way are checked by this alone.
+"""
 
 # Ring 2: reads and writes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from ... import __version__
 from ..errors import ClusterError
+from .versions import differences, versions_here
 
 LEAST_MEMORY = 10**9
 """Bytes: Python, the libraries and one chunk of the largest arrays."""
@@ -21,7 +24,8 @@ class WorkerSetup:
 
     paths: tuple[str, ...]
     """Files and folders that it reads or writes."""
-    version: str = __version__
+    versions: tuple[tuple[str, str], ...] = field(default_factory=lambda: tuple(versions_here().items()))
+    """Of packages, those of the client by default."""
 
     def check(self) -> None:
         """On a worker: look once. Raises ClusterError for the first thing that is missing."""
@@ -35,10 +39,11 @@ def _check(setup: WorkerSetup) -> None:
 
     worker = get_worker()
     name, memory = worker.address, getattr(worker, "memory_manager", None)
-    if setup.version != __version__:
+    different = differences(dict(setup.versions), versions_here())
+    if different:
         raise ClusterError(
-            f"worker {name}: expected handpipe {setup.version}, as here, but it has {__version__}. "
-            "Install the same version there."
+            f"worker {name}: expected the same versions there as here, but it has {different}. "
+            "Install the same versions there."
         )
     missing = [path for path in setup.paths if not Path(path).exists()]
     if missing:

@@ -10,9 +10,11 @@ import pytest
 from paths import ROOT, SUPPORT
 from toy_stage import FRAMES, Quiet, plan
 
+from handpipe import __version__
 from handpipe.core.cluster import batch, worker_setup
 from handpipe.core.cluster.cluster import Cluster
 from handpipe.core.cluster.description import ClusterFile, read_cluster
+from handpipe.core.cluster.versions import versions_here
 from handpipe.core.engine import Engine
 from handpipe.core.errors import ClusterError, ConfigError
 from handpipe.core.settings import EngineSettings
@@ -31,6 +33,11 @@ setup: [module load python/3.11]
 interface: lo
 logs: slurm-logs
 """
+
+
+def other_versions(**versions: str) -> worker_setup.WorkerSetup:
+    """What a client with these versions asks of its workers."""
+    return worker_setup.WorkerSetup((), tuple({**versions_here(), **versions}.items()))
 
 
 def described(tmp_path: Path, text: str) -> ClusterFile:
@@ -172,11 +179,16 @@ def test_a_stage_runs_in_jobs(tmp_path, monkeypatch):
         client = engine.cluster.calls(print).client
         lacks = {
             "expected to see /nowhere/x, as here": worker_setup.WorkerSetup(("/nowhere/x",)),
-            "expected handpipe 9.9, as here": worker_setup.WorkerSetup((), "9.9"),
+            rf"it has handpipe {__version__} \(here 9.9\)": other_versions(handpipe="9.9"),
+            r"it has python 3.11.\d+ \(here 3.12.0\)": other_versions(python="3.12.0"),
+            r"it has dask .* \(here 1.2.3\), numpy .* \(here 1.0.0\). Install": other_versions(
+                numpy="1.0.0", dask="1.2.3"
+            ),
         }
         for says, lacking in lacks.items():
             with pytest.raises(ClusterError, match=says):
                 client.submit(lacking.check, pure=False).result()
+        client.submit(other_versions(python="3.11.99").check, pure=False).result()
         client.submit(setattr, worker_setup, "LEAST_MEMORY", 10**12).result()
         with pytest.raises(ClusterError, match="expected 1000 GB of memory or more for a worker, but it has 4 GB"):
             client.submit(worker_setup.WorkerSetup(("/",)).check, pure=False).result()
