@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 import tokenize
 import unicodedata
 import warnings
@@ -116,10 +117,20 @@ def _arrays_in(path: Path) -> dict[str, ndarray]:
         # NumPy warns that it reads a header of Python 2's more slowly.
         warnings.simplefilter("ignore")
         arrays = {name: file[name] for name in file.files}
-    strange = [name for name, array in arrays.items() if not isinstance(array, ndarray)]
-    if strange:
-        raise ValueError(f"{strange[0]} is not an array")
+    for name, array in arrays.items():
+        if not isinstance(array, ndarray):
+            raise ValueError(f"{name} is not an array")
+        if not _is_unicode(array):
+            raise ValueError(f"{name} is no text in Unicode")
     return {name: _quiet(array) for name, array in arrays.items()}
+
+
+def _is_unicode(array: ndarray) -> bool:
+    """Whether the characters of text exist: NumPy checks none. Of other arrays it is true."""
+    if array.dtype.kind != "U" or array.nbytes == 0:
+        return True
+    code = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    return not ((code > sys.maxunicode) | ((code >= 0xD800) & (code <= 0xDFFF))).any()
 
 
 def _quiet(array: ndarray) -> ndarray:

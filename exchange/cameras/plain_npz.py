@@ -45,9 +45,9 @@ def _read(path: Path, text: str, part: str | None) -> Cameras:
     sections = []
     for i, name in enumerate(names):
         given = {key: arrays[key][i].tolist() for key in KEYS if key in arrays}
-        fifth = given.get("distortion", [])[NUM_FISHEYE:] if given.get("fisheye") is True else []
-        if fifth == [0.0]:
-            given["distortion"] = given["distortion"][:NUM_FISHEYE]
+        distortion = given.get("distortion")
+        if given.get("fisheye") is True and isinstance(distortion, list) and distortion[NUM_FISHEYE:] == [0.0]:
+            given["distortion"] = distortion[:NUM_FISHEYE]
         if arrays["K"].dtype.kind != "f" or not np.isnan(arrays["K"][i]).any():
             sections.append(section(path, name, given))
     return assemble(sections, path)

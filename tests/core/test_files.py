@@ -57,6 +57,18 @@ def test_headers_that_say_nonsense(tmp_path, name):
         read_npz(tmp_path / "a.npz", "numbers")
 
 
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF, 0xD800])
+@pytest.mark.parametrize("order", "<>")
+def test_characters_that_do_not_exist(tmp_path, code, order):
+    names = np.array(["left", "right"], f"{order}U5")
+    np.savez(tmp_path / "good.npz", names=names, none=np.array([], str), empty=np.array([""], str))
+    assert read_npz(tmp_path / "good.npz", "names")["names"].tolist() == ["left", "right"]
+    names.view(f"{order}u4")[1] = code
+    np.savez(tmp_path / "a.npz", names=names)
+    with pytest.raises(SessionError, match=r"cannot be read \(names is no text in Unicode\)"):
+        read_npz(tmp_path / "a.npz", "names")
+
+
 def test_numbers_of_which_arithmetic_would_warn(tmp_path, recwarn):
     signalling = np.array([0x7FA00000, 0x3F800000], np.uint32).view(np.float32)
     old = np.array([-0.0, np.nan, 1.0])
