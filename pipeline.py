@@ -104,6 +104,7 @@ def run(job: Job, progress: Progress, cluster: Cluster | None = None) -> Done:
         for each in {rig, store}:
             each.open()
             locks.enter_context(each.lock(progress.say))
+            locks.enter_context(each.metadata_kept())
             each.clean()
         work = _Work(config, session.first(job.prune), store, rig, engine, progress)
         wanted = {need for stage in job.stages for need in (*NEEDS[stage], stage)} if session.clips else {"fit"}

@@ -9,7 +9,7 @@ that the damage begins at the same frame whatever the chunks and the workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,8 +46,11 @@ class UntilDamage:
 
     def views(self, clips: Sequence[Clip], timeline: Timeline, chunk_frames: int) -> list[ViewFrames]:
         """All views of a session, in order, without the frames that are known to be missing."""
-        frames = view_frames(clips, timeline, chunk_frames, self)
-        return [replace(view, source_frame=self._decodable(view.clip, view.source_frame)) for view in frames]
+        first = first_missing(self.store, self.sha256.values())
+        return [
+            replace(view, source_frame=_decodable(view.source_frame, first.get(self.sha256[view.clip.path])))
+            for view in view_frames(clips, timeline, chunk_frames, self)
+        ]
 
     def missing(self, clips: Sequence[Clip], timeline: Timeline) -> tuple[dict[str, str], dict[str, str]]:
         """Damage in clips that have been decoded.
@@ -56,11 +59,12 @@ class UntilDamage:
             A sentence for each damaged view, and one for each of these that has fewer than half of its frames.
         """
         damaged, unusable = {}, {}
+        known = first_missing(self.store, (self.sha256[clip.path] for clip in clips))
         for clip, source in zip(clips, timeline.source_frame, strict=True):
-            has, decodable = np.sum(source >= 0), np.sum(self._decodable(clip, source) >= 0)
+            first = known.get(self.sha256[clip.path])
+            has, decodable = np.sum(source >= 0), np.sum(_decodable(source, first) >= 0)
             if decodable == has:
                 continue
-            first = self._first_missing(clip)
             damaged[clip.view] = (
                 f"{clip.path}: expected {clip.frames} frames, but the clip is damaged: frames {first} to "
                 f"{clip.frames - 1} of view {clip.view} cannot be decoded and are missing. Copy it again from the "
@@ -70,14 +74,20 @@ class UntilDamage:
                 unusable[clip.view] = damaged[clip.view]
         return damaged, unusable
 
-    def _decodable(self, clip: Clip, source_frame: ndarray) -> ndarray:
-        return np.where(source_frame < self._first_missing(clip), source_frame, -1)
-
-    def _first_missing(self, clip: Clip) -> int:
-        return self.store.attrs(self._group(clip)).get("first_missing", clip.frames)
-
     def _group(self, clip: Clip) -> str:
         return f"{GROUP}/{self.sha256[clip.path]}"
+
+
+def first_missing(store: Store, sha256: Iterable[str]) -> dict[str, int]:
+    """The first frame that cannot be decoded, of those of these clips of which a note was left."""
+    if store.node(GROUP) is None:  # As nearly always: one request, where each look is one, and not one for each clip.
+        return {}
+    notes = {each: store.attrs(f"{GROUP}/{each}").get("first_missing") for each in set(sha256)}
+    return {each: first for each, first in notes.items() if first is not None}
+
+
+def _decodable(source_frame: ndarray, first: int | None) -> ndarray:
+    return source_frame if first is None else np.where(source_frame < first, source_frame, -1)
 
 
 def decoded_rows(store: Store, clips: Sequence[Path | None], source_frame: ndarray) -> ndarray:
@@ -89,10 +99,7 @@ def decoded_rows(store: Store, clips: Sequence[Path | None], source_frame: ndarr
         source_frame: (view, frame) index into the clip.
     """
     inputs = (store.fingerprint("detections") or {}).get("inputs", {})
-    rows = source_frame.copy()
-    for row, clip in zip(rows, clips, strict=True):
-        sha256 = inputs.get(f"{clip.parent.name}/{clip.name}") if clip is not None else None
-        first = store.attrs(f"{GROUP}/{sha256}").get("first_missing") if sha256 is not None else None
-        if first is not None:
-            row[row >= first] = -1
-    return rows
+    contents = [inputs.get(f"{clip.parent.name}/{clip.name}") if clip is not None else None for clip in clips]
+    first = first_missing(store, (sha256 for sha256 in contents if sha256 is not None))
+    rows = [_decodable(row, first.get(sha256 or "")) for row, sha256 in zip(source_frame, contents, strict=True)]
+    return np.stack(rows) if rows else source_frame.copy()

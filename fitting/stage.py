@@ -66,7 +66,7 @@ class _Inputs:
 
     def keypoints(self, frames: slice) -> tuple[ndarray, ndarray]:
         """Points (frame, hand, 21, 3) and sigma (frame, hand, 21)."""
-        points, sigma = (self.store.read("keypoints", name, frames) for name in ("points", "sigma"))
+        points, sigma = self.store.read_each("keypoints", ("points", "sigma"), frames).values()
         return points.astype(np.float64), sigma.astype(np.float64)
 
     def detected_px(self, frames: slice) -> ndarray:
@@ -155,7 +155,8 @@ class FitWindow:
         yield self.unit, {**blocks, "betas": betas}
 
     def _shapes(self) -> list[HandShape | None]:
-        betas, offsets = (self.inputs.store.read("shape", name).astype(np.float64) for name in ("betas", "offsets"))
+        found = self.inputs.store.read_each("shape", ("betas", "offsets"))
+        betas, offsets = (array.astype(np.float64) for array in found.values())
         return [HandShape(b, o) if np.isfinite(b).all() else None for b, o in zip(betas, offsets, strict=True)]
 
     def _terms(self, points_m: ndarray, shapes: Sequence[HandShape | None]) -> list[PointTerm | None]:

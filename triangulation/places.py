@@ -129,7 +129,7 @@ class PlaceHands:
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        member, points, votes = (self.store.read("first_groups", name) for name in ("member", "points", "votes"))
+        member, points, votes = self.store.read_each("first_groups", ("member", "points", "votes")).values()
         groups = HandGroups(
             member[:, self.key].transpose(1, 2, 0).astype(int),
             points[self.key].astype(float),

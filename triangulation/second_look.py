@@ -104,7 +104,7 @@ class ChooseLooks:
 
 def hands_m(store: Store, frames: slice) -> ndarray:
     """(frame, hand, 21, 3) where the hands are, or are expected."""
-    points, predicted = (store.read("tracks", name, frames) for name in ("points", "predicted"))
+    points, predicted = store.read_each("tracks", ("points", "predicted"), frames).values()
     missing = ~np.isfinite(points).any((-2, -1), keepdims=True)
     return np.where(missing, predicted, points).astype(float)
 

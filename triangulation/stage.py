@@ -77,7 +77,7 @@ class TrackHands:
     units: Sequence[Unit] = ((0,),)
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        member, points, votes = (self.store.read("groups", name) for name in ("member", "points", "votes"))
+        member, points, votes = self.store.read_each("groups", ("member", "points", "votes")).values()
         groups = HandGroups(member.transpose(1, 2, 0).astype(int), points.astype(float), votes.astype(float))
         tracks = track_hands(groups, self.fps)
         yield (
@@ -108,7 +108,7 @@ class TriangulateFrames:
         store, frames = self.inputs.store, self.frames
         cameras, found = read_cameras(self.inputs.rig), read_candidates(store, frames, self.second_look)
         member = store.read("groups", "member", (slice(None), frames)).transpose(1, 2, 0).astype(int)
-        slot, points, predicted = (store.read("tracks", name, frames) for name in ("slot", "points", "predicted"))
+        slot, points, predicted = store.read_each("tracks", ("slot", "points", "predicted"), frames).values()
         member = labelled_members(member, slot.astype(int))
         open_ = self._without_known(found["points"], points)
         member = recover_hands(cameras, open_, found["score"], member, points.astype(float), predicted.astype(float))

@@ -24,6 +24,10 @@ from .opened_arrays import METADATA, OpenedArrays
 SCHEMA_VERSION = 1
 """Raised when a reader of the previous schema would misread the store."""
 
+NOTES = "_"
+"""What names of groups begin with that workers write, too: notes beside the results."""
+
+EMPTY_GROUP = {"attributes": {}, "zarr_format": 3, "node_type": "group"}
 PARTS_OF_GROUP = {"attributes", "zarr_format", "node_type", "consolidated_metadata"}
 
 
@@ -44,13 +48,19 @@ class Nodes:
         """The folder, when the store is one on this machine."""
         return None if "://" in self.url else Path(self.url)
 
+    def _elsewhere(self) -> tuple[Any, str]:
+        """The file system of a store that is no folder, and its place there. Made once: fsspec makes one per thread."""
+        if self._opened.files is None:
+            self._opened.files = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+        return self._opened.files
+
     def bytes_of(self, key: str) -> bytes | None:
         """The content of one of its files; None where there is none."""
         try:
             if self.local is not None:
                 return (self.local / key).read_bytes()
             with remote_errors(self.url):
-                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+                files, root = self._elsewhere()
                 return files.cat_file(f"{root}/{key}")
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -61,24 +71,30 @@ class Nodes:
             write_whole(self.local / key, content)
         else:
             with remote_errors(self.url):
-                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
-                files.pipe_file(f"{root}/{key}", content)
+                files, root = self._elsewhere()
+                with self._opened.writing({key: content}):
+                    files.pipe_file(f"{root}/{key}", content)
 
     def put_all(self, contents: Mapping[str, bytes], last: str) -> None:
         """Write many of the files of a store that is no folder at once, and one after all others."""
         with remote_errors(self.url):
-            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
-            files.pipe({f"{root}/{key}": content for key, content in contents.items() if key != last})
-            files.pipe_file(f"{root}/{last}", contents[last])
+            files, root = self._elsewhere()
+            with self._opened.writing(contents):
+                files.pipe({f"{root}/{key}": content for key, content in contents.items() if key != last})
+                files.pipe_file(f"{root}/{last}", contents[last])
 
     def all_metadata(self) -> dict[str, bytes]:
         """The metadata of every node of a store that is no folder, by its key."""
         with remote_errors(self.url):
-            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+            files, root = self._elsewhere()
             files.invalidate_cache(root)
-            names = [name for name in files.find(root) if name.endswith(f"/{METADATA}")]
-            found = files.cat(names)
-        return {name.lstrip("/").removeprefix(f"{root.lstrip('/')}/"): content for name, content in found.items()}
+            start = len(f"{root.lstrip('/')}/")
+            keys = {name.lstrip("/")[start:]: name for name in files.find(root) if name.endswith(f"/{METADATA}")}
+            states = self._opened.states
+            known = {key: states.of(key).get(key) for key in keys if states is not None and not key.startswith(NOTES)}
+            content = {key: json.dumps(node).encode() for key, node in known.items() if node is not None}
+            fetched = files.cat([name for key, name in keys.items() if key not in content])
+            return content | {name.lstrip("/")[start:]: text for name, text in fetched.items()}
 
     def names_in(self, node: str) -> set[str]:
         """Names of the arrays and groups right below a group."""
@@ -86,13 +102,17 @@ class Nodes:
             folder = self.local / node
             return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
         with remote_errors(self.url):
-            files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+            files, root = self._elsewhere()
+            files.invalidate_cache(f"{root}/{node}".rstrip("/"))
             found = files.ls(f"{root}/{node}".rstrip("/"), detail=True)
         return {each["name"].rstrip("/").rpartition("/")[2] for each in found if each["type"] == "directory"}
 
     def groups(self) -> set[str]:
         """Names of the groups that are there."""
-        return {name for name in self.names_in("") if self.bytes_of(f"{name}/{METADATA}") is not None}
+        states = self._opened.states
+        keys = {name: f"{name}/{METADATA}" for name in self.names_in("")}
+        known = {key for key in keys.values() if states is not None and states.of(key).get(key)}
+        return {name for name, key in keys.items() if key in known or self.bytes_of(key) is not None}
 
     def node(self, path: str) -> dict[str, Any] | None:
         """The metadata of a group or an array, as it stands there; None where there is none.
@@ -100,14 +120,21 @@ class Nodes:
         Raises:
             StoreError: it is no metadata.
         """
-        text = self.bytes_of(f"{path}/{METADATA}".lstrip("/"))
-        if text is None:
-            return None
-        with self.damage(path):
-            found = json.loads(text)
-            if not isinstance(found, dict) or not isinstance(found.get("attributes", {}), dict):
-                raise ValueError("its metadata is no table")
-            return found
+        key = f"{path}/{METADATA}".lstrip("/")
+        states = None if self.local is not None or path.startswith(NOTES) else self._opened.states
+        known = None if states is None else states.of(key)
+        if known is not None and key in known:
+            return known[key]
+        text = self.bytes_of(key)
+        found = None
+        if text is not None:
+            with self.damage(path):
+                found = json.loads(text)
+                if not isinstance(found, dict) or not isinstance(found.get("attributes", {}), dict):
+                    raise ValueError("its metadata is no table")
+        if known is not None:
+            known[key] = found
+        return found
 
     def attrs(self, group: str = "") -> Attributes:
         """Attributes of a group, checked; empty when it does not exist.
@@ -143,8 +170,15 @@ class Nodes:
         if self.local is not None:
             files: Any = LocalStore(self.local, read_only=not write)
         else:
-            files = FsspecStore.from_url(self.url, fetched_whole(self.url), read_only=not write)
+            if self._opened.zarr_files is None:
+                self._opened.zarr_files = FsspecStore.from_url(self.url, fetched_whole(self.url))
+            files = self._opened.zarr_files.with_read_only(not write)
         return files if write else WholeChunks(files, self.url)
+
+    def metadata_kept(self) -> contextlib.AbstractContextManager[None]:
+        """While this process is the only one that writes metadata (see `Store.lock`), it is read once where each look
+        is a request."""
+        return self._opened.written_here() if self.local is None else contextlib.nullcontext()
 
     def exists(self) -> bool:
         """Whether there is a Zarr group at the address. Raises StoreError for something that is not ours."""

@@ -1,17 +1,21 @@
 """Zarr arrays that are opened once, for opening one takes longer than most reads; and again when they were replaced.
 
 In a folder, the file of an array's metadata says whether it was replaced. Elsewhere each look is a request. There, a
-group's attributes, which have digests of the metadata of its arrays, say it; and a store that was sent to a task reads
-them once: no group is replaced while tasks run.
+group's attributes, which have digests of the metadata of its arrays, say it. The one process that writes a store knows
+all metadata that it has read or written. It numbers the states of each group's metadata, and these numbers go with
+every store that it sends to a task: a worker asks once for what it needs of a state, and not once in every task.
 """
 
 # Ring 2: reads and writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import zarr
 
@@ -19,21 +23,97 @@ METADATA = "zarr.json"
 """A node's metadata, by the specification of Zarr v3 (https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html,
 "Metadata documents" and "File system store"): every store in a folder has it, whoever wrote it."""
 
+Metadata = dict[str, dict[str, Any] | None]
+"""By the name of its file; None for a file that is not there."""
+
+
+class States:
+    """Which states of the groups' metadata are known to be the last, and what was read of them or written here.
+
+    As it is sent: without what was read; that is shared by all copies in a process.
+    """
+
+    seen: ClassVar[dict[str, dict[tuple[str, int], Metadata]]] = {}
+    """By writer, by group and state; of one writer at a time."""
+
+    def __init__(self, writer: str, number: dict[str, int]) -> None:
+        self.writer = writer
+        self.number = number
+        if writer not in self.seen:
+            self.seen.clear()
+        self._known = self.seen.setdefault(writer, {})
+
+    def __reduce__(self) -> tuple[type[States], tuple[str, dict[str, int]]]:
+        return States, (self.writer, self.number)
+
+    def of(self, key: str) -> Metadata:
+        """What is known of the group that a file is in; what is read is put there."""
+        group = key.partition("/")[0]
+        return self._known.setdefault((group, self.number.get(group, 0)), {})
+
+    def written(self, contents: Mapping[str, bytes]) -> None:
+        """Files that this process has written: what was known of their groups and is not among them, stays."""
+        for group in {key.partition("/")[0] for key in contents}:
+            before, number = self.of(group), self.number.get(group, 0)
+            del self._known[group, number]
+            self.number[group] = number + 1
+            self.of(group).update(before)
+        for key, text in contents.items():
+            if key.rpartition("/")[2] == METADATA:
+                self.of(key)[key] = json.loads(text)
+
+    def removed(self, group: str) -> None:
+        """A group that is gone."""
+        self._known.pop((group, self.number.get(group, 0)), None)
+        self.number[group] = self.number.get(group, 0) + 1
+
 
 class OpenedArrays:
     """Arrays in folders on this machine. What is kept is no chunk, only what its metadata says; a copy starts empty."""
 
-    def __init__(self, sent: bool = False) -> None:
+    def __init__(self, sent: bool = False, states: States | None = None) -> None:
         self.sent = sent
         """Whether it belongs to a store that was sent to another process."""
         self.there = sent
         """Whether it is known that there is a store, which is no folder, that is ours to read."""
         self.attributes: dict[str, Any] = {}
         """Of groups of a store that was sent, and is no folder."""
+        self.states = states
+        """Of the metadata of a store that is no folder; None where it is not known who writes it."""
+        self.files: Any = None
+        """Of a store that is no folder: its file system and its place there."""
+        self.zarr_files: Any = None
+        """The same for Zarr."""
         self._kept: dict[Path, tuple[tuple[int, ...], zarr.Array]] = {}
 
-    def __reduce__(self) -> tuple[type[OpenedArrays], tuple[bool]]:
-        return OpenedArrays, (True,)
+    def __reduce__(self) -> tuple[type[OpenedArrays], tuple[bool, States | None]]:
+        return OpenedArrays, (True, self.states)
+
+    @contextmanager
+    def written_here(self) -> Iterator[None]:
+        """While this process is the one that writes the store, which is no folder."""
+        self.states = States(secrets.token_hex(8), {})
+        try:
+            yield
+        finally:
+            self.states = None
+
+    @contextmanager
+    def writing(self, contents: Mapping[str, bytes]) -> Iterator[None]:
+        """While these files are written."""
+        try:
+            yield
+        except BaseException:
+            for group in {key.partition("/")[0] for key in contents}:
+                self.removed(group)
+            raise
+        if self.states is not None:
+            self.states.written(contents)
+
+    def removed(self, group: str) -> None:
+        """What is in a group is not known, or not there, any more."""
+        if self.states is not None:
+            self.states.removed(group)
 
     def get(self, folder: Path, opened: Callable[[], zarr.Array]) -> zarr.Array:
         """The array in a folder; `opened` opens it if it was not yet, or if its metadata is another file than then."""

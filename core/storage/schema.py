@@ -286,11 +286,11 @@ def camera_blocks(
 
 def read_cameras(store: Store) -> Cameras:
     """The rig of a store, views in the session's order."""
-    names = store.labels("cameras", "view")
-    K, distortion, T, size = (store.read("cameras", name) for name in ("K", "distortion", "T_cam_world", "size"))
     # Stores of before there were fisheyes do not say.
-    fisheye = store.read("cameras", "fisheye") if store.has("cameras", "fisheye") else np.zeros(len(names), bool)
-    return Cameras(names, K, distortion, T, size, fisheye)
+    fisheye = ("fisheye",) if store.has("cameras", "fisheye") else ()
+    found = store.read_each("cameras", ("view", "K", "distortion", "T_cam_world", "size", *fisheye))
+    names = tuple(str(name) for name in found.pop("view"))
+    return Cameras(names, *found.values(), *(() if fisheye else (np.zeros(len(names), bool),)))
 
 
 def detections_group(store: Store) -> str:
@@ -308,8 +308,8 @@ def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str,
     """
     detected = detections_group(store)
     groups = (detected, "second_look") if second_look else (detected,)
-    region = (slice(None), frames)
-    return {name: np.concatenate([store.read(group, name, region) for group in groups], axis=2) for name in DETECTIONS}
+    found = [store.read_each(group, tuple(DETECTIONS), (slice(None), frames)) for group in groups]
+    return {name: np.concatenate([each[name] for each in found], axis=2) for name in DETECTIONS}
 
 
 def read_taken_px(store: Store, frames: slice) -> ndarray:

@@ -16,12 +16,12 @@ import contextlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import fsspec
 import numpy as np
 import zarr
 from numpy import ndarray
@@ -36,7 +36,7 @@ from .chunks import WRITE_ALL, ChunkError, Grid, WholeChunks, has_checksums, is_
 from .creation import MARKS, make_group, write_coords
 from .lease import one_writer, to_stderr
 from .marks import Marks
-from .nodes import SCHEMA_VERSION, Nodes, fetched_whole
+from .nodes import EMPTY_GROUP, SCHEMA_VERSION, Nodes
 from .opened_arrays import METADATA, OpenedArrays
 from .spec import GroupSpec
 
@@ -77,17 +77,19 @@ class Store(Nodes):
         known = (node or {}).get("attributes", {})
         # An older group stays without checksums: its arrays have none.
         values = sealed(group, {**known, **attrs}, nodes_of(known)) if is_sealed(known) or not known else attrs
+        parts = group.split("/")
+        above = ["/".join(parts[:n]) for n in range(1, len(parts))]
         with disk_errors(self.url), self.damage(group):
-            if self.local is None and node is not None:  # Zarr looks around first, and each look is a request.
-                content = json.dumps({**node, "attributes": {**known, **values}}, indent=2)
-                self.put(f"{group}/{METADATA}".lstrip("/"), content.encode())
-                self._opened.attributes.pop(group, None)
-                return
-            parts = group.split("/")
-            for above in ("/".join(parts[:n]) for n in range(1, len(parts))):
-                zarr.open_group(self.zarr_store(write=True), path=above, mode="a", use_consolidated=False)
-            found = zarr.open_group(self.zarr_store(write=True), path=group, mode="a", use_consolidated=False)
-            found.update_attributes(values)
+            if self.local is None:  # Zarr looks around first, and each look is a request.
+                made = {each: EMPTY_GROUP for each in above if self.node(each) is None}
+                made[group] = {**(node or EMPTY_GROUP), "attributes": {**known, **values}}
+                for each, content in made.items():
+                    self.put(f"{each}/{METADATA}".lstrip("/"), json.dumps(content, indent=2).encode())
+            else:
+                for each in above:
+                    zarr.open_group(self.zarr_store(write=True), path=each, mode="a", use_consolidated=False)
+                found = zarr.open_group(self.zarr_store(write=True), path=group, mode="a", use_consolidated=False)
+                found.update_attributes(values)
         self._opened.attributes.pop(group, None)
 
     def complete(self, group: str) -> bool:
@@ -106,11 +108,17 @@ class Store(Nodes):
         """Delete a group, whatever state it is in; half a deletion is not taken for a result."""
         with disk_errors(self.url):
             if self.local is None:
-                files, root = fsspec.url_to_fs(self.url, **fetched_whole(self.url))
+                if group not in self.names_in(""):  # One request, where looking into what is not there takes three.
+                    return
+                files, root = self._elsewhere()
+                files.invalidate_cache(f"{root}/{group}")
+                found = files.find(f"{root}/{group}")
+                self._opened.removed(group)
                 # What says that there is a group goes before what it is about.
-                for path in (f"{root}/{group}/{METADATA}", f"{root}/{group}"):
-                    if files.exists(path):
-                        files.rm(path, recursive=True)
+                first = [name for name in found if name.lstrip("/") == f"{root}/{group}/{METADATA}".lstrip("/")]
+                for names in (first, [name for name in found if name not in first]):
+                    if names:
+                        files.rm(names)
             elif (self.local / group).exists():
                 # Out of sight in one step; `clean` sweeps up what a kill leaves of it.
                 gone = self.local / f".{group}{REMOVED}"
@@ -164,17 +172,27 @@ class Store(Nodes):
         group. Along all others, a unit writes every chunk.
         """
         unit_dims: list[str] = self._attributes(group)["unit_dims"]
+
+        def write(name: str) -> None:
+            array, block = self._writable(f"{group}/{name}"), blocks[name]
+            grid = Grid.of(array)
+            region = grid.of_unit(tuple(unit), unit_dims) if len(unit_dims) == len(unit) else ()
+            if block.shape != tuple(part.stop - part.start for part in region):
+                raise StoreError(
+                    f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "
+                    f"arrays are cut, but found {unit_dims}. Delete the folder {group} in it: it is computed again."
+                )
+            array[region] = block
+
         with disk_errors(self.url):
-            for name, block in blocks.items():
-                array = self._writable(f"{group}/{name}")
-                grid = Grid.of(array)
-                region = grid.of_unit(tuple(unit), unit_dims) if len(unit_dims) == len(unit) else ()
-                if block.shape != tuple(part.stop - part.start for part in region):
-                    raise StoreError(
-                        f"{self.url}: group `{group}`: expected in the attribute `unit_dims` the axes along which its "
-                        f"arrays are cut, but found {unit_dims}. Delete the folder {group} in it: it is computed again."
-                    )
-                array[region] = block
+            self._each(write, blocks)
+
+    def _each(self, call: Callable[[str], Any], names: Collection[str]) -> list[Any]:
+        """What a call returns for each name; where each is a request, they wait for their answers together."""
+        if self.local is not None or len(names) < 2:
+            return [call(name) for name in names]
+        with ThreadPoolExecutor(len(names)) as pool:
+            return list(pool.map(call, names))
 
     def finish(self, group: str, **attrs: Any) -> None:
         """Declare the group complete."""
@@ -261,6 +279,13 @@ class Store(Nodes):
                     return self._read_what_is_done(group, array, region)
                 raise self._located(group, array, error) from error
 
+    def read_each(
+        self, group: str, names: Collection[str], region: tuple[slice | int, ...] | slice | None = None
+    ) -> dict[str, ndarray]:
+        """The same of several arrays; from a store that is no folder they come together, not one after the other."""
+        self._attributes(group)  # Asked for once, before all ask at the same time.
+        return dict(zip(names, self._each(lambda name: self.read(group, name, region), names), strict=True))
+
     def _read_what_is_done(self, group: str, array: zarr.Array, region: Any) -> ndarray:
         grid, done, unit_dims = Grid.of(array), self.done(group), self.attrs(group)["unit_dims"]
         for index in grid.touched(region):
@@ -286,7 +311,7 @@ class Store(Nodes):
 
     def has(self, group: str, name: str) -> bool:
         """Whether there is such an array."""
-        return self.node(f"{group}/{name}") is not None
+        return name in nodes_of(self._attributes(group)) or self.node(f"{group}/{name}") is not None
 
     def labels(self, group: str, dim: str) -> tuple[str, ...]:
         """The names along an axis."""

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from toy_stage import FRAMES, execute
 
 from handpipe.core.errors import StoreError
+from handpipe.core.storage.opened_arrays import States
 from handpipe.core.storage.store import Store
 
 
@@ -64,6 +65,71 @@ def test_a_store_sent_to_a_task_asks_once_for_what_does_not_change(store, tmp_pa
             assert sent.attrs("squares")["complete"]
     assert asked.count("squares/zarr.json") == 1
     assert len(asked) <= 1 + 1 + 3, "the root, the group, and its arrays unless this process has opened them before"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Files that were asked for, one by one."""
+    names, ask = [], Store.bytes_of
+    monkeypatch.setattr(Store, "bytes_of", lambda self, key: names.append(key) or ask(self, key))
+    return names
+
+
+def test_the_only_writer_asks_once_for_metadata(store, tmp_path, asked):
+    with store.metadata_kept():
+        execute(store, tmp_path / "log")
+        assert asked.count("squares/zarr.json") == 1, "before it was made"
+        asked.clear()
+        store.set_attrs("squares", fps=30.0)
+        assert store.attrs("squares")["fps"] == 30.0
+        assert store.read("squares", "points")[1, 0, 0, 0] == 1
+        store.remove("squares")
+        assert not store.attrs("squares")
+        assert asked == ["squares/zarr.json"], "after it was removed"
+        store.set_attrs("_notes/of/workers", found=1)
+        Store(store.url).set_attrs("_notes/of/workers", found=2)
+        assert store.attrs("_notes/of/workers")["found"] == 2, "what workers may write is looked at each time"
+    store.set_attrs("squares", fps=1.0)
+    Store(store.url).set_attrs("squares", fps=2.0)
+    assert store.attrs("squares")["fps"] == 2.0
+
+
+def test_tasks_of_a_worker_ask_once_for_a_state_of_the_metadata(store, tmp_path, asked):
+    with store.metadata_kept():
+        execute(store, tmp_path / "log")
+        before = [pickle.dumps(store) for _ in range(3)]
+        store.set_attrs("squares", fps=30.0)
+        after = [pickle.dumps(store) for _ in range(3)]
+        asked.clear()
+        States.seen.clear()  # As in another process.
+        for sent in before:
+            assert pickle.loads(sent).attrs("squares")["complete"]
+        assert asked == ["squares/zarr.json"]
+        for sent in after:
+            assert pickle.loads(sent).attrs("squares")["fps"] == 30.0
+        assert asked == 2 * ["squares/zarr.json"]
+
+
+def test_what_could_not_be_written_is_not_known(store, tmp_path, monkeypatch):
+    with store.metadata_kept():
+        execute(store, tmp_path / "log")
+        files, _ = store._elsewhere()
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "pipe_file", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+            with pytest.raises(OSError, match="gone"):
+                store.set_attrs("squares", fps=30.0)
+        Store(store.url).set_attrs("squares", fps=25.0)
+        assert store.attrs("squares")["fps"] == 25.0
+
+
+def test_arrays_are_written_and_read_together(store, tmp_path):
+    execute(store, tmp_path / "log")
+    found = store.read_each("squares", ("votes", "member", "points"), slice(0, 4))
+    assert list(found) == ["votes", "member", "points"]
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, store.read("squares", name, slice(0, 4)))
+    with pytest.raises(StoreError, match="expected in the attribute `unit_dims` the axes"):
+        store.write_blocks("squares", (0,), {name: values[:1] for name, values in found.items()})
 
 
 def test_a_changed_chunk_and_changed_metadata_are_noticed(store, tmp_path):
