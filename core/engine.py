@@ -229,8 +229,11 @@ class Engine:
         done = sum(weight for unit, weight in plan.weight.items() if grid[unit])
         self.progress.start(name, sum(plan.weight.values()), done, plan.noun)
         try:
-            self._begin(store, plan) if begin else store.write_coords(plan.group)
-            self._run(store, plan)
+            if begin:
+                grid = self._begin(store, plan)
+            else:
+                store.write_coords(plan.group)
+            self._run(store, plan, grid)
         except HandpipeError:
             self._expect_unchanged(store, name, reads)  # Half a new clip may be why.
             raise
@@ -262,16 +265,19 @@ class Engine:
             f"since it began. Run the same command again when nobody writes to it; `{group}` is not complete."
         )
 
-    def _begin(self, store: Store, plan: Plan) -> None:
-        """Make the group's empty arrays.
+    def _begin(self, store: Store, plan: Plan) -> ndarray:
+        """Make the group's empty arrays. Returns which units are written.
 
         What is one unit is computed before the old result is let go: if it cannot be, the old one stays.
         """
         whole = self._compute(plan) if sum(len(task.units) for task in plan.tasks) == 1 else []
         store.create(plan.group)
+        grid = np.zeros(plan.group.units, bool)
         for unit, blocks in whole:
             store.write(plan.group.name, unit, blocks)
+            grid[unit] = True
             self.progress.advance(plan.weight[unit])
+        return grid
 
     def _compute(self, plan: Plan) -> list[tuple[Unit, Mapping[str, ndarray]]]:
         (task,) = plan.tasks
@@ -289,8 +295,8 @@ class Engine:
         paths = folders if store.local is None else {*folders, store.local}
         return WorkerSetup(tuple(sorted(str(path.absolute()) for path in paths)))
 
-    def _run(self, store: Store, plan: Plan) -> None:
-        name, marks = plan.group.name, store.marks(plan.group.name)
+    def _run(self, store: Store, plan: Plan, grid: ndarray) -> None:
+        name, marks = plan.group.name, store.marks(plan.group.name, grid)
 
         def written(*units: Unit) -> None:
             for unit in units:

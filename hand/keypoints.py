@@ -161,8 +161,19 @@ def check_fps(fps: float, where: str) -> None:
         )
 
 
+def check_above_zero(sigma: ndarray, where: str) -> None:
+    """Check standard errors (...,) in any unit; NaN where missing. Raises SessionError."""
+    wrong = sigma[(sigma <= 0) | np.isinf(sigma)]
+    if len(wrong):
+        raise SessionError(
+            f"{where}: expected standard errors (sigma) above zero, but found {wrong[0]:g}. "
+            "Give NaN where it is unknown."
+        )
+
+
 def check_sigma(sigma_m: ndarray, where: str) -> None:
-    """Check that standard errors (...,) are in metres; NaN where missing. Raises SessionError."""
+    """Check that standard errors (...,) are above zero and in metres; NaN where missing. Raises SessionError."""
+    check_above_zero(sigma_m, where)
     known = sigma_m[np.isfinite(sigma_m)]
     if len(known) and np.median(known) > UNSURE_M:
         raise SessionError(

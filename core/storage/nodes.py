@@ -125,6 +125,8 @@ class Nodes:
         known = None if states is None else states.of(key)
         if known is not None and key in known:
             return known[key]
+        if states is not None and states.groups is not None and path and self.is_absent(path.partition("/")[0]):
+            return None
         text = self.bytes_of(key)
         found = None
         if text is not None:
@@ -178,7 +180,13 @@ class Nodes:
     def metadata_kept(self) -> contextlib.AbstractContextManager[None]:
         """While this process is the only one that writes metadata (see `Store.lock`), it is read once where each look
         is a request."""
-        return self._opened.written_here() if self.local is None else contextlib.nullcontext()
+        return self._opened.written_here(self.names_in("")) if self.local is None else contextlib.nullcontext()
+
+    def is_absent(self, group: str) -> bool:
+        """Whether nothing at all is there of a group, in a store that is no folder."""
+        states = self._opened.states
+        known = None if states is None else states.groups
+        return group not in (self.names_in("") if known is None else known)
 
     def exists(self) -> bool:
         """Whether there is a Zarr group at the address. Raises StoreError for something that is not ours."""

@@ -39,6 +39,8 @@ class States:
     def __init__(self, writer: str, number: dict[str, int]) -> None:
         self.writer = writer
         self.number = number
+        self.groups: set[str] | None = None
+        """Names of all groups, in the process that writes; None elsewhere."""
         if writer not in self.seen:
             self.seen.clear()
         self._known = self.seen.setdefault(writer, {})
@@ -54,6 +56,8 @@ class States:
     def written(self, contents: Mapping[str, bytes]) -> None:
         """Files that this process has written: what was known of their groups and is not among them, stays."""
         for group in {key.partition("/")[0] for key in contents}:
+            if self.groups is not None:
+                self.groups.add(group)
             before, number = self.of(group), self.number.get(group, 0)
             del self._known[group, number]
             self.number[group] = number + 1
@@ -62,8 +66,10 @@ class States:
             if key.rpartition("/")[2] == METADATA:
                 self.of(key)[key] = json.loads(text)
 
-    def removed(self, group: str) -> None:
-        """A group that is gone."""
+    def unknown(self, group: str) -> None:
+        """A group that is gone, or may be."""
+        if self.groups is not None:
+            self.groups.add(group)
         self._known.pop((group, self.number.get(group, 0)), None)
         self.number[group] = self.number.get(group, 0) + 1
 
@@ -90,9 +96,10 @@ class OpenedArrays:
         return OpenedArrays, (True, self.states)
 
     @contextmanager
-    def written_here(self) -> Iterator[None]:
-        """While this process is the one that writes the store, which is no folder."""
+    def written_here(self, groups: set[str]) -> Iterator[None]:
+        """While this process is the one that writes the store, which is no folder, and has these groups."""
         self.states = States(secrets.token_hex(8), {})
+        self.states.groups = groups
         try:
             yield
         finally:
@@ -105,15 +112,15 @@ class OpenedArrays:
             yield
         except BaseException:
             for group in {key.partition("/")[0] for key in contents}:
-                self.removed(group)
+                self.unknown(group)
             raise
         if self.states is not None:
             self.states.written(contents)
 
-    def removed(self, group: str) -> None:
-        """What is in a group is not known, or not there, any more."""
+    def unknown(self, group: str) -> None:
+        """What is in a group, and whether it is there, is not known any more."""
         if self.states is not None:
-            self.states.removed(group)
+            self.states.unknown(group)
 
     def get(self, folder: Path, opened: Callable[[], zarr.Array]) -> zarr.Array:
         """The array in a folder; `opened` opens it if it was not yet, or if its metadata is another file than then."""

@@ -108,12 +108,12 @@ class Store(Nodes):
         """Delete a group, whatever state it is in; half a deletion is not taken for a result."""
         with disk_errors(self.url):
             if self.local is None:
-                if group not in self.names_in(""):  # One request, where looking into what is not there takes three.
+                if self.is_absent(group):  # Looking into what is not there takes three requests.
                     return
                 files, root = self._elsewhere()
                 files.invalidate_cache(f"{root}/{group}")
                 found = files.find(f"{root}/{group}")
-                self._opened.removed(group)
+                self._opened.unknown(group)
                 # What says that there is a group goes before what it is about.
                 first = [name for name in found if name.lstrip("/") == f"{root}/{group}/{METADATA}".lstrip("/")]
                 for names in (first, [name for name in found if name not in first]):
@@ -150,9 +150,10 @@ class Store(Nodes):
         with self.damage(group):
             return np.asarray(array[...]).astype(bool)
 
-    def marks(self, group: str) -> Marks:
-        """The group's marks, for the one process that writes them."""
-        return Marks(self.done(group), self._array(f"{group}/{MARKS}", write=True), self.url)
+    def marks(self, group: str, grid: ndarray | None = None) -> Marks:
+        """The group's marks, for the one process that writes them; `grid` are those that stand there, if known."""
+        known = self.done(group) if grid is None else grid
+        return Marks(known, self._array(f"{group}/{MARKS}", write=True), self.url)
 
     def write_marks(self, group: str, grid: ndarray) -> None:
         """Write all marks of a group, whatever they were."""

@@ -13,7 +13,7 @@ from numpy import ndarray
 from ...core.errors import SessionError
 from ...core.files import read_npz
 from ...core.hands import HANDS, JOINTS, NUM_JOINTS
-from ...hand.keypoints import Keypoints, where_seen
+from ...hand.keypoints import Keypoints, check_above_zero, where_seen
 from ..recording import Recording
 from .format import ONLY_JOINTS, MotionFormat, stored_rate
 
@@ -104,10 +104,7 @@ def _sigma(path: Path, sigma: ndarray, points: ndarray) -> ndarray:
             f"{path}: expected `sigma` of shape (frame, hand, joint) = {points.shape[:3]}, or one that broadcasts to "
             f"it, but found {sigma.shape} of {sigma.dtype}. Leave it out to use --sigma-m for all."
         ) from error
-    if (sigma <= 0).any() or np.isinf(sigma).any():
-        raise SessionError(
-            f"{path}: expected `sigma` above zero, but found {np.nanmin(sigma)}. Leave out what is unknown."
-        )
+    check_above_zero(sigma, str(path))
     return sigma
 
 

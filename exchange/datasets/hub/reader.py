@@ -231,7 +231,7 @@ def _table(path: Path, schema: pa.Schema, columns: Sequence[str], limit: int, op
         with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read(columns=list(columns))
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # The last for names of columns.
         raise SessionError(
             f"{path}: expected a Parquet file, but it cannot be read ({str(error).partition(chr(10))[0]}). It may be "
             "truncated: get it again."

@@ -153,6 +153,12 @@ def shorter(table):
     return replaced(table, "left_sigma", pa.array([[0.0] * 20] * len(table), pa.list_(pa.float32(), 20)))
 
 
+def negative_sigma(table):
+    rows = table.column("right_sigma").to_pylist()
+    rows[3][7] = -0.002
+    return replaced(table, "right_sigma", pa.array(rows, table.column("right_sigma").type))
+
+
 def nulls(table):
     return replaced(table, "left_residual", pa.array([None] * len(table), pa.float32()))
 
@@ -200,6 +206,7 @@ def not_text(table):
         (degrees, "They look like degrees"),
         (exchanged, "exchange the columns of left and right"),
         (shorter, "left_sigma: expected fixed_size_list"),
+        (negative_sigma, "expected standard errors (sigma) above zero, but found -0.002"),
         (nulls, "expected NaN where a number is missing"),
         (lambda table: table.drop_columns(["right_transl"]), "right_transl: expected fixed_size_list"),
         (lambda table: table.slice(2), "expected frames 0 to 8 in order"),
@@ -377,3 +384,12 @@ def test_what_is_no_camera_is_refused(exported, tmp_path, capsys, column, value)
     status, said = run(capsys, "import", "hub", exported[1], tmp_path / "back")
     assert status == 2
     assert "expected a rotation in T_cam_world" in said
+
+
+def test_a_column_whose_name_is_no_text_is_refused(exported, tmp_path, capsys):
+    _, folder = exported
+    path = folder / "data" / "touching.parquet"
+    path.write_bytes(path.read_bytes().replace(b"right_transl", b"\xd4ight_transl"))
+    status, said = run(capsys, "import", "hub", folder, tmp_path / "back", "--only", "touching")
+    assert status == 2
+    assert "expected a Parquet file, but it cannot be read" in said

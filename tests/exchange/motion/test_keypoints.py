@@ -440,7 +440,7 @@ def zeroed(points: np.ndarray, joint: int) -> np.ndarray:
         (lambda p: {"pionts": p}, "but found fps, pionts"),
         (lambda p: {"points": p, "fps": np.array([30, 60])}, "expected frames per second"),
         (lambda p: {"points": p, "sigma": np.ones(5)}, r"one that broadcasts to it, but found \(5,\)"),
-        (lambda p: {"points": p, "sigma": 0.0}, "`sigma` above zero"),
+        (lambda p: {"points": p, "sigma": 0.0}, r"expected standard errors \(sigma\) above zero, but found 0\. Give"),
         (lambda p: {"points": p.astype(object)}, "Object arrays cannot be loaded"),
     ],
 )
