@@ -7,8 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 
+from handpipe.core import files
 from handpipe.core.errors import GenerationError, ModelError, SessionError
-from handpipe.core.files import read_bytes, read_npz
+from handpipe.core.files import read_bytes, read_npz, to_text
 from handpipe.hand import loading
 from handpipe.hand.loading import load_hand
 from handpipe.hand.procedural import procedural_hand
@@ -67,6 +68,21 @@ def test_characters_that_do_not_exist(tmp_path, code, order):
     np.savez(tmp_path / "a.npz", names=names)
     with pytest.raises(SessionError, match=r"cannot be read \(names is no text in Unicode\)"):
         read_npz(tmp_path / "a.npz", "names")
+
+
+@pytest.mark.parametrize(("letter", "most"), [("a", 1000), ("\u00e9", 1000), ("\u0142", 100), ("\U0001f44b", 50)])
+def test_one_wide_letter_counts_for_all(monkeypatch, letter, most):
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 100)
+
+    def text(size: int) -> str:
+        return "a" * (size - len(letter.encode())) + letter
+
+    assert to_text(text(most).encode()) == text(most)
+    if most < 1000:
+        with pytest.raises(ValueError, match="as text"):
+            to_text(text(most + 1).encode())
+    with pytest.raises(UnicodeDecodeError):
+        to_text(b"\xff")
 
 
 def test_numbers_of_which_arithmetic_would_warn(tmp_path, recwarn):
