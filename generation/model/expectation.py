@@ -8,7 +8,9 @@ Its correction of a channel is a sum of differences between frames of that chann
 all channels of a group and follow from inner products of these differences over the group. It therefore scales and
 turns with the motion, as kriging does, and learns from every channel, so a few minutes of motion suffice. It is in
 proportion to the prior's standard deviation: 0 at observed frames, without a seam there. Only frames that lie between
-two observed ones are moved: beyond them, motion would be continued from what was itself generated.
+two observed ones are moved: beyond them, motion would be continued from what was itself generated. And only where
+motion is observed on at least one side, as two frames in a row: between single keyframes nothing tells how the hand
+moves there, and a network could only learn its training motion by heart.
 
 Shapes: packed, normalised motion is (batch, frame, hand, channel).
 """
@@ -59,14 +61,14 @@ class Expectation(nn.Module):
             shares: (channel,) of each channel in its group's variance.
             sizes: channels in each group.
         """
-        before, after, inside = gaps(observed)
+        before, after, seen = gaps(observed)
         parts = base.split(sizes, -1)
         found = [_differences(part, before[..., g], after[..., g]) for g, part in enumerate(parts)]
         products = torch.stack([_products(v, share) for v, share in zip(found, shares.split(sizes), strict=True)], 3)
         length = (after - before).clamp_min(1)
         gap_square = spread.T.gather(0, length.clamp_max(len(spread[0]) - 1).flatten(0, 2)).view(std.shape)
         weights = self.weights(self._seen(products, before, length)).mul(4 * (std / gap_square.sqrt())[..., None])
-        weights = weights * inside[..., None]
+        weights = weights * seen[..., None]
         moved = [torch.einsum("bfhcd,bfhd->bfhc", v, weights[..., g, :]) for g, v in enumerate(found)]
         return torch.cat(moved, -1)
 
@@ -87,16 +89,22 @@ class Expectation(nn.Module):
 
 
 def gaps(observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The observed frames before and after each frame, and whether it lies between two and is not observed itself.
+    """The observed frames before and after each frame, and whether the motion between them can be told from them.
 
-    All (batch, frame, hand, group) like `observed`. Where there is none, a frame of the motion stands there.
+    It can be if the frame lies between two observed ones, is not observed itself, and one of the two is next to
+    another observed frame. All (batch, frame, hand, group) like `observed`. Where no frame is observed, a frame of the
+    motion stands there.
     """
     frames = observed.shape[1]
     frame = torch.arange(frames, device=observed.device)[None, :, None, None]
     before = torch.where(observed, frame, -1).cummax(1).values
     after = torch.where(observed, frame, frames).flip(1).cummin(1).values.flip(1)
-    inside = ~observed & (before >= 0) & (after < frames)
-    return before.clamp_min(0), after.clamp_max(frames - 1), inside
+    between = ~observed & (before >= 0) & (after < frames)
+    before, after = before.clamp_min(0), after.clamp_max(frames - 1)
+    in_a_row = observed[:, :-1] & observed[:, 1:]
+    moving_before = nn.functional.pad(in_a_row, (0, 0, 0, 0, 1, 0)).gather(1, before)
+    moving_after = nn.functional.pad(in_a_row, (0, 0, 0, 0, 0, 1)).gather(1, after)
+    return before, after, between & (moving_before | moving_after)
 
 
 def _differences(x: Tensor, before: Tensor, after: Tensor) -> Tensor:

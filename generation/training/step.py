@@ -22,9 +22,9 @@ X0_STD_FLOOR = 0.3
 """Least standard deviation by which the x0 term is divided where the denoiser has a prior: below it errors no longer
 matter, and the prior is not exact."""
 
-EXPECTED_KINDS = {"start": 4.0, "keyframes": 1.0, "ends": 1.0}
-"""Controls for training the expected motion, which is between observed frames: after a start alone, the last frame is
-observed, too."""
+EXPECTED_KINDS = {"start": 4.0, "keyframes": 1.0}
+"""Controls for training the expected motion, which is where motion is observed beside a gap: after a start alone, the
+last frame is observed, too."""
 
 LEAST_EXPECTED_ERROR = 0.02
 """Added to the usual error of a gap, in standard deviations: less is noise of the capture."""
@@ -132,7 +132,7 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
 
 
 def expected_loss(model: MotionModel, motion: Motion, R_home: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean distance of the expected motion from motions (batch, frame, hand, ...) between observed frames.
+    """Mean distance of the expected motion from motions (batch, frame, hand, ...) where the network may move it.
 
     The distance is that of a group's channels. It is relative to how far the prior may be off in a gap of this length
     at the average liveliness: short gaps count as much as long ones, hands that move much count more.
@@ -149,10 +149,10 @@ def expected_loss(model: MotionModel, motion: Motion, R_home: Tensor, generator:
     assert given.conditional is not None
     assert given.log_liveliness is not None
     distance = prior.mean_square(given.conditional.base - packed).add(LEAST_SQUARE).sqrt()
-    inside = gaps(prior.of_groups(given.mask))[-1]
+    seen = gaps(prior.of_groups(given.mask))[-1]
     std = prior.usual_std(given.conditional, given.log_liveliness)
-    usual = (std * inside).sum(1, keepdim=True) / inside.sum(1, keepdim=True).clamp_min(1)
-    return (inside * distance / (usual + LEAST_EXPECTED_ERROR)).sum() / inside.sum().clamp_min(1)
+    usual = (std * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp_min(1)
+    return (seen * distance / (usual + LEAST_EXPECTED_ERROR)).sum() / seen.sum().clamp_min(1)
 
 
 def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -> Tensor:

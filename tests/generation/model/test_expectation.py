@@ -44,21 +44,45 @@ def test_before_training_nothing_is_moved():
 
 def test_the_ends_of_gaps_by_hand():
     observed = torch.tensor([0, 1, 0, 0, 1, 1, 0], dtype=torch.bool).reshape(1, 7, 1, 1)
-    before, after, inside = (part.flatten().tolist() for part in gaps(observed))
+    before, after, seen = (part.flatten().tolist() for part in gaps(observed))
     assert before == [0, 1, 1, 1, 4, 5, 5]
     assert after == [1, 1, 4, 4, 4, 5, 6]
-    assert inside == [False, False, True, True, False, False, False]
+    assert seen == [False, False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected"),
+    [
+        ("x..x", "...."),  # single keyframes
+        ("xx..x", "..oo."),
+        ("x..xx", ".oo.."),
+        ("xx..x..x", "..oo...."),  # the second gap has none beside it
+        ("x..x..xx", "....oo.."),
+        ("xx...", "....."),  # nothing after it
+        ("...xx", "....."),
+    ],
+)
+def test_motion_is_told_only_beside_frames_in_a_row(observed, expected):
+    mask = torch.tensor([c == "x" for c in observed]).reshape(1, -1, 1, 1)
+    assert "".join(".o"[s] for s in gaps(mask)[-1].flatten().tolist()) == expected
+
+
+def test_nothing_is_moved_between_single_keyframes():
+    base, observed, std = scene(0)
+    observed[:] = False
+    observed[:, ::5] = True
+    assert not correction(with_any_weights(0), base, observed, std).any()
 
 
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
-def test_only_what_lies_between_observed_frames_is_moved(seed, share):
+def test_only_gaps_beside_observed_motion_are_moved(seed, share):
     base, observed, std = scene(seed, share)
     moved = correction(with_any_weights(seed), base, observed, std)
-    inside = torch.cat([gaps(observed)[-1][..., g, None].expand(-1, -1, -1, n) for g, n in enumerate(SIZES)], -1)
+    seen = torch.cat([gaps(observed)[-1][..., g, None].expand(-1, -1, -1, n) for g, n in enumerate(SIZES)], -1)
     assert moved.isfinite().all()
-    assert not moved[~inside].any()
-    assert not inside.any() or moved[inside].abs().max() > 0
+    assert not moved[~seen].any()
+    assert not seen.any() or moved[seen].abs().max() > 0
 
 
 @given(seed=st.integers(0, 10**6))
@@ -78,7 +102,7 @@ def test_the_place_and_the_turn_of_the_motion_do_not_matter(seed):
 def test_motion_outside_the_gap_and_its_neighbourhood_does_not_matter():
     base, observed, std = scene(3)
     observed[:] = False
-    observed[:, [4, 8, 20]] = True
+    observed[:, [3, 4, 8, 20]] = True
     other = base.clone()
     other[:, 18:] += 1.0  # nine frames after the gap and further are not looked at
     network = with_any_weights(3)
