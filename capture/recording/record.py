@@ -83,6 +83,7 @@ def read_record(path: Path) -> dict[str, Any]:
         found = json.loads(read_text(path, "the record of a recording", MAX_RECORD_BYTES))
         going_on = isinstance(found, dict) and found.get("state") == RECORDING
         TypeAdapter(_GoingOn if going_on else _Ended).validate_python(found, strict=True)
+        json.dumps(found, ensure_ascii=False).encode()  # JSON can say half a letter, which no file can hold.
         # They become names of files.
         for said in unusable_names(found["cameras"]):
             raise ValueError(said)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 import google_crc32c
@@ -26,6 +27,9 @@ CODECS = (ZstdCodec(level=0, checksum=False), Crc32cCodec())
 WRITE_ALL: Any = {"write_empty_chunks": True}
 """Zarr leaves out chunks of nothing but fill values unless it is told so whenever an array is opened for writing."""
 
+MOST_CHUNKS = 1_000_000
+"""Of an array: fifty times as many as those of 250,000 frames of 50 views have."""
+
 Index = tuple[int, ...]
 
 
@@ -36,6 +40,11 @@ class Grid:
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        count = prod(-(-size // max(chunk, 1)) for size, chunk in zip(self.shape, self.chunks, strict=True))
+        if count > MOST_CHUNKS:
+            raise ValueError(f"an array of {count:.3g} chunks")
 
     @classmethod
     def of(cls, array: zarr.Array) -> Grid:

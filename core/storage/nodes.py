@@ -246,7 +246,7 @@ class Nodes:
                 yield
         except StoreError:
             raise
-        except (ValueError, KeyError, RuntimeError, TypeError, AssertionError) as error:
+        except (ValueError, KeyError, RuntimeError, TypeError, AssertionError, OverflowError) as error:
             raise StoreError(
                 f"{self.url}: expected to read the group `{group}`, but it is damaged ({error}). "
                 f"`handpipe verify {self.url} --repair` finds all such damage and computes it again."

@@ -140,6 +140,19 @@ def _group_damage(store: Store, group: str, in_sealed_store: bool) -> Iterator[D
             return
         elif expected not in (None, short_digest(node)):
             yield Damage("metadata", group, f"the metadata of `{group}/{name}` is not what was written", name)
+        elif wrong := _unusable(store, f"{group}/{name}", node):
+            yield Damage("metadata", group, f"the metadata of `{group}/{name}` is no array's ({wrong})", name)
+
+
+def _unusable(store: Store, path: str, node: Mapping[str, Any]) -> str:
+    """Why an array cannot be read, from metadata that nobody changed, or that has no checksum; empty if it can."""
+    if node.get("node_type") != "array":
+        return ""
+    try:
+        Grid.of(store.array(path))
+    except (StoreError, ValueError) as error:
+        return str(error.__cause__ or error)
+    return ""
 
 
 def _arrays(store: Store, group: str) -> list[zarr.Array]:

@@ -199,6 +199,23 @@ def test_an_older_store_says_that_it_has_none(store, log):
     assert log.read_text().split() == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("shape", "says"),
+    [([10**9, 2], "an array of 2.5e+08 chunks"), ([10**400, 2], "too large")],
+)
+def test_an_array_of_too_many_chunks_is_damaged_metadata(store, shape, says):
+    """Of an older store, in which nothing else tells that the shape was changed."""
+    as_before_checksums(store)
+    path = store.local / "squares/votes/zarr.json"
+    node = json.loads(path.read_text())
+    path.write_text(json.dumps({**node, "shape": shape}))
+    (damage,) = [each for each in examine(Store(store.url)).damages if each.node == "votes"]
+    assert damage.what.startswith("the metadata of `squares/votes` is no array's (")
+    assert says in damage.what
+    with pytest.raises(StoreError, match="it is damaged"):
+        fresh(store).read("squares", "votes")
+
+
 def test_xarray_reads_through_the_checksums_too(store):
     data = xr.open_zarr(store.zarr_store(), group="squares", consolidated=False)
     assert float(data.points[9, 0, 0, 0]) == 81

@@ -55,6 +55,12 @@ def test_it_is_completed(interrupted):
     assert complete(root) is None
 
 
+def test_a_record_with_half_a_letter_is_refused(interrupted):
+    root = interrupted(json.dumps({**RECORD, "take": "\ud800"}))
+    with pytest.raises(SessionError, match="expected what `handpipe record` wrote, but it cannot be read"):
+        complete(root)
+
+
 def test_a_clip_that_is_damaged_is_named_and_can_be_left_out(interrupted, monkeypatch):
     root = interrupted(RECORD)
     monkeypatch.setattr(closing, "mend", mend)
