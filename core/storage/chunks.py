@@ -30,6 +30,9 @@ WRITE_ALL: Any = {"write_empty_chunks": True}
 MOST_CHUNKS = 1_000_000
 """Of an array: fifty times as many as those of 250,000 frames of 50 views have."""
 
+MOST_VALUES = 1 << 31
+"""That are read at once: twice the largest array of 250,000 frames of 50 views."""
+
 Index = tuple[int, ...]
 
 
@@ -56,6 +59,17 @@ class Grid:
         shape = tuple(node["shape"])
         chunks = node["chunk_grid"]["configuration"]["chunk_shape"]
         return cls(tuple(node.get("dimension_names") or ("",) * len(shape)), shape, tuple(chunks))
+
+    def expect_readable(self, region: Sequence[slice | int] | slice | None = None) -> None:
+        """Raise ValueError for more values than anybody reads at once: the metadata is not right."""
+        asked = () if region is None else (region,) if isinstance(region, slice) else tuple(region)
+        lengths = [
+            len(range(size)[part]) if isinstance(part, slice) else 1
+            for size, part in zip(self.shape, asked, strict=False)
+        ]
+        values = prod(lengths) * prod(self.shape[len(asked) :])
+        if values > MOST_VALUES:
+            raise ValueError(f"{values:.3g} values")
 
     def touched(self, region: Sequence[slice | int] | slice | None = None) -> Iterator[Index]:
         """Every chunk that a region touches; all without one."""

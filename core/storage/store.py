@@ -251,12 +251,13 @@ class Store(Nodes):
         if expected not in (None, short_digest(node)):
             raise ValueError(f"the metadata of `{path.partition('/')[2]}` is not what was written")
         files = self.zarr_store(write=write)
-        if self.local is not None:
-            array = zarr.open_array(files, path=path, mode="r+" if write else "r")
-        else:  # Zarr looks around first, and each look is a request.
-            if isinstance(files, WholeChunks):
-                files.expect(path, node)
-            array = zarr.Array.from_dict(StorePath(files, path), node)
+        with np.errstate(all="ignore"):  # NumPy warns of fill values that do not fit.
+            if self.local is not None:
+                array = zarr.open_array(files, path=path, mode="r+" if write else "r")
+            else:  # Zarr looks around first, and each look is a request.
+                if isinstance(files, WholeChunks):
+                    files.expect(path, node)
+                array = zarr.Array.from_dict(StorePath(files, path), node)
         return array.with_config(WRITE_ALL) if write else array
 
     def array(self, path: str) -> zarr.Array:
@@ -273,6 +274,7 @@ class Store(Nodes):
         """
         array = self.array(f"{group}/{name}")
         with self.damage(group):
+            Grid.of(array).expect_readable(region)
             try:
                 return np.asarray(array[...] if region is None else array[region])
             except ChunkError as error:

@@ -216,6 +216,16 @@ def test_an_array_of_too_many_chunks_is_damaged_metadata(store, shape, says):
         fresh(store).read("squares", "votes")
 
 
+def test_nobody_reads_more_values_than_there_can_be():
+    grid = Grid(("frame", "xyz"), (1 << 31, 3), (1 << 20, 3))
+    with pytest.raises(ValueError, match=r"6.44e\+09 values"):
+        grid.expect_readable()
+    with pytest.raises(ValueError, match="values"):
+        grid.expect_readable((slice(0, 1 << 30),))
+    grid.expect_readable((slice(5, 100), 2))
+    grid.expect_readable(slice(0, 1 << 29))
+
+
 def test_xarray_reads_through_the_checksums_too(store):
     data = xr.open_zarr(store.zarr_store(), group="squares", consolidated=False)
     assert float(data.points[9, 0, 0, 0]) == 81
