@@ -47,7 +47,7 @@ class Grid:
     def __post_init__(self) -> None:
         count = prod(-(-size // max(chunk, 1)) for size, chunk in zip(self.shape, self.chunks, strict=True))
         if count > MOST_CHUNKS:
-            raise ValueError(f"an array of {count:.3g} chunks")
+            raise ValueError(f"an array of more than {MOST_CHUNKS:,} chunks")
 
     @classmethod
     def of(cls, array: zarr.Array) -> Grid:
@@ -69,7 +69,7 @@ class Grid:
         ]
         values = prod(lengths) * prod(self.shape[len(asked) :])
         if values > MOST_VALUES:
-            raise ValueError(f"{values:.3g} values")
+            raise ValueError(f"more than {MOST_VALUES:,} values at once")
 
     def touched(self, region: Sequence[slice | int] | slice | None = None) -> Iterator[Index]:
         """Every chunk that a region touches; all without one."""

@@ -201,7 +201,7 @@ def test_an_older_store_says_that_it_has_none(store, log):
 
 @pytest.mark.parametrize(
     ("shape", "says"),
-    [([10**9, 2], "an array of 2.5e+08 chunks"), ([10**400, 2], "too large")],
+    [([10**9, 2], "an array of more than 1,000,000 chunks"), ([10**400, 2], "more than 1,000,000 chunks")],
 )
 def test_an_array_of_too_many_chunks_is_damaged_metadata(store, shape, says):
     """Of an older store, in which nothing else tells that the shape was changed."""
@@ -218,7 +218,7 @@ def test_an_array_of_too_many_chunks_is_damaged_metadata(store, shape, says):
 
 def test_nobody_reads_more_values_than_there_can_be():
     grid = Grid(("frame", "xyz"), (1 << 31, 3), (1 << 20, 3))
-    with pytest.raises(ValueError, match=r"6.44e\+09 values"):
+    with pytest.raises(ValueError, match="more than 2,147,483,648 values"):
         grid.expect_readable()
     with pytest.raises(ValueError, match="values"):
         grid.expect_readable((slice(0, 1 << 30),))
