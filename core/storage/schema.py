@@ -290,7 +290,8 @@ def read_cameras(store: Store) -> Cameras:
     fisheye = ("fisheye",) if store.has("cameras", "fisheye") else ()
     found = store.read_each("cameras", ("view", "K", "distortion", "T_cam_world", "size", *fisheye))
     names = tuple(str(name) for name in found.pop("view"))
-    return Cameras(names, *found.values(), *(() if fisheye else (np.zeros(len(names), bool),)))
+    with store.damage("cameras"):  # Of a store without checksums, any shape may have been changed.
+        return Cameras(names, *found.values(), *(() if fisheye else (np.zeros(len(names), bool),)))
 
 
 def detections_group(store: Store) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from toy_stage import execute
 from handpipe.core.errors import SessionError, StoreError
 from handpipe.core.storage.chunks import ChunkError, Grid
 from handpipe.core.storage.repair import repair
+from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import Store
 from handpipe.core.storage.verify import examine
 
@@ -214,6 +216,20 @@ def test_an_array_of_too_many_chunks_is_damaged_metadata(store, shape, says):
     assert says in damage.what
     with pytest.raises(StoreError, match="it is damaged"):
         fresh(store).read("squares", "votes")
+
+
+def test_cameras_of_another_shape_or_without_an_array_are_damage(tmp_path):
+    place = fitted_session(tmp_path / "s", frames=4) / "session.zarr"
+    store, path = Store(str(place)), place / "cameras/K/zarr.json"
+    assert len(read_cameras(store)) == 3
+    shutil.move(place / "cameras/fisheye", tmp_path / "away")
+    with pytest.raises(StoreError, match="it is damaged"):
+        read_cameras(fresh(store))
+    shutil.move(tmp_path / "away", place / "cameras/fisheye")
+    as_before_checksums(store)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shape": [3, 3, 2]}))
+    with pytest.raises(StoreError, match="expected to read the group `cameras`, but it is damaged"):
+        read_cameras(fresh(store))
 
 
 def test_nobody_reads_more_values_than_there_can_be():
