@@ -154,8 +154,8 @@ def test_what_changes_during_a_run_is_told(done, tmp_path, capsys, monkeypatch, 
     group = {"detect": "detections", "fit": "mano"}[command]
     true = Engine._run
 
-    def run_and_change(engine, store, plan):
-        true(engine, store, plan)
+    def run_and_change(engine, store, plan, grid):
+        true(engine, store, plan, grid)
         if plan.group.name == group:
             path.write_bytes((path.read_bytes() if path.exists() else b"") + b"\n")
 

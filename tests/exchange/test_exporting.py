@@ -203,12 +203,16 @@ def test_arrays_that_do_not_belong_together_are_refused(tmp_path, capsys):
     assert "frames per second" in wrong(capsys, "export", "gltf", slow, "--out", tmp_path / "out")
 
 
-def test_what_does_not_fit_into_the_memory_is_no_traceback(tmp_path, capsys):
-    """As a store says whose metadata was altered."""
+def test_what_does_not_fit_into_the_memory_is_no_traceback(tmp_path, capsys, monkeypatch):
+    """As a store says whose metadata was altered, or as a recording is that is too long."""
     session = fitted(tmp_path / "absurd", clip())
     as_before_checksums(Store(str(session / "session.zarr")))
     path = session / "session.zarr" / "mano" / "valid" / "zarr.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "shape": [10**13, 2]}))
+    said = wrong(capsys, "export", "csv", session, "--out", tmp_path / "out")
+    assert "it is damaged (an array of more than 1,000,000 chunks)" in said
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shape": list(clip()["valid"].shape)}))
+    monkeypatch.setattr(Store, "read", lambda *_: np.empty(1 << 50))
     said = wrong(capsys, "export", "csv", session, "--out", tmp_path / "out")
     assert "expected data that fits into the memory" in said
 
