@@ -127,8 +127,7 @@ def test_npz_of_a_laboratory(tmp_path):
         np.savez(path, **{k: v for k, v in (arrays | {change: wrong[change]}).items() if v is not None})
         with pytest.raises(CalibrationError, match=message):
             read_camera_file(str(path))
-    one_number = {"distortion": np.zeros(3, bool), "fisheye": np.ones(3, bool)}
-    np.savez(path, **arrays, **one_number)
+    np.savez(path, **arrays, distortion=np.zeros(3, bool), fisheye=np.ones(3, bool))  # pyright: ignore
     with pytest.raises(CalibrationError, match=r"\[cam_1\] distortion: expected 4 finite numbers"):
         read_camera_file(str(path))
     np.savez(path, names=np.array([{}], object), K=K)
