@@ -281,6 +281,12 @@ class Store(Nodes):
                 if error.missing and not is_coordinate(array) and not self.complete(group):
                     return self._read_what_is_done(group, array, region)
                 raise self._located(group, array, error) from error
+            except MemoryError as error:
+                if not is_coordinate(array):
+                    raise
+                raise ValueError(
+                    "a chunk of names that would fill the memory"
+                ) from error  # They say how many they are.
 
     def read_each(
         self, group: str, names: Collection[str], region: tuple[slice | int, ...] | slice | None = None
