@@ -284,9 +284,8 @@ class Store(Nodes):
             except MemoryError as error:
                 if not is_coordinate(array):
                     raise
-                raise ValueError(
-                    "a chunk of names that would fill the memory"
-                ) from error  # They say how many they are.
+                # Names say in their chunk how many they are.
+                raise ValueError("a chunk of names that would fill the memory") from error
 
     def read_each(
         self, group: str, names: Collection[str], region: tuple[slice | int, ...] | slice | None = None

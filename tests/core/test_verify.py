@@ -232,6 +232,17 @@ def test_cameras_of_another_shape_or_without_an_array_are_damage(tmp_path):
         read_cameras(fresh(store))
 
 
+@pytest.mark.parametrize(("name", "error"), [("view", StoreError), ("K", MemoryError)])
+def test_names_that_would_fill_the_memory_are_damage(tmp_path, monkeypatch, name, error):
+    def full(*_):
+        raise MemoryError
+
+    store = Store(str(fitted_session(tmp_path / "s", frames=4) / "session.zarr"))
+    monkeypatch.setattr("zarr.Array.__getitem__", full)
+    with pytest.raises(error):
+        store.read("cameras", name)
+
+
 def test_nobody_reads_more_values_than_there_can_be():
     grid = Grid(("frame", "xyz"), (1 << 31, 3), (1 << 20, 3))
     with pytest.raises(ValueError, match="more than 2,147,483,648 values"):
