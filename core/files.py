@@ -73,24 +73,20 @@ def read_text(path: Path, what: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """The same as text in UTF-8; raises SessionError when it is none."""
     content = read_bytes(path, what, max_bytes)
     try:
-        return to_text(content)
+        check_letters(content)
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SessionError(f"{path}: expected {what}, which is text, but found other bytes.") from error
     except ValueError as error:
         raise SessionError(f"{path}: expected {what}, but {error}. Cut it into parts.") from error
 
 
-def to_text(content: bytes) -> str:
-    """Text in UTF-8. One letter of many bytes makes all letters take as many in memory: such texts must be shorter.
-
-    Raises:
-        ValueError: it is too long; UnicodeDecodeError: it is no such text.
-    """
+def check_letters(content: bytes) -> None:
+    """Raise ValueError for text that is too long with such letters: one of many bytes makes all take as many."""
     highest = int(np.frombuffer(content, np.uint8).max(initial=0))
     bytes_per_letter = 4 if highest >= 0xF0 else 2 if highest >= 0xC4 else 1
     if bytes_per_letter > 1 and len(content) * bytes_per_letter > 2 * MAX_TEXT_BYTES:
         raise ValueError(f"it would take {len(content) * bytes_per_letter / 2**20:.0f} MiB of memory as text")
-    return content.decode("utf-8")
 
 
 def read_npz(

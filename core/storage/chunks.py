@@ -36,6 +36,11 @@ MOST_VALUES = 1 << 31
 Index = tuple[int, ...]
 
 
+def _parts(region: Sequence[slice | int] | slice | None) -> tuple[slice | int, ...]:
+    """What a region asks for of the first axes; all of the others."""
+    return () if region is None else (region,) if isinstance(region, slice) else tuple(region)
+
+
 @dataclass(frozen=True)
 class Grid:
     """How an array is cut into chunks, from its metadata."""
@@ -62,7 +67,7 @@ class Grid:
 
     def expect_readable(self, region: Sequence[slice | int] | slice | None = None) -> None:
         """Raise ValueError for more values than anybody reads at once: the metadata is not right."""
-        asked = () if region is None else (region,) if isinstance(region, slice) else tuple(region)
+        asked = _parts(region)
         lengths = [
             len(range(size)[part]) if isinstance(part, slice) else 1
             for size, part in zip(self.shape, asked, strict=False)
@@ -73,7 +78,7 @@ class Grid:
 
     def touched(self, region: Sequence[slice | int] | slice | None = None) -> Iterator[Index]:
         """Every chunk that a region touches; all without one."""
-        asked = () if region is None else (region,) if isinstance(region, slice) else tuple(region)
+        asked = _parts(region)
         ranges = []
         for axis, (size, chunk) in enumerate(zip(self.shape, self.chunks, strict=True)):
             at = range(size)[asked[axis] if axis < len(asked) else slice(None)]

@@ -79,17 +79,11 @@ class Store(Nodes):
         values = sealed(group, {**known, **attrs}, nodes_of(known)) if is_sealed(known) or not known else attrs
         parts = group.split("/")
         above = ["/".join(parts[:n]) for n in range(1, len(parts))]
+        made = {each: EMPTY_GROUP for each in above if self.node(each) is None}
+        made[group] = {**(node or EMPTY_GROUP), "attributes": {**known, **values}}
         with disk_errors(self.url), self.damage(group):
-            if self.local is None:  # Zarr looks around first, and each look is a request.
-                made = {each: EMPTY_GROUP for each in above if self.node(each) is None}
-                made[group] = {**(node or EMPTY_GROUP), "attributes": {**known, **values}}
-                for each, content in made.items():
-                    self.put(f"{each}/{METADATA}".lstrip("/"), json.dumps(content, indent=2).encode())
-            else:
-                for each in above:
-                    zarr.open_group(self.zarr_store(write=True), path=each, mode="a", use_consolidated=False)
-                found = zarr.open_group(self.zarr_store(write=True), path=group, mode="a", use_consolidated=False)
-                found.update_attributes(values)
+            for each, content in made.items():
+                self.put(f"{each}/{METADATA}".lstrip("/"), json.dumps(content, indent=2).encode())
         self._opened.attributes.pop(group, None)
 
     def complete(self, group: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import SessionError
-from ...core.files import MAX_NPZ_BYTES, read_bytes, read_npz, to_text
+from ...core.files import MAX_NPZ_BYTES, check_letters, read_bytes, read_npz
 from ...core.storage.store import digest
 from .format import File2d, keypoints2d_formats
 from .hands import ImageHands
@@ -59,7 +59,8 @@ def read_files(paths: Sequence[Path], min_confidence: float) -> Found2d:
 def decode(path: Path, content: bytes) -> Any:
     """The value in a JSON file. Raises SessionError."""
     try:
-        return json.loads(to_text(content))
+        check_letters(content)
+        return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise SessionError(
             f"{path}: expected JSON, but it cannot be read ({error}). The file may be cut off: write it again."

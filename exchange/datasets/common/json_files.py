@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ....core.errors import SessionError, disk_errors
-from ....core.files import read_bytes, to_text
+from ....core.files import check_letters, read_bytes
 
 MAX_BYTES = 4 * 2**30
 """Of a file that is read; the largest of InterHand2.6M are smaller."""
@@ -61,7 +61,9 @@ def read_json(path: Path) -> Any:
         SessionError: it is not there, too large, or not JSON.
     """
     try:
-        return json.loads(to_text(read_bytes(path, "a JSON file", MAX_BYTES)))
+        content = read_bytes(path, "a JSON file", MAX_BYTES)
+        check_letters(content)
+        return json.loads(content)
     except SessionError:
         raise
     except (ValueError, RecursionError) as error:
