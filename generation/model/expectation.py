@@ -29,29 +29,27 @@ DIFFERENCES = 2 + 2 * len(LAGS)
 WIDTH = 96
 LONG_GAP = 60.0
 """Frames of a gap beyond which length does not matter."""
+LOG_SCALE = 2.0
+"""Limit of the logarithm of a scale: motion that is drawn cannot become ever livelier by its own example."""
 LEAST_SQUARE = 1e-8
 """Mean square, in standard deviations, below which differences are rounding."""
 
 
 class Expectation(nn.Module):
-    """Corrections of the prior's mean between observed frames; 0 before training."""
+    """What motion to expect between observed frames, and how surely; before training, no more than the prior says."""
 
     def __init__(self, groups: int):
         super().__init__()
         self.groups = groups
         inputs = DIFFERENCES * (DIFFERENCES + 1) // 2 + 2 * groups + 4 + groups
-        self.weights = nn.Sequential(
-            nn.Linear(inputs, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, DIFFERENCES)
-        )
-        last = self.weights[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.weights = _perceptron(inputs, DIFFERENCES)
+        self.scale = _perceptron(inputs, 1)
 
     def forward(
         self, base: Tensor, observed: Tensor, std: Tensor, spread: Tensor, shares: Tensor, sizes: tuple[int, ...]
-    ) -> Tensor:
-        """(batch, frame, hand, channel) what to add to the prior's mean.
+    ) -> tuple[Tensor, Tensor]:
+        """What to add to the prior's mean, (batch, frame, hand, channel), and the logarithm of the motion's distance
+        from this mean, relative to `std`, (batch, frame, hand, group). Both are 0 where `gaps` sees nothing.
 
         Args:
             base: (batch, frame, hand, channel) that mean.
@@ -67,10 +65,11 @@ class Expectation(nn.Module):
         products = torch.stack([_products(v, share) for v, share in zip(found, shares.split(sizes), strict=True)], 3)
         length = (after - before).clamp_min(1)
         gap_square = spread.T.gather(0, length.clamp_max(len(spread[0]) - 1).flatten(0, 2)).view(std.shape)
-        weights = self.weights(self._seen(products, before, length)).mul(4 * (std / gap_square.sqrt())[..., None])
-        weights = weights * seen[..., None]
+        inputs = self._seen(products, before, length)
+        weights = self.weights(inputs).mul(4 * (std / gap_square.sqrt())[..., None]) * seen[..., None]
         moved = [torch.einsum("bfhcd,bfhd->bfhc", v, weights[..., g, :]) for g, v in enumerate(found)]
-        return torch.cat(moved, -1)
+        log_scale = LOG_SCALE * torch.tanh(self.scale(inputs)[..., 0] / LOG_SCALE)
+        return torch.cat(moved, -1), log_scale * seen
 
     def _seen(self, products: Tensor, before: Tensor, length: Tensor) -> Tensor:
         """(batch, frame, hand, group, input) of the network: nothing depends on the place, the turn or, up to a
@@ -86,6 +85,14 @@ class Expectation(nn.Module):
         times = torch.stack([share, share * (1 - share), length.log() / 4, (length / LONG_GAP).clamp_max(1)], -1)
         group = torch.eye(self.groups, device=products.device).expand(*relative.shape[:3], -1, -1)
         return torch.cat([relative, sizes, times, group], -1)
+
+
+def _perceptron(inputs: int, outputs: int) -> nn.Sequential:
+    """Its output is 0 before training."""
+    last = nn.Linear(WIDTH, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last)
 
 
 def gaps(observed: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ factored in float64; what is handed out is float32. Nothing here is differentiat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -231,6 +231,14 @@ class Conditional:
         It is smooth over time, and 0 where observed.
         """
         return _apply(self.covariances, self.index, gradient.to(self.base.dtype), self.sizes)
+
+    @torch.no_grad()
+    def scaled(self, scale: Tensor) -> Conditional:
+        """The same with standard deviations multiplied by `scale` (batch, frame, hand, group)."""
+        each = scale.detach().permute(0, 2, 3, 1).flatten(0, 2).double()
+        covariances = self.covariances[self.index.flatten()] * each[:, :, None] * each[:, None]
+        index = torch.arange(len(each), device=self.index.device).view(self.index.shape)
+        return replace(self, covariances=covariances, index=index)
 
     def restrict(self, frames: slice) -> Conditional:
         """The marginal over some of the frames; what was observed outside them still counts."""

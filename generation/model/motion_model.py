@@ -35,7 +35,7 @@ class MotionModel:
     bfloat16: bool = False
     """Whether the network's products are in bfloat16; all else is in single precision or better."""
     expectation: Callable[..., Tensor] | None = None
-    """The network of the expected motion (expectation.py), where there is a prior."""
+    """The network of the expected motion (expectation.py), in HandDiffuse with a prior."""
     priors: dict[int, Prior] = field(default_factory=dict, repr=False)
     """Kernels by number of frames, made when first asked for."""
 
@@ -62,9 +62,8 @@ class MotionModel:
         packed: Tensor | None = None,
         level: Tensor | None = None,
         recorded: Tensor | None = None,
-        expected: bool = False,
     ) -> Conditioning:
-        """The conditioning of the denoiser.
+        """The conditioning of the denoiser. Its mean is the expected motion: the prior's, moved by the network for it.
 
         Args:
             controls: over as many frames or more; those beyond `frames` act through the prior alone.
@@ -72,7 +71,6 @@ class MotionModel:
             packed: the normalised numbers of the controls' motion, where they are known already.
             level: (batch, hand, group) of the liveliness; by default what the controls say.
             recorded: (batch,) whether the controls are of a recording, not generated; see `Prior.condition`.
-            expected: whether the mean is that of the network of the expected motion, and not of the prior.
         """
         mask, inside = self.representation.observed(controls), slice(frames)
         if packed is None or not self.representation.absolute:
@@ -85,22 +83,28 @@ class MotionModel:
                 level = prior.nearest(_belief(prior, mask, values, hint, prior.liveliness.after(None, 0)))
             conditional = prior.condition(mask, values, hint, level, recorded)
             log_liveliness = prior.liveliness.of_level(level).log().to(values)
-            if expected:
-                conditional = self._expected(prior, conditional, mask, log_liveliness)
+            if self.expectation is not None:
+                conditional = self._moved(prior, conditional, mask, log_liveliness)
             conditional = conditional.restrict(inside)
         starts = [group.start for group in self.representation.groups]
         mask, values = mask[:, inside], values[:, inside]
         group_mask = mask[..., starts].to(values.dtype)
         return Conditioning(mask, values, group_mask, controls.motion.betas, conditional, log_liveliness)
 
-    def _expected(self, prior: Prior, conditional: Conditional, mask: Tensor, log_liveliness: Tensor) -> Conditional:
-        """The same with the mean that the network expects; without such a network it is the prior's."""
-        if self.expectation is None:
-            return conditional
-        std = prior.usual_std(conditional, log_liveliness)
-        spread, shares = prior.spread.to(std), prior.shares.to(std)
-        correction = self.expectation(conditional.base, prior.of_groups(mask), std, spread, shares, prior.sizes)
-        return replace(conditional, base=conditional.base + correction)
+    def expected(
+        self, prior: Prior, conditional: Conditional, mask: Tensor, log_liveliness: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the network of the expected motion says of a prior that is conditioned on controls; see `Expectation`."""
+        assert self.expectation is not None, "the model has no network of the expected motion"
+        std, observed = prior.usual_std(conditional, log_liveliness), prior.of_groups(mask)
+        return self.expectation(
+            conditional.base, observed, std, prior.spread.to(std), prior.shares.to(std), prior.sizes
+        )
+
+    def _moved(self, prior: Prior, conditional: Conditional, mask: Tensor, log_liveliness: Tensor) -> Conditional:
+        """The prior with the mean and the deviation that the network expects."""
+        correction, log_scale = self.expected(prior, conditional, mask, log_liveliness)
+        return replace(conditional, base=conditional.base + correction).scaled(log_scale.exp())
 
     def belief(self, controls: Controls, before: Tensor, packed: Tensor | None = None) -> Tensor:
         """(batch, hand, group, level) how probable each level of liveliness is after controls; see `Prior.belief`."""
@@ -170,7 +174,7 @@ class MotionModel:
         return self.prior(frames).condition(mask, values, self._hint(controls, guess)).base
 
     def with_networks(self, networks: Mapping[str, Callable[..., Tensor]]) -> MotionModel:
-        """A copy of the model with other networks of the same kinds: `denoiser` and, with a prior, `expectation`."""
+        """A copy of the model with other networks of the same kinds: `denoiser` and, where there is one, `expectation`."""
         return replace(self, denoiser=networks["denoiser"], expectation=networks.get("expectation"))
 
 

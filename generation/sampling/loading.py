@@ -79,7 +79,7 @@ def load_model(
     weights = checkpoint.weights
     if not any(key.startswith("denoiser.") for key in weights):  # before version 5 there was only this one
         weights = {f"denoiser.{key}": value for key, value in weights.items()}
-    elif denoiser.uses_prior:
+    elif denoiser.uses_prior and any(key.startswith("expectation.") for key in weights):
         networks["expectation"] = Expectation(len(sizes))
     try:
         networks.load_state_dict(weights)

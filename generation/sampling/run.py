@@ -39,7 +39,7 @@ SHAPE_DRAW = -1
 MAX_FRAMES = 1_000_000
 """Maximum number of frames of all samples of a store: nine hours at 30 frames per second."""
 
-CODE = 6
+CODE = 7
 """Version of this code. Increase it when the same request gives different motion."""
 
 

@@ -157,7 +157,7 @@ def _window(
     """One window in its canonical frame."""
     seed, number = seed_window
     level, recorded = level_recorded
-    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded, expected=options.mean)
+    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded)
     betas = controls.motion.betas
     shape = (frames, *conditioning.values.shape[2:])
     generators = _generators(seed, samples, number)

@@ -19,7 +19,7 @@ from .motion_sources import MotionSource, motion_digests
 NOT_RESULTS = ("device", "save_every", "log_every")
 """Settings that may change between two runs of the same training."""
 
-CODE = 6
+CODE = 7
 """Raised when the same sources and settings would give another model; procedural motion counts as code."""
 
 

@@ -132,7 +132,7 @@ def build_model(
     sizes = representation.channels, len(representation.groups)
     denoiser = make_denoiser(settings.denoiser, size, *sizes, settings.prior)
     networks: dict[str, nn.Module] = {"denoiser": denoiser}
-    if denoiser.uses_prior:
+    if denoiser.uses_prior and denoiser.moves_mean:
         networks["expectation"] = Expectation(sizes[1])
     found = nn.ModuleDict(networks).to(device)
     bfloat16 = in_bfloat16(settings.precision, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 
 import torch
@@ -102,7 +102,8 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
     motion = motion.moved(R, t_m)
     joints_m = model.kinematics.joints(motion)
     packed = model.pack(motion, joints_m)
-    conditioning = model.conditioning(Controls(motion, *has), frames, packed, _level(model, motion, packed))
+    with torch.no_grad():  # The network of the expected motion has a loss of its own.
+        conditioning = model.conditioning(Controls(motion, *has), frames, packed, _level(model, motion, packed))
 
     t = draw_timesteps(model.schedule, count, generator)
     noise = torch.randn(packed.shape, generator=generator, device=device)
@@ -132,10 +133,12 @@ def loss_terms(model: MotionModel, batch: Batch, weights: Mapping[str, float], s
 
 
 def expected_loss(model: MotionModel, motion: Motion, R_home: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean distance of the expected motion from motions (batch, frame, hand, ...) where the network may move it.
+    """Mean distance of the expected motion from motions (batch, frame, hand, ...) where the network may move it, and
+    how badly that distance was foretold.
 
     The distance is that of a group's channels. It is relative to how far the prior may be off in a gap of this length
-    at the average liveliness: short gaps count as much as long ones, hands that move much count more.
+    at the average liveliness: short gaps count as much as long ones, hands that move much count more. What was foretold
+    counts by the likelihood of an exponential distribution, which is greatest at the mean distance.
     """
     count, frames = motion.wrist_m.shape[:2]
     has = [part.to(motion.wrist_m.device) for part in draw_controls(EXPECTED_KINDS, count, frames, generator)]
@@ -145,14 +148,18 @@ def expected_loss(model: MotionModel, motion: Motion, R_home: Tensor, generator:
     controls = Controls(motion, *has)
     controls = controls.moved(*canonical_frame(controls, R_home, fallback=True))
     packed, prior = model.pack(controls.motion), model.prior(frames)
-    given = model.conditioning(controls, frames, packed, expected=True)
+    given = replace(model, expectation=None).conditioning(controls, frames, packed)
     assert given.conditional is not None
     assert given.log_liveliness is not None
-    distance = prior.mean_square(given.conditional.base - packed).add(LEAST_SQUARE).sqrt()
+    correction, log_scale = model.expected(prior, given.conditional, given.mask, given.log_liveliness)
     seen = gaps(prior.of_groups(given.mask))[-1]
     std = prior.usual_std(given.conditional, given.log_liveliness)
     usual = (std * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp_min(1)
-    return (seen * distance / (usual + LEAST_EXPECTED_ERROR)).sum() / seen.sum().clamp_min(1)
+    distance = prior.mean_square(given.conditional.base + correction - packed).add(LEAST_SQUARE).sqrt()
+    off = distance / (usual + LEAST_EXPECTED_ERROR)
+    told = prior.of_groups(given.conditional.std) * log_scale.exp() + LEAST_EXPECTED_ERROR
+    surprise = distance.detach() / told + told.log()
+    return (seen * (off + surprise)).sum() / seen.sum().clamp_min(1)
 
 
 def draw_timesteps(schedule: Schedule, count: int, generator: torch.Generator) -> Tensor:
@@ -210,7 +217,7 @@ class TrainingState:
     """The state that the next step depends on, in addition to data and settings."""
 
     networks: nn.ModuleDict
-    """By name: `denoiser` and, with a prior, `expectation`."""
+    """By name: `denoiser` and, where there is one, `expectation`."""
     optimizer: torch.optim.AdamW
     ema: dict[str, Tensor]
     """Averaged weights by parameter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,9 @@ class Denoiser(nn.Module, ABC):
     is added, so constraints hold without a seam, and the untrained denoiser is the prior. Without it, x0 is the
     network's output, also at the observed entries, so that what is missing there can be spread over time afterwards.
     """
+
+    moves_mean: ClassVar[bool] = False
+    """Whether, with a prior, a network of the expected motion (expectation.py) belongs to it."""
 
     def __init__(self, uses_prior: bool) -> None:
         super().__init__()

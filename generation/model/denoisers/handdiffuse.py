@@ -21,6 +21,8 @@ MODULATIONS = 6
 class HandDiffuse(Denoiser):
     """One token per hand and frame, see the module."""
 
+    moves_mean = True
+
     def __init__(self, settings: DenoiserSettings, channels: int, groups: int, uses_prior: bool) -> None:
         super().__init__(uses_prior)
         width = settings.width

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from handpipe.generation.model.expectation import Expectation, gaps
+from handpipe.generation.model.expectation import LOG_SCALE, Expectation, gaps
 
 BATCH, FRAMES, HANDS = 3, 24, 2
 SIZES = (3, 5)
@@ -33,13 +33,19 @@ def scene(seed: int, share: float = 0.3) -> tuple[Tensor, Tensor, Tensor]:
     return base, observed, torch.where(observed, 0.0, torch.rand(observed.shape, generator=generator))
 
 
-def correction(network: Expectation, base: Tensor, observed: Tensor, std: Tensor) -> Tensor:
+def says(network: Expectation, base: Tensor, observed: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         return network(base, observed, std, SPREAD, SHARES, SIZES)
 
 
-def test_before_training_nothing_is_moved():
-    assert not correction(Expectation(len(SIZES)), *scene(0)).any()
+def correction(network: Expectation, base: Tensor, observed: Tensor, std: Tensor) -> Tensor:
+    return says(network, base, observed, std)[0]
+
+
+def test_before_training_nothing_is_moved_or_scaled():
+    moved, log_scale = says(Expectation(len(SIZES)), *scene(0))
+    assert not moved.any()
+    assert not log_scale.any()
 
 
 def test_the_ends_of_gaps_by_hand():
@@ -71,18 +77,23 @@ def test_nothing_is_moved_between_single_keyframes():
     base, observed, std = scene(0)
     observed[:] = False
     observed[:, ::5] = True
-    assert not correction(with_any_weights(0), base, observed, std).any()
+    moved, log_scale = says(with_any_weights(0), base, observed, std)
+    assert not moved.any()
+    assert not log_scale.any()
 
 
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 1))
 @settings(max_examples=30, deadline=None)
 def test_only_gaps_beside_observed_motion_are_moved(seed, share):
     base, observed, std = scene(seed, share)
-    moved = correction(with_any_weights(seed), base, observed, std)
-    seen = torch.cat([gaps(observed)[-1][..., g, None].expand(-1, -1, -1, n) for g, n in enumerate(SIZES)], -1)
+    moved, log_scale = says(with_any_weights(seed), base, observed, std)
+    told = gaps(observed)[-1]
+    seen = torch.cat([told[..., g, None].expand(-1, -1, -1, n) for g, n in enumerate(SIZES)], -1)
     assert moved.isfinite().all()
     assert not moved[~seen].any()
-    assert not seen.any() or moved[seen].abs().max() > 0
+    assert not log_scale[~told].any()
+    assert log_scale.abs().max() <= LOG_SCALE
+    assert not seen.any() or (moved[seen].abs().max() > 0 and log_scale[told].abs().max() > 0)
 
 
 @given(seed=st.integers(0, 10**6))
@@ -128,7 +139,7 @@ def test_hands_that_stop_are_learnt(seed):
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(150):
         line, truth = motions()
-        loss = (line + network(line, observed, std, SPREAD, SHARES, SIZES) - truth).square().mean()
+        loss = (line + network(line, observed, std, SPREAD, SHARES, SIZES)[0] - truth).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
