@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class MotionModel:
     schedule: Schedule
     bfloat16: bool = False
     """Whether the network's products are in bfloat16; all else is in single precision or better."""
-    expectation: Callable[..., Tensor] | None = None
+    expectation: Callable[..., tuple[Tensor, Tensor]] | None = None
     """The network of the expected motion (expectation.py), in HandDiffuse with a prior."""
     priors: dict[int, Prior] = field(default_factory=dict, repr=False)
     """Kernels by number of frames, made when first asked for."""
@@ -94,7 +95,7 @@ class MotionModel:
     def expected(
         self, prior: Prior, conditional: Conditional, mask: Tensor, log_liveliness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What the network of the expected motion says of a prior that is conditioned on controls; see `Expectation`."""
+        """What the network of the expected motion says of a conditioned prior; see `Expectation`."""
         assert self.expectation is not None, "the model has no network of the expected motion"
         std, observed = prior.usual_std(conditional, log_liveliness), prior.of_groups(mask)
         return self.expectation(
@@ -173,8 +174,8 @@ class MotionModel:
         mask = self.representation.observed(controls) | done
         return self.prior(frames).condition(mask, values, self._hint(controls, guess)).base
 
-    def with_networks(self, networks: Mapping[str, Callable[..., Tensor]]) -> MotionModel:
-        """A copy of the model with other networks of the same kinds: `denoiser` and, where there is one, `expectation`."""
+    def with_networks(self, networks: Mapping[str, Callable[..., Any]]) -> MotionModel:
+        """A copy of the model with other networks of the same kinds: `denoiser` and, if there is one, `expectation`."""
         return replace(self, denoiser=networks["denoiser"], expectation=networks.get("expectation"))
 
 
