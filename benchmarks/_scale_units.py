@@ -13,8 +13,10 @@ import numpy as np
 from numpy import ndarray
 from rich.console import Console
 
+from handpipe.capture.detector import Candidates
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
+from handpipe.core.hands import NUM_JOINTS
 from handpipe.core.recording import Clip, ViewFrames
 from handpipe.core.settings import EngineSettings
 from handpipe.core.storage import schema
@@ -25,7 +27,6 @@ from handpipe.screen import Screen
 from handpipe.triangulation.second_look import LookAgain, looks_plan
 from handpipe.triangulation.settings import SecondLookSettings
 
-NOTHING = np.full((21, 2), np.nan), 0.0, np.nan
 IMAGE = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -46,7 +47,7 @@ def second_look(views: int, frames: int, answer: Callable[[dict[str, float]], No
         start = time.process_time()
         with Engine(EngineSettings(workers=0), Screen(Console(quiet=True))) as engine:
             engine.execute(store, partial(looks_plan, store, store, SecondLookSettings()))
-        task = LookAgain(store, store, of_view, _find_nothing)
+        task = LookAgain(store, store, of_view, _FindsNothing())
         ((_, blocks),) = task.run(task.units)
         assert np.isfinite(blocks["score"]).any(), "some looks are taken"
         seconds = time.process_time() - start
@@ -57,8 +58,12 @@ def _images(clip: Clip, wanted: Sequence[int]) -> Iterator[ndarray]:
     return (IMAGE for _ in wanted)
 
 
-def _find_nothing(image: ndarray, expected_px: ndarray, hand: int) -> tuple[ndarray, float, float]:
-    return NOTHING
+class _FindsNothing:
+    gives_sigma = False
+
+    def __call__(self, image_bgr: ndarray, hands_px: ndarray, hand: int) -> Candidates:
+        none = np.zeros(0, np.float32)
+        return Candidates(np.zeros((0, NUM_JOINTS, 2), np.float32), none, none)
 
 
 def _fill(store: Store, cameras: Cameras, frames: int) -> None:

@@ -16,7 +16,7 @@ from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.schema import DETECTIONS, TIMELINE, group_spec
+from ..core.storage.schema import DETECTIONS, TIMELINE, UNCERTAINTY, group_spec
 from ..core.storage.store import Store
 from .detector import Candidates, NearDetector
 from .frames import view_frames
@@ -99,13 +99,17 @@ class DetectView:
         limit = self.options.candidates
         shape = (1, len(found), limit)
         points = np.full((*shape, NUM_JOINTS, 2), np.nan, np.float32)
+        sigma = np.full((*shape, NUM_JOINTS), np.nan, np.float32)
         score, right = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
         for i, candidates in enumerate(found):
             if candidates is not None:
                 n = min(limit, len(candidates.score))
                 points[0, i, :n], score[0, i, :n] = candidates.points_px[:n], candidates.score[:n]
                 right[0, i, :n] = candidates.right[:n]
-        return {"points": points, "score": score, "right": right}
+                if candidates.sigma_px is not None:
+                    sigma[0, i, :n] = candidates.sigma_px[:n]
+        blocks = {"points": points, "score": score, "right": right}
+        return blocks | ({"sigma": sigma} if find_detector(self.options.detector).gives_sigma else {})
 
 
 def plan(
@@ -141,7 +145,7 @@ def plan(
     settings = {key: value for key, value in asdict(options).items() if key not in _OF_REGIONS}
     group = group_spec(
         name,
-        DETECTIONS,
+        {**DETECTIONS, **(UNCERTAINTY if detector.gives_sigma else {})},
         sizes={"view": views, "frame": frames, "candidate": options.candidates},
         unit={"view": 1, "frame": chunk},
         fingerprint={

@@ -8,7 +8,7 @@ import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version as version_of
@@ -36,6 +36,15 @@ class Candidates:
     """(candidate,) float32 confidence."""
     right: ndarray
     """(candidate,) float32, the detector's own probability that it is a right hand."""
+    sigma_px: ndarray | None = None
+    """(candidate, joint) float32, the detector's own standard error of each joint, pixels; NaN for a missing joint.
+    Only of detectors with `gives_sigma`."""
+
+    def take(self, index: Sequence[int] | ndarray) -> Candidates:
+        """Some of the candidates."""
+        rows = np.asarray(index, int)
+        sigma = None if self.sigma_px is None else self.sigma_px[rows]
+        return Candidates(self.points_px[rows], self.score[rows], self.right[rows], sigma)
 
 
 class Detector(Protocol):
@@ -46,7 +55,8 @@ class Detector(Protocol):
     expected; without it, the second look uses `detect` on crops, and all images are searched as a whole. Static methods
     may say what else the results depend on: `version() -> str` where the version of the package that registers it does
     not, `near_version() -> str` the same of `detect_near`, and `model(options) -> Path` where the detector has a model
-    file even if `detection.model` names none.
+    file even if `detection.model` names none. The class attribute `gives_sigma = True` says that all its candidates
+    have `sigma_px`, which weighs their joints in the triangulation.
     """
 
     def detect(self, image_bgr: ndarray) -> Candidates:
@@ -147,6 +157,8 @@ def complaint_about(found: Any, size_px: ndarray) -> str | None:
         return f"expected handpipe's Candidates, but got {type(found).__name__}"
     arrays = {name: np.asarray(getattr(found, name)) for name in ("points_px", "score", "right")}
     points, score = arrays["points_px"], arrays["score"]
+    if found.sigma_px is not None and (complaint := _complaint_about_sigma(found.sigma_px, len(score))):
+        return complaint
     for name, array in arrays.items():
         shape = (len(score) if score.ndim else 0, *((NUM_JOINTS, 2) if name == "points_px" else ()))
         if array.dtype.kind != "f" or array.shape != shape:
@@ -163,6 +175,14 @@ def complaint_about(found: Any, size_px: ndarray) -> str | None:
         if (np.abs(middle - size_px / 2) > 1.5 * size_px).any():
             return f"expected joints in pixels, but got a hand about ({middle[0]:.0f}, {middle[1]:.0f}), far outside,"
     return None
+
+
+def _complaint_about_sigma(sigma_px: ndarray, count: int) -> str | None:
+    if sigma_px.dtype.kind != "f" or sigma_px.shape != (count, NUM_JOINTS):
+        got = f"{sigma_px.dtype} of shape {sigma_px.shape}"
+        return f"expected floats of shape {(count, NUM_JOINTS)} in sigma_px, but got {got}"
+    wrong = (sigma_px <= 0) | np.isinf(sigma_px)
+    return f"expected sigma_px above 0 and finite, but got {sigma_px[wrong][0]:g}" if wrong.any() else None
 
 
 @contextlib.contextmanager

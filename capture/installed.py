@@ -33,6 +33,11 @@ class InstalledDetector:
     make: Callable[[DetectionSettings], Detector]
 
     @property
+    def gives_sigma(self) -> bool:
+        """Whether its candidates say how uncertain their joints are."""
+        return bool(getattr(self.make, "gives_sigma", False))
+
+    @property
     def near_version(self) -> str | None:
         """What its results for expected hands depend on besides; None if it cannot be told where a hand is expected."""
         say = getattr(self.make, "near_version", None)

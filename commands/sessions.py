@@ -250,6 +250,7 @@ class TrainDetector(OnResults):
         from ..capture.learning.run import Renderer, train_detector
         from ..hand.loading import hand_models
         from ..rendering.hand_crops import render_crops
+        from ..triangulation.assignment import agreed_joints_m
 
         roots = [session_folder(config, name) for name in self.sources]
         self.check_usable([str(root) for root in roots])
@@ -261,6 +262,7 @@ class TrainDetector(OnResults):
             config.fps,
             self.out,
             screen,
+            agree=agreed_joints_m,
             renderer=Renderer(models, partial(render_crops, config.hand_model)),
             start=self.start,
             force=self.force,

@@ -19,6 +19,7 @@ from .candidates import (
     candidate_fit,
     detection_noise_px,
     is_hand,
+    joint_weight,
     normalised,
     triangulate_members,
 )
@@ -191,7 +192,9 @@ def add_second_look(
     return member
 
 
-def triangulate_assigned(cameras: Cameras, points_px: ndarray, score: ndarray, assignment: ndarray) -> RobustPoints:
+def triangulate_assigned(
+    cameras: Cameras, points_px: ndarray, score: ndarray, assignment: ndarray, sigma_px: ndarray | None = None
+) -> RobustPoints:
     """Robust triangulation of every joint of every assigned hand; frames are independent of one another.
 
     Args:
@@ -199,6 +202,8 @@ def triangulate_assigned(cameras: Cameras, points_px: ndarray, score: ndarray, a
         points_px: (view, frame, candidate, joint, 2) detections.
         score: (view, frame, candidate).
         assignment: (view, frame, hand) from `assign`.
+        sigma_px: (view, frame, candidate, joint) standard errors by the detector; NaN where it does not say them, and
+            the score weighs.
 
     Returns:
         points (frame, hand, joint, 3), sigma (frame, hand, joint), inlier (frame, hand, joint, view).
@@ -208,7 +213,28 @@ def triangulate_assigned(cameras: Cameras, points_px: ndarray, score: ndarray, a
     xy = np.take_along_axis(xy, candidate[..., None, None], axis=2)
     xy = np.where((assignment >= 0)[..., None, None], xy, np.nan)
     weight = np.where(assignment >= 0, np.take_along_axis(weight, candidate, axis=2), 0.0)
+    weight = weight[..., None]
+    if sigma_px is not None:
+        sigma = np.take_along_axis(sigma_px.astype(float), candidate[..., None], axis=2)
+        weight = np.where(np.isfinite(sigma) & (weight > 0), joint_weight(sigma), weight)
+    return _triangulate(cameras, xy, weight)
+
+
+def agreed_joints_m(cameras: Cameras, points_px: ndarray, sigma_px: ndarray | None = None) -> ndarray:
+    """(frame, hand, joint, 3) what detections (view, frame, hand, joint, 2) of known hands agree on; NaN where nothing.
+
+    `sigma_px` (view, frame, hand, joint) is how uncertain they are, NaN where that is not known.
+    """
+    xy = cameras.undistort(points_px)
+    known = cameras.calibrated[:, None, None, None] & np.isfinite(xy).all(-1)
+    weight = 1.0 if sigma_px is None else joint_weight(sigma_px)
+    return _triangulate(cameras, np.where(known[..., None], xy, np.nan), np.where(known, weight, 0.0)).points_m
+
+
+def _triangulate(cameras: Cameras, xy: ndarray, weight: ndarray) -> RobustPoints:
+    """Of hands (view, frame, hand, joint, 2); the weight is broadcast."""
     noise_px = detection_noise_px(xy, cameras.focal_px)
-    xy = np.moveaxis(xy, 0, -2)
-    weight = np.broadcast_to(np.moveaxis(weight, 0, -1)[..., None, :], xy.shape[:-1])
-    return triangulate_robust(cameras.P_cam_world, xy, weight, cameras.focal_px, noise_px)
+    weight = np.broadcast_to(weight, xy.shape[:-1])
+    return triangulate_robust(
+        cameras.P_cam_world, np.moveaxis(xy, 0, -2), np.moveaxis(weight, 0, -1), cameras.focal_px, noise_px
+    )

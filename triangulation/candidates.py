@@ -11,7 +11,7 @@ from numpy import ndarray
 from ..core.cameras import Cameras
 from ..core.hands import NUM_JOINTS
 from ..hand.anatomy import plausible_hand
-from .robust import triangulate_robust
+from .robust import NOISE_PX, triangulate_robust
 
 TOLERANCE_M = 0.018
 """Largest distance, in metres at the joint's depth, between a joint and the ray of its detection."""
@@ -60,6 +60,15 @@ def normalised(cameras: Cameras, points_px: ndarray, score: ndarray) -> tuple[nd
         usable = (known.sum(-1) >= MIN_JOINTS) & ~(score <= 0)
     xy = np.where((known & usable[..., None])[..., None], xy, np.nan)
     return xy, np.where(usable, np.clip(np.nan_to_num(score, nan=0.5), 0.05, 1.0), 0.0)
+
+
+def joint_weight(sigma_px: ndarray) -> ndarray:
+    """(...) weight of joints by what their detector says of its own error; 1 where it says nothing.
+
+    The inverse of the squared error, but none is more than that of a good detection.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num((NOISE_PX / np.maximum(sigma_px, NOISE_PX)) ** 2, nan=1.0)
 
 
 def candidate_fit(frame: FrameCandidates, hands_m: ndarray, tolerance_m: float | ndarray = TOLERANCE_M) -> ndarray:

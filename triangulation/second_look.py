@@ -10,9 +10,9 @@ runs on a crop around the hand, in which the other hand is painted over. The res
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy import ndarray
@@ -21,7 +21,15 @@ from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS, NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.schema import LOOKS, SECOND_LOOK, candidates_at, detections_group, group_spec, read_cameras
+from ..core.storage.schema import (
+    LOOK_UNCERTAINTY,
+    LOOKS,
+    SECOND_LOOK,
+    candidates_at,
+    detections_group,
+    group_spec,
+    read_cameras,
+)
 from ..core.storage.store import Store
 from .assignment import labelled_members
 from .settings import SecondLookSettings
@@ -33,9 +41,31 @@ CODE = 2
 MIN_JOINTS = 10
 """Minimum number of joints of a hand that must be known and inside the image for a second look."""
 
-DetectInCrop = Callable[[ndarray, ndarray, int], tuple[ndarray, float, float]]
-"""(image, (hand, 21, 2) where the hands are expected in it, which hand to look for) to its (21, 2) pixels, score and
-probability of a right hand; NaN, 0 and NaN where it is not found. Sent to the workers: a picklable value."""
+
+class Seen(Protocol):
+    """The expected hand, or none: arrays with one entry, or empty."""
+
+    @property
+    def points_px(self) -> ndarray: ...
+    @property
+    def score(self) -> ndarray: ...
+    @property
+    def right(self) -> ndarray: ...
+    @property
+    def sigma_px(self) -> ndarray | None: ...
+
+
+class LookForHand(Protocol):
+    """Looks for one hand in an image. It is sent to the workers: a picklable value."""
+
+    @property
+    def gives_sigma(self) -> bool:
+        """Whether `sigma_px` is known of every hand."""
+        ...
+
+    def __call__(self, image_bgr: ndarray, hands_px: ndarray, hand: int) -> Seen:
+        """The hand of an index, in an image in which the hands are expected at (hand, 21, 2) pixels."""
+        ...
 
 
 # ---- where to look -----------------------------------------------------------------------------------------------
@@ -116,7 +146,7 @@ class LookAgain:
     store: Store
     rig: Store
     frames: ViewFrames
-    detect: DetectInCrop
+    detect: LookForHand
 
     @property
     def units(self) -> Sequence[Unit]:
@@ -130,7 +160,7 @@ class LookAgain:
         images = zip(wanted, self.frames.read(self.frames.clip, wanted), strict=True)
         at, image = -1, np.empty(0)
         for unit, looks in chosen.items():
-            blocks = _empty(len(looks))
+            blocks = self._empty(len(looks))
             hands = hands_m(self.store, self._part(unit))
             expected, at_image = (view.project(each)[0] for each in (hands, self._at_image(unit, hands)))
             for i in np.flatnonzero(looks.any(-1)).tolist():
@@ -138,12 +168,19 @@ class LookAgain:
                 if source > at:
                     at, image = next(images)
                 for hand in np.flatnonzero(looks[i]).tolist():
-                    points, score, right = self.detect(image, at_image[i], hand)
+                    blocks["score"][0, i, hand] = 0.0
+                    seen = self.detect(image, at_image[i], hand)
                     # Move the result to the time of the instant, like the first detections.
-                    points = points + np.nan_to_num(expected[i, hand] - at_image[i, hand])
-                    for name, value in (("points", points), ("score", score), ("right", right)):
-                        blocks[name][0, i, hand] = value
+                    points = seen.points_px + np.nan_to_num(expected[i, hand] - at_image[i, hand])
+                    found = {"points": points, "score": seen.score, "right": seen.right, "sigma": seen.sigma_px}
+                    for name in blocks if len(points) else ():
+                        blocks[name][0, i, hand] = found[name][0]
             yield unit, blocks
+
+    def _empty(self, frames: int) -> dict[str, ndarray]:
+        tails = {"points": (NUM_JOINTS, 2), "score": (), "right": ()}
+        tails |= {"sigma": (NUM_JOINTS,)} if self.detect.gives_sigma else {}
+        return {name: np.full((1, frames, len(HANDS), *tail), np.nan, np.float32) for name, tail in tails.items()}
 
     def _part(self, unit: Unit) -> slice:
         start = unit[1] * self.frames.chunk_frames
@@ -168,15 +205,6 @@ class LookAgain:
         view = slice(self.frames.view, self.frames.view + 1)
         look = self.store.read(LOOKS_GROUP, "look", (view, self._part(unit)))[0]
         return look & (self.frames.chunk(unit) >= 0)[:, None]
-
-
-def _empty(frames: int) -> dict[str, ndarray]:
-    shape = (1, frames, len(HANDS))
-    return {
-        "points": np.full((*shape, NUM_JOINTS, 2), np.nan, np.float32),
-        "score": np.full(shape, np.nan, np.float32),
-        "right": np.full(shape, np.nan, np.float32),
-    }
 
 
 def looks_plan(store: Store, rig: Store, options: SecondLookSettings, chunk_frames: int) -> Plan:
@@ -219,7 +247,7 @@ def plan(
     store: Store,
     rig: Store,
     views_of: ViewsOf,
-    detect: DetectInCrop,
+    detect: LookForHand,
     options: SecondLookSettings,
     chunk_frames: int,
     version: str | None = None,
@@ -231,7 +259,7 @@ def plan(
         store: store with `tracks` and `looks`.
         rig: store with `cameras`.
         views_of: reads the clips.
-        detect: detects one hand in one image.
+        detect: looks for one hand in one image.
         options: where the looks were chosen.
         chunk_frames: frames per unit.
         version: what the results of `detect` depend on besides the detector of `detections`.
@@ -245,7 +273,7 @@ def plan(
     tasks = [LookAgain(store, rig, view, detect) for view in clips]
     group = group_spec(
         GROUP,
-        SECOND_LOOK,
+        {**SECOND_LOOK, **(LOOK_UNCERTAINTY if detect.gives_sigma else {})},
         sizes={"view": views, "frame": frames},
         unit={"view": 1, "frame": chunk},
         # The digest of the tracks covers their inputs: clips, detector, cameras.

@@ -115,7 +115,7 @@ class TriangulateFrames:
         if self.second_look:
             member = add_second_look(cameras, found["points"], found["score"], member, points.astype(float))
         assignment = member.transpose(2, 0, 1)
-        robust = triangulate_assigned(cameras, found["points"], found["score"], assignment)
+        robust = triangulate_assigned(cameras, found["points"], found["score"], assignment, found["sigma"])
         certain = robust.sigma_m <= self.options.max_sigma_m
         yield (
             self.unit,

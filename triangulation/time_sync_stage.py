@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
-from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras
+from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras, uncertainty_of
 from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
 from .frame_shifts import find_shifts
@@ -150,18 +150,25 @@ class AlignFrames:
         used = np.concatenate([images.base, images.other])
         used = used[used >= 0]
         first, stop = (int(used.min()), int(used.max()) + 1) if used.size else (0, 1)
-        found = {name: self.store.read("detections", name, (slice(None), slice(first, stop))) for name in DETECTIONS}
+        said = ("score", "right", *uncertainty_of(self.store))
+        region = (slice(None), slice(first, stop))
+        found = {name: self.store.read("detections", name, region) for name in ("points", *said)}
         images = images.counted_from(first)
         aligned = align(found["points"], images)
         row = np.arange(len(time_s))[:, None]
-        there = np.isfinite(aligned.points_px).any((-2, -1))
+        there = np.asarray(np.isfinite(aligned.points_px).any((-2, -1)))
         yield (
             todo[0],
             {
                 "points": aligned.points_px,
-                **{name: np.where(there, found[name][row, images.base], np.nan) for name in ("score", "right")},
+                **{name: _only(there, found[name][row, images.base]) for name in said},
             },
         )
+
+
+def _only(there: ndarray, values: ndarray) -> ndarray:
+    """Values (view, frame, candidate, ...) of candidates that are there (view, frame, candidate), NaN of the others."""
+    return np.where(there.reshape(*there.shape, *[1] * (values.ndim - there.ndim)), values, np.nan)
 
 
 def clock_plan(store: Store, rig: Store, options: TimeSyncSettings, chunk_frames: int) -> Plan:
@@ -209,7 +216,7 @@ def aligned_plan(store: Store, chunk_frames: int) -> Plan:
     slices = {(i,): slice(start, min(start + chunk, frames)) for i, start in enumerate(range(0, frames, chunk))}
     group = group_spec(
         "aligned",
-        DETECTIONS,
+        {**DETECTIONS, **uncertainty_of(store)},
         sizes={"view": views, "frame": frames, "candidate": store.shape("detections", "score")[2]},
         unit={"frame": chunk},
         fingerprint={

@@ -43,8 +43,6 @@ class Crop:
     other_px: ndarray
     """(21, 2) joints of the other hand in this crop, NaN where unknown."""
     right: bool
-    foreign: bool = False
-    """Whether the label is of a detector with other joints than the model's, such as MediaPipe's fitted landmarks."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,6 @@ class Batch:
     """(crop,) 1 where it is shown as a right hand, else 0."""
     present: Tensor
     """(crop,) 1 where there is a hand, else 0."""
-    foreign: Tensor
-    """(crop,) 1 where the labels are not the model's joints, else 0."""
 
 
 def cut(image_bgr: ndarray, M: ndarray, size_px: int) -> ndarray:
@@ -75,11 +71,11 @@ def region(hand_px: ndarray, mirror: bool) -> ndarray:
     return np.diag([-1.0, 1.0]) @ M + [[0, 0, CROP_PX - 1], [0, 0, 0]] if mirror else M
 
 
-def store(image_bgr: ndarray, hand_px: ndarray, other_px: ndarray, right: bool, foreign: bool = False) -> Crop:
+def store(image_bgr: ndarray, hand_px: ndarray, other_px: ndarray, right: bool) -> Crop:
     """Cut a labelled hand out of an image."""
     M = crop_matrix(hand_px, STORED_SCALE, STORED_PX)
     own, other = (points @ M[:, :2].T + M[:, 2] for points in (hand_px, other_px))
-    return Crop(cut(image_bgr, M, STORED_PX), own.astype(np.float32), other.astype(np.float32), right, foreign)
+    return Crop(cut(image_bgr, M, STORED_PX), own.astype(np.float32), other.astype(np.float32), right)
 
 
 def store_empty(image_bgr: ndarray, size_px: float, rng: np.random.Generator, hands_px: ndarray) -> Crop | None:
@@ -123,7 +119,6 @@ def batch(crops: list[Crop], seed: int, step: int, size: int) -> Batch:
         torch.from_numpy(np.stack(xy).astype(np.float32)),
         torch.tensor(right, dtype=torch.float32),
         torch.tensor(present, dtype=torch.float32),
-        torch.tensor([crop.foreign for crop in chosen], dtype=torch.float32),
     )
 
 

@@ -28,7 +28,7 @@ MIN_PRESENT = 0.5
 """Probability of a hand in a region that is only expected to show one."""
 SAME_HAND = 0.15
 """Median distance of two candidates' joints, in sizes of the hand, below which they are one hand found twice."""
-CODE = 1
+CODE = 2
 """Version of this code. Increase it when results change for the same file and image."""
 
 
@@ -98,6 +98,8 @@ def refine(
 class RigDetector:
     """Both networks on single images: each result depends on its image only."""
 
+    gives_sigma = True
+
     @staticmethod
     def version() -> str:
         """What the results depend on besides the file."""
@@ -143,9 +145,8 @@ def candidates(found: Refined, shape: Sequence[int]) -> Candidates:
         if inside[i] and not any(_same(found, int(i), other) for other in kept):
             kept.append(int(i))
     best = found.take(kept)
-    return Candidates(
-        best.points_px.astype(np.float32), best.score.astype(np.float32), best.right.astype(np.float32)
-    )  # fmt: skip
+    numbers = (best.points_px, best.score, best.right, best.scale_px)
+    return Candidates(*(part.astype(np.float32) for part in numbers))
 
 
 def _same(found: Refined, a: int, b: int) -> bool:

@@ -1,4 +1,4 @@
-"""Judging a detector on images that it has not learnt from: the distance to the labels, and bias and spread apart."""
+"""Judging a detector on images that it has not learnt from: how well views agree, and bias and spread apart."""
 
 # Ring 2: reads and writes.
 
@@ -11,65 +11,52 @@ from numpy import ndarray
 
 from ..crop_images import crop_matrix
 
+MIN_KNOWN = 11
+"""Joints of a hand that the views must agree on."""
+
 
 @dataclass(frozen=True)
 class Judged:
     """Hands in held-out images as two detectors see them. Pixels of the image."""
 
-    label_px: ndarray
-    """(hand, 21, 2) the fitted joints in the image."""
-    keypoint_px: ndarray
-    """(hand, 21, 2) the triangulated keypoints in the image, where the session's detector leads."""
     before_px: ndarray
     """(hand, 21, 2) by the detector of the session."""
+    before_agreed_px: ndarray
+    """(hand, 21, 2) what all views agree on with it."""
     after_px: ndarray
     """(hand, 21, 2) by the new one."""
+    after_agreed_px: ndarray
+    """(hand, 21, 2) what all views agree on with that."""
     right: ndarray
     """(hand,) bool"""
     new_view: ndarray
     """(hand,) bool, whether nothing was learnt from this view."""
-    foreign: ndarray
-    """(hand,) bool, whether the labels follow a detector with other joints than the new one learns."""
 
     def errors(self) -> dict[str, float]:
-        """Median distances, as a share of the hand's size: of a hand, the mean over its joints.
+        """Median distances from what the views agree on, as a share of the hand's size: of a hand, the mean over its
+        joints.
 
-        `before` is the smaller of the distances to the labels and to the keypoints that the session's detector led to
-        itself: its landmarks are not the model's joints, and that alone shall not decide.
-
-        Where the labels are foreign, the constant part of each joint's difference in the frame of the hand counts in
-        none of the three distances: there, the new detector is expected to differ from the labels.
+        Each detector is held against its own agreement, because their joints need not be the same: MediaPipe's
+        landmarks are not the model's. The size is that of its own agreement, too: on one point in the middle of the
+        hand, all views agree well.
         """
-        size = sizes(self.label_px)
-        to_labels, to_keypoints, after = (
-            float(np.median(np.nanmean(self._distance_px(a, b), axis=-1) / size))
-            for a, b in (
-                (self.before_px, self.label_px),
-                (self.before_px, self.keypoint_px),
-                (self.after_px, self.label_px),
-            )
-        )
         return {
-            "before": min(to_labels, to_keypoints),
-            "before_to_labels": to_labels,
-            "before_to_keypoints": to_keypoints,
-            "after": after,
+            "before": _away(self.before_px, self.before_agreed_px),
+            "after": _away(self.after_px, self.after_agreed_px),
         }
-
-    def _distance_px(self, found_px: ndarray, true_px: ndarray) -> ndarray:
-        """(hand, 21) distances, without the constant part of foreign labels."""
-        px = found_px - true_px
-        foreign = self.foreign
-        if foreign.any():
-            R = to_hand(true_px[foreign], self.right[foreign])
-            local = np.einsum("hab,hjb->hja", R, px[foreign])
-            px = px.copy()
-            px[foreign] = np.einsum("hab,hjb->hja", np.linalg.inv(R), local - np.nanmedian(local, axis=0))
-        return np.linalg.norm(px, axis=-1)
 
     def take(self, chosen: ndarray) -> Judged:
         """Some of the hands."""
         return Judged(*(getattr(self, name)[chosen] for name in Judged.__dataclass_fields__))
+
+
+def _away(seen_px: ndarray, agreed_px: ndarray) -> float:
+    px = np.linalg.norm(seen_px - agreed_px, axis=-1)
+    known = np.isfinite(px).sum(-1)
+    mean = np.nansum(px, axis=-1) / np.maximum(known, 1)
+    # A hand that the views do not agree on counts as one of its size away.
+    share = np.where(known >= MIN_KNOWN, mean / np.maximum(sizes(agreed_px), 1e-6), 1.0)
+    return float(np.median(share))
 
 
 def joined(parts: list[Judged]) -> Judged:
@@ -78,8 +65,9 @@ def joined(parts: list[Judged]) -> Judged:
 
 
 def sizes(hands_px: ndarray) -> ndarray:
-    """(hand,) larger side of the box about (hand, 21, 2) joints."""
-    return np.ptp(hands_px, axis=1).max(-1)
+    """(hand,) larger side of the box about (hand, 21, 2) joints; those that are NaN do not count."""
+    low, high = np.fmin.reduce(hands_px, axis=1), np.fmax.reduce(hands_px, axis=1)
+    return (high - low).max(-1)
 
 
 def to_hand(hands_px: ndarray, right: ndarray) -> ndarray:

@@ -64,7 +64,7 @@ def trusted_labels(cameras: Cameras, hands: FittedHands, lag_frames: ndarray | N
     """
     at_image = hands.joints_m[None] if lag_frames is None else moved(hands.joints_m, lag_frames)
     at_image = np.broadcast_to(at_image, (len(cameras), *hands.joints_m.shape))
-    points = np.stack([cameras.subset([v]).project(at_image[v])[0] for v in range(len(cameras))])
+    points = projected(cameras, at_image)
     size = cameras.size_px[:, None, None, None]
     with np.errstate(invalid="ignore"):
         inside = ((points >= -0.5) & (points <= size - 0.5)).all(-1).sum(-1) >= MIN_INSIDE
@@ -78,6 +78,11 @@ def trusted_labels(cameras: Cameras, hands: FittedHands, lag_frames: ndarray | N
     for v in np.flatnonzero(trusted.any((1, 2))).tolist():
         hidden[v] = covered_share(points[v], depth_m(cameras, v, at_image[v]), float(cameras.focal_px[v]))
     return Labels(points, trusted & (hidden <= MAX_HIDDEN))
+
+
+def projected(cameras: Cameras, at_image_m: ndarray) -> ndarray:
+    """(view, ..., 2) pixels of points (view, ..., 3) of which each view has its own."""
+    return np.stack([cameras.subset([v]).project(at_image_m[v])[0] for v in range(len(cameras))])
 
 
 def moved(joints_m: ndarray, lag_frames: ndarray) -> ndarray:

@@ -42,8 +42,6 @@ class Prediction:
     """(crop,) log-odds that the hand looks like a right hand."""
     present: Tensor
     """(crop,) log-odds that there is a hand in the middle."""
-    features: Tensor
-    """(crop, FEATURES) what the network knows of the whole crop."""
 
 
 class Residual(nn.Module):
@@ -99,7 +97,7 @@ class HandNetwork(nn.Module):
         pooled = torch.cat([sixteenth.mean((2, 3)), sixteenth.amax((2, 3))], dim=-1)
         whole = self.whole(pooled)
         log_scale = (whole[:, :NUM_JOINTS] + 0.5 * torch.log(spread)).clamp(*LOG_SCALE)
-        return Prediction(xy, log_scale, log_heat, whole[:, NUM_JOINTS], whole[:, NUM_JOINTS + 1], pooled)
+        return Prediction(xy, log_scale, log_heat, whole[:, NUM_JOINTS], whole[:, NUM_JOINTS + 1])
 
 
 def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:

@@ -8,12 +8,14 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ...core.engine import Progress, torch_device
 from ...core.errors import ModelError, SessionError
@@ -31,15 +33,19 @@ from .detector_file import (
     write_tensors,
 )
 from .judge import Judged, bias_and_spread
-from .sources import Source, judge, open_source, training_crops
+from .sources import Agree, Source, judge, open_source, relabelled, training_crops
 from .training import Trainer, train
 
 STATE_KEY = "handpipe_detector_training"
 """Key of the JSON record of an unfinished training."""
-CODE = 1
+CODE = 2
 """Raised when the same sessions and settings would give another detector."""
 NOT_RESULTS = ("device", "save_every")
 """Settings that may change between two runs of the same training."""
+FIRST_SHARE = 0.5
+"""Of the steps, those in which the detector that labels the sessions again learns from rendered crops alone."""
+TAUGHT = "taught."
+"""Prefix of the names of its weights in the state of an unfinished training."""
 BETTER = 0.98
 """Largest error of the new detector relative to the present one's."""
 
@@ -62,6 +68,7 @@ def train_detector(
     out: Path,
     progress: Progress,
     *,
+    agree: Agree,
     renderer: Renderer | None = None,
     start: Path | None = None,
     force: bool = False,
@@ -69,6 +76,10 @@ def train_detector(
     """Train a detector on sessions and write it to a file, if it is better than the one they were computed with.
 
     Without a session, it learns from rendered crops alone, and there is nothing to compare it with.
+
+    A session that was detected by MediaPipe has MediaPipe's landmarks in its labels, which are not the model's joints.
+    Beside rendered crops, such a session is labelled again, by what its views agree on with a detector that has learnt
+    from rendered crops alone: in the first part of the training, or from `start`.
 
     An interrupted training goes on from the state beside the file. The same sessions and settings give the same
     detector on the same machine.
@@ -79,6 +90,7 @@ def train_detector(
         capture, fps: how the sessions are read.
         out: the file.
         progress: where to show it.
+        agree: triangulates hands that were seen.
         renderer: of the rendered crops, if the settings ask for any; None: there are none.
         start: a detector to start from, in place of random weights.
         force: replace a file that is there, and start over.
@@ -107,12 +119,23 @@ def train_detector(
         for source in sources:
             progress.say(f"{source.name}: {int(source.labels.trusted.sum())} labels, {_shares(source)}")
         models = _hand_model(sources, renderer)
-        crops = training_crops(sources, options, progress) if sources else []
-        crops += rendered_crops(renderer, options, progress) if renderer else []
+        rendered = rendered_crops(renderer, options, progress) if renderer else []
         trainer = Trainer.start(options.seed, device, weights)
-        losses = _train(trainer, crops, options, sources, out, start, progress, force=force)
+        saved = _Saved.open(out, _identity(options, sources, start), trainer, progress, force=force)
+        first = 0
+        if renderer and any(source.foreign for source in sources):
+            if weights is None:
+                first = round(FIRST_SHARE * options.steps)
+                _train(trainer, rendered, options, range(first), saved, progress)
+            teacher = saved.teacher(trainer, first)
+            sources = [relabelled(s, teacher, agree, progress) if s.foreign else s for s in sources]
+        crops = training_crops(sources, options, progress) if sources else []
+        # About as many of one kind as of the other.
+        again = max(1, round(len(rendered) / len(crops))) if crops else 0
+        crops = crops * again + rendered
+        losses = _train(trainer, crops, options, range(first, options.steps), saved, progress)
         known = KnownDetector(trainer.average, {})
-        judged = judge(sources, known, renderer is not None, progress) if sources else None
+        judged = judge(sources, known, agree, progress) if sources else None
         record = {
             "sessions": [source.record() for source in sources],
             "settings": asdict(options),
@@ -165,26 +188,80 @@ def state_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.training.safetensors")
 
 
+def _identity(options: DetectorTrainingSettings, sources: Sequence[Source], start: Path | None) -> dict[str, Any]:
+    """What a training is identified by: an unfinished one goes on only where all of it is the same."""
+    known = {k: v for k, v in asdict(options).items() if k not in NOT_RESULTS}
+    begun = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
+    identity = {"code": CODE, "settings": known, "sources": [s.identity for s in sources], "start": begun}
+    return json.loads(json.dumps(identity))
+
+
+@dataclass
+class _Saved:
+    """The state beside the file, from which an interrupted training goes on."""
+
+    path: Path
+    identity: dict[str, Any]
+    done: int
+    """Steps that were done before."""
+    taught: dict[str, Tensor]
+    """Weights of the detector that labelled the sessions; none before it is trained."""
+
+    @classmethod
+    def open(cls, out: Path, identity: dict[str, Any], trainer: Trainer, progress: Progress, *, force: bool) -> _Saved:
+        """Restore an unfinished training of the same sessions and settings, if there is one."""
+        saved = cls(state_file(out), identity, 0, {})
+        if force:
+            return saved
+        try:
+            record, tensors = read_tensors(saved.path, "an unfinished training", STATE_KEY)
+        except FileNotFoundError:
+            return saved
+        step = record.pop("step", None)
+        if record != identity or type(step) is not int:
+            raise ModelError(
+                f"{saved.path}: expected the state of this training to go on from, but it is of other sessions or "
+                "settings. Start over with --force, or choose another --out."
+            )
+        taught = {k.removeprefix(TAUGHT): tensors.pop(k) for k in list(tensors) if k.startswith(TAUGHT)}
+        wanted = {name: value for name, value in trainer.tensors().items()}
+        check_weights(saved.path, {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}, wanted)
+        if taught:
+            check_weights(saved.path, taught, trainer.average.state_dict())
+        try:
+            trainer.restore(tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"{saved.path}: expected a training to go on from, but it cannot be restored. {ADVICE}"
+            ) from error
+        progress.say(f"{saved.path}: goes on after step {step}")
+        return cls(saved.path, identity, step, taught)
+
+    def teacher(self, trainer: Trainer, first: int) -> KnownDetector:
+        """The detector as it is after the first steps, now or in the run that was interrupted."""
+        if not self.taught or self.done <= first:
+            self.taught = {name: value.clone() for name, value in trainer.average.state_dict().items()}
+        network = deepcopy(trainer.average)
+        network.load_state_dict(self.taught)
+        return KnownDetector(network, {})
+
+    def write(self, step: int, trainer: Trainer) -> None:
+        taught = {TAUGHT + name: value for name, value in self.taught.items()}
+        write_tensors(self.path, STATE_KEY, {**self.identity, "step": step}, trainer.tensors() | taught)
+
+
 def _train(
     trainer: Trainer,
     crops: Sequence[Crop],
     options: DetectorTrainingSettings,
-    sources: Sequence[Source],
-    out: Path,
-    start: Path | None,
+    steps: range,
+    saved: _Saved,
     progress: Progress,
-    *,
-    force: bool,
 ) -> dict[str, float]:
-    """The steps that are left; returns the means of the last losses."""
-    known = {k: v for k, v in asdict(options).items() if k not in NOT_RESULTS}
-    begun = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
-    identity = json.loads(
-        json.dumps({"code": CODE, "settings": known, "sources": [s.identity for s in sources], "start": begun})
-    )
-    done = 0 if force else _resume(trainer, state_file(out), identity, progress)
+    """Those of the steps that are left; returns the means of the last losses."""
     recent: list[dict[str, float]] = []
-    progress.start("train", options.steps, done, "steps")
+    whole = steps.stop == options.steps
+    progress.start("train" if whole else "first", len(steps), max(saved.done - steps.start, 0), "steps")
 
     def after(step: int, terms: dict[str, float]) -> None:
         recent.append(terms)
@@ -193,11 +270,11 @@ def _train(
                 f"training: expected finite losses, but one is not finite at step {step}. Reduce --learning-rate."
             )
         progress.advance(1)
-        if step % options.save_every == 0 or step == options.steps:
-            write_tensors(state_file(out), STATE_KEY, {**identity, "step": step}, trainer.tensors())
+        if step % options.save_every == 0 or step == steps.stop:
+            saved.write(step, trainer)
 
     batch_of: Callable[[int], Any] = partial(_batch, list(crops), options)
-    train(trainer, batch_of, options.steps, options.learning_rate, done, after)
+    train(trainer, batch_of, steps, options.learning_rate, saved.done, after)
     progress.stop()
     last = recent[-100:]
     return {name: float(np.mean([terms[name] for terms in last])) for name in (last[0] if last else {})}
@@ -207,28 +284,6 @@ def _batch(crops: list[Crop], options: DetectorTrainingSettings, step: int) -> A
     return batch(crops, options.seed, step, options.batch)
 
 
-def _resume(trainer: Trainer, path: Path, identity: dict[str, Any], progress: Progress) -> int:
-    """Restore an unfinished training of the same sessions and settings; returns the steps it has done."""
-    try:
-        record, tensors = read_tensors(path, "an unfinished training", STATE_KEY)
-    except FileNotFoundError:
-        return 0
-    step = record.pop("step", None)
-    if record != identity or type(step) is not int:
-        raise ModelError(
-            f"{path}: expected the state of this training to go on from, but it is of other sessions or settings. "
-            "Start over with --force, or choose another --out."
-        )
-    wanted = {name: value for name, value in trainer.tensors().items()}
-    check_weights(path, {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}, wanted)
-    try:
-        trainer.restore(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: expected a training to go on from, but it cannot be restored. {ADVICE}") from error
-    progress.say(f"{path}: goes on after step {step}")
-    return step
-
-
 def figures(judged: Judged) -> dict[str, Any]:
     """What the held-out hands say: errors as shares of the hand's size, per joint bias and spread apart."""
     found: dict[str, Any] = {"hands": len(judged.right), "all": judged.errors()}
@@ -236,7 +291,7 @@ def figures(judged: Judged) -> dict[str, Any]:
         if chosen.any():
             found[name] = judged.take(chosen).errors()
     for name, points in (("before", judged.before_px), ("after", judged.after_px)):
-        bias, spread = bias_and_spread(points, judged.label_px, judged.right)
+        bias, spread = bias_and_spread(points, judged.after_agreed_px, judged.right)
         found[f"joints_{name}"] = {
             joint: {"bias": round(float(b), 5), "spread": round(float(s), 5)}
             for joint, b, s in zip(JOINTS, bias, spread, strict=True)

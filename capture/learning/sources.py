@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy import ndarray
 from ...core.cameras import Cameras
 from ...core.engine import Progress
 from ...core.errors import SessionError
-from ...core.hands import RIGHT, median_over_joints
+from ...core.hands import NUM_JOINTS, RIGHT, median_over_joints
 from ...core.recording import Session
 from ...core.storage.schema import detections_group, imported, read_cameras, read_taken_px
 from ...core.storage.store import Store
@@ -25,10 +25,10 @@ from ..session import read_session
 from ..settings import CaptureSettings, DetectorTrainingSettings
 from ..video import DamagedClip, read_frames
 from .crops import Crop, store, store_empty
-from .detector import refine
+from .detector import PASSES, refine
 from .detector_file import KnownDetector
 from .judge import Judged, joined, sizes
-from .labels import FittedHands, Labels, held_out_frames, held_out_views, moved, trusted_labels
+from .labels import FittedHands, Labels, held_out_frames, held_out_views, moved, projected, trusted_labels
 
 MIN_VIEWS = 3
 """Calibrated views of a session: two agree on anything that lies on their rays."""
@@ -41,6 +41,12 @@ JUDGED = 1500
 MAX_OFF = 0.25
 """Median distance of the session's own detections from its labels, in sizes of the hand; more is another rig."""
 _CHAIN = ("mano", "shape", "keypoints", "second_look", "tracks", "groups", "quality", "aligned")
+
+
+Agree = Callable[[Cameras, ndarray, ndarray | None], ndarray]
+"""The joints (frame, hand, 21, 3) in metres that detections (view, frame, hand, 21, 2) agree on, NaN where they do not;
+the third argument is their uncertainty (view, frame, hand, 21) in pixels, if it is known. It is handed in, because
+triangulation builds on this package."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,17 @@ class Source:
         return not str(known["settings"].get("detector", "")).endswith(TRAINED)
 
     @cached_property
+    def lag_px(self) -> ndarray:
+        """(view, frame, hand, 21, 2) how far the hands are in the images from where they are at the instants."""
+        at_instant = self.cameras.project(self.hands.joints_m)
+        if self.lag_frames is None:
+            return np.zeros_like(at_instant)
+        return np.nan_to_num(projected(self.cameras, moved(self.hands.joints_m, self.lag_frames)) - at_instant)
+
+    @cached_property
     def taken_px(self) -> ndarray:
         """(view, frame, hand, 21, 2) the detections that were used, at the time of their image."""
-        taken = read_taken_px(self.store, slice(None))
-        if self.lag_frames is None:
-            return taken
-        return taken + np.nan_to_num(self.labels.points_px - self.cameras.project(self.hands.joints_m))
+        return read_taken_px(self.store, slice(None)) + self.lag_px
 
     def record(self) -> dict[str, Any]:
         """How the detector's file names it."""
@@ -205,12 +216,12 @@ def training_crops(sources: Sequence[Source], options: DetectorTrainingSettings,
     found: list[Crop] = []
     progress.start("crops", int(keep.sum()), 0, "hands")
     for source, chosen in zip(sources, wanted, strict=True):
-        chosen, foreign = chosen.copy(), source.foreign and options.renders > 0
+        chosen = chosen.copy()
         chosen[chosen], keep = keep[: int(chosen.sum())], keep[int(chosen.sum()) :]
         for view, frame, image in images(source, np.any(chosen, axis=-1)):
             hands, trusted = source.labels.points_px[view, frame], source.labels.trusted[view, frame]
             for hand in np.flatnonzero(chosen[view, frame]).tolist():
-                found.append(store(image, hands[hand], hands[1 - hand], hand == RIGHT, foreign))
+                found.append(store(image, hands[hand], hands[1 - hand], hand == RIGHT))
             if trusted.all() and rng.random() < EMPTY * len(trusted):
                 empty = store_empty(image, float(sizes(hands).max()), rng, hands)
                 found += [] if empty is None else [empty]
@@ -234,50 +245,92 @@ def images(source: Source, wanted: ndarray) -> Iterator[tuple[int, int, ndarray]
             yield view, frame, image
 
 
-def judge(sources: Sequence[Source], known: KnownDetector, renders: bool, progress: Progress) -> Judged:
-    """Held-out hands, by the session's detector and by the new one, which starts from the same places.
+def look(
+    source: Source, known: KnownDetector, chosen: ndarray, start_px: ndarray, passes: int, progress: Progress
+) -> tuple[ndarray, ndarray]:
+    """What a detector sees of chosen hands (view, frame, hand).
+
+    Args:
+        source: with the clips.
+        known: the detector.
+        chosen: bool.
+        start_px: (view, frame, hand, 21, 2) where it begins to look.
+        passes: how many times it looks.
+        progress: advances by each hand.
+
+    Returns:
+        (view, frame, hand, 21, 2) joints and (view, frame, hand, 21) their uncertainty, pixels; NaN elsewhere.
+    """
+    points, scale = np.full((*chosen.shape, NUM_JOINTS, 2), np.nan), np.full((*chosen.shape, NUM_JOINTS), np.nan)
+    for view, frame, image in images(source, np.any(chosen, axis=-1)):
+        hands = np.flatnonzero(chosen[view, frame])
+        found = refine(known, image, start_px[view, frame, hands], (hands == RIGHT).astype(float), passes)
+        points[view, frame, hands], scale[view, frame, hands] = found.points_px, found.scale_px
+        progress.advance(len(hands))
+    return points, scale
+
+
+def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Progress) -> Source:
+    """The session with new labels: what the views agree on with another detector, in the images that are learnt from.
+
+    The detections of the session only say where the hands are.
+    """
+    chosen = source.labels.trusted & ~source.held_out[..., None]
+    progress.start("label", int(chosen.sum()), 0, "hands")
+    # One look: the fit says where the hands are better than a detection does.
+    points, scale = look(source, known, chosen, source.labels.points_px, 1, progress)
+    progress.stop()
+    agreed_m = agree(source.cameras, points - source.lag_px, scale)
+    points_px = source.cameras.project(agreed_m) + source.lag_px
+    clear = np.isfinite(points_px).all((-1, -2)) | source.held_out[..., None]
+    return replace(source, labels=Labels(points_px, source.labels.trusted & clear))
+
+
+def judge(sources: Sequence[Source], known: KnownDetector, agree: Agree, progress: Progress) -> Judged:
+    """Hands in held-out frames, by the session's detector and by the new one, which starts from the same places.
 
     Args:
         sources: the sessions.
         known: the new detector.
-        renders: whether it learnt the model's joints from rendered hands, besides the labels.
+        agree: triangulates what the detectors see.
         progress: where to show it.
     """
     chosen = [_judged(source) for source in sources]
     progress.start("judge", sum(int(each.sum()) for each in chosen), 0, "hands")
-    parts = [_judge(source, each, known, renders, progress) for source, each in zip(sources, chosen, strict=True)]
+    parts = [_judge(source, each, known, agree, progress) for source, each in zip(sources, chosen, strict=True)]
     progress.stop()
     return joined(parts)
 
 
 def _judged(source: Source) -> ndarray:
-    """(view, frame, hand) bool, held-out hands that the session's detector found, evenly thinned."""
+    """(view, frame, hand) bool, hands in held-out frames that the session's detector found, in evenly thinned frames,
+    with all their views."""
     found = np.isfinite(source.taken_px).all((-1, -2))
-    chosen = source.labels.trusted & source.held_out[..., None] & found
-    where = np.flatnonzero(chosen)
-    thinned = np.zeros(chosen.shape, bool)
-    thinned.flat[where[np.unique(np.linspace(0, len(where) - 1, min(len(where), JUDGED)).astype(int))]] = True
-    return thinned
-
-
-def _judge(source: Source, chosen: ndarray, known: KnownDetector, renders: bool, progress: Progress) -> Judged:
-    keypoints_m = source.store.read("keypoints", "points").astype(float)
-    lag, foreign = source.lag_frames, np.array(source.foreign and renders)
-    at_image = keypoints_m[None] if lag is None else moved(keypoints_m, lag)
-    at_image = np.broadcast_to(at_image, (len(source.cameras), *keypoints_m.shape))
-    rows: list[tuple[ndarray, ...]] = []
-    for view, frame, image in images(source, np.any(chosen, axis=-1)):
-        for hand in np.flatnonzero(chosen[view, frame]).tolist():
-            before = source.taken_px[view, frame, hand]
-            found = refine(known, image, before[None], np.array([float(hand == RIGHT)]))
-            keypoint = source.cameras.subset([view]).project(at_image[view, frame, hand])[0]
-            label = source.labels.points_px[view, frame, hand]
-            rows.append(
-                (label, keypoint, before, found.points_px[0], np.array(hand == RIGHT), source.new_view[view], foreign)
-            )
-        progress.advance(int(chosen[view, frame].sum()))
-    if not rows:
+    of_all = np.asarray(source.held_out.all(axis=0))
+    chosen = source.labels.trusted & of_all[None, :, None] & found
+    of_frame = chosen.sum((0, 2))
+    frames = np.flatnonzero(of_frame)
+    if not len(frames):
         raise SessionError(
             f"{source.name}: expected detections in the held-out frames to be judged by, but found none. Record longer."
         )
-    return Judged(*(np.stack(column) for column in zip(*rows, strict=True)))
+    count = max(1, int(len(frames) * min(1.0, JUDGED / of_frame.sum())))
+    kept = np.zeros(chosen.shape[1], bool)
+    kept[frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]] = True
+    return chosen & kept[None, :, None]
+
+
+def _judge(source: Source, chosen: ndarray, known: KnownDetector, agree: Agree, progress: Progress) -> Judged:
+    before = np.where(chosen[..., None, None], source.taken_px, np.nan)
+    after, scale = look(source, known, chosen, source.taken_px, PASSES, progress)
+    frames = np.flatnonzero(chosen.any((0, 2)))
+
+    def agreed_px(seen_px: ndarray, scale_px: ndarray | None) -> ndarray:
+        lag_px = source.lag_px[:, frames]
+        return source.cameras.project(agree(source.cameras, seen_px[:, frames] - lag_px, scale_px)) + lag_px
+
+    there = chosen[:, frames] & np.isfinite(after[:, frames]).all((-1, -2))
+    right = np.broadcast_to(np.arange(there.shape[2]) == RIGHT, there.shape)
+    new_view = np.broadcast_to(source.new_view[:, None, None], there.shape)
+    seen = (before[:, frames], agreed_px(before, None), after[:, frames], agreed_px(after, scale[:, frames]))
+    return Judged(*(part[there] for part in (*seen, right, new_view)))

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core.hands import NUM_JOINTS
-from .network import CELLS, FEATURES, HandNetwork, Prediction
+from .network import CELLS, HandNetwork, Prediction
 
 if TYPE_CHECKING:
     from .crops import Batch
@@ -36,25 +35,17 @@ class Truth:
     xy: Tensor
     right: Tensor
     present: Tensor
-    foreign: Tensor
 
 
-def loss_of(said: Prediction, true: Truth, offset: nn.Linear) -> dict[str, Tensor]:
-    """The terms of the loss, weighted: means over joints that are in the crop, and over crops.
-
-    Foreign labels are not the model's joints. The difference depends on how the hand is seen: it is a linear function
-    of the network's features that is learnt with it, so that such labels teach what hands look like in these images,
-    and not where the joints are. Their heatmaps count for nothing, for the same reason.
-    """
+def loss_of(said: Prediction, true: Truth) -> dict[str, Tensor]:
+    """The terms of the loss, weighted: means over joints that are in the crop, and over crops."""
     known = true.xy.isfinite().all(-1)
     xy = torch.where(known[..., None], true.xy, 0.0)
     count = known.sum().clamp(min=1)
     # A Laplace distribution of the distance: mistaken labels pull less than with a Gaussian.
-    moved = true.foreign[:, None, None] * offset(said.features).unflatten(1, (NUM_JOINTS, 2))
-    distance = torch.sqrt(((said.xy + moved - xy) ** 2).sum(-1) + 1e-8)
+    distance = torch.sqrt(((said.xy - xy) ** 2).sum(-1) + 1e-8)
     likelihood = distance * torch.exp(-said.log_scale) + 2 * said.log_scale
-    wanted = _heatmaps(xy)
-    heat = -(wanted * said.log_heat).sum(-1) * (1 - true.foreign[:, None])
+    heat = -(_heatmaps(xy) * said.log_heat).sum(-1)
     hand = true.present
     right = F.binary_cross_entropy_with_logits(said.right, true.right, reduction="none")
     return {
@@ -85,8 +76,6 @@ class Trainer:
 
     network: HandNetwork
     average: HandNetwork
-    offset: nn.Linear
-    """Features to the difference of foreign labels from the model's joints (`loss_of`)."""
     optimizer: torch.optim.AdamW
 
     @classmethod
@@ -97,30 +86,25 @@ class Trainer:
         if weights is not None:
             network.load_state_dict(weights)
         average.load_state_dict(network.state_dict())
-        offset = nn.Linear(FEATURES, 2 * NUM_JOINTS).to(device)
-        nn.init.zeros_(offset.weight)
-        nn.init.zeros_(offset.bias)
         for each in (network, average):
             each.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        parameters = [*network.parameters(), *offset.parameters()]
+        parameters = list(network.parameters())
         bias = [p for p in parameters if p.ndim < 2]
         others = [p for p in parameters if p.ndim >= 2]
         groups = [{"params": others, "weight_decay": WEIGHT_DECAY}, {"params": bias, "weight_decay": 0.0}]
-        return cls(network, average.eval(), offset, torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)))
+        return cls(network, average.eval(), torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name."""
         state = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         state |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        state |= {f"offset.{k}": v for k, v in self.offset.state_dict().items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{i}.{k}": v for k, v in slots.items()}
         return state
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go back to a state of `tensors`. Raises KeyError or RuntimeError for another network's."""
-        parts = (("network.", self.network), ("average.", self.average), ("offset.", self.offset))
-        for prefix, network in parts:
+        for prefix, network in (("network.", self.network), ("average.", self.average)):
             network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -136,11 +120,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images = (batch.images.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
-        truth = Truth(*(part.to(device) for part in (batch.xy, batch.right, batch.present, batch.foreign)))
-        terms = loss_of(self.network(images), truth, self.offset)
+        truth = Truth(*(part.to(device) for part in (batch.xy, batch.right, batch.present)))
+        terms = loss_of(self.network(images), truth)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_([*self.network.parameters(), *self.offset.parameters()], CLIP_NORM)
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self.optimizer.step()
         decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -156,11 +140,15 @@ class Trainer:
 def train(
     trainer: Trainer,
     batch_of: Callable[[int], Batch],
-    steps: int,
+    steps: range,
     peak: float,
     done: int,
     after: Callable[[int, dict[str, float]], None],
 ) -> None:
-    """The steps that are left; `after` is called with the number done and the terms of the loss."""
-    for step in range(done, steps):
-        after(step + 1, trainer.step(batch_of(step), learning_rate(step, steps, peak), step))
+    """Those of the steps that are left; `after` is called with the number done and the terms of the loss.
+
+    The learning rate rises and falls once over `steps`.
+    """
+    for step in range(max(done, steps.start), steps.stop):
+        rate = learning_rate(step - steps.start, len(steps), peak)
+        after(step + 1, trainer.step(batch_of(step), rate, step))

@@ -74,17 +74,19 @@ def see(detector: NearDetector, image_bgr: ndarray, expected_px: ndarray, search
             near its place.
     """
     none = np.zeros(0, np.float32)
-    kept = Candidates(np.zeros((0, NUM_JOINTS, 2), np.float32), none, none)
+    kept: Candidates | None = None
     for hand in range(len(HANDS)):
         if not np.isfinite(expected_px[hand]).any():
             continue
         found = detector.detect_near(image_bgr, expected_px[hand], hand == RIGHT)
         near = [i for i in range(len(found.score)) if _away(found.points_px[i], expected_px[hand]) <= MAX_AWAY]
         search |= not near
-        kept = _joined(kept, _some(found, near[:1]))
+        kept = _joined(kept, found.take(near[:1]))
     if search:
         kept = _joined(kept, detector.detect(image_bgr))
-    return _some(kept, np.argsort(-kept.score, kind="stable").tolist())
+    if kept is None:
+        return Candidates(np.zeros((0, NUM_JOINTS, 2), np.float32), none, none)
+    return kept.take(np.argsort(-kept.score, kind="stable"))
 
 
 def _away(hand_px: ndarray, other_px: ndarray) -> float:
@@ -95,14 +97,18 @@ def _away(hand_px: ndarray, other_px: ndarray) -> float:
     return float(np.median(away[np.isfinite(away)])) / max(size, 1.0) if np.isfinite(away).any() else np.inf
 
 
-def _joined(kept: Candidates, more: Candidates) -> Candidates:
+def _joined(kept: Candidates | None, more: Candidates) -> Candidates:
     """The candidates and those of the others that are none of them."""
+    if kept is None:
+        return more
     new = [i for i, hand in enumerate(more.points_px) if all(_away(hand, known) > SAME for known in kept.points_px)]
-    more = _some(more, new)
-    arrays = ((getattr(kept, name), getattr(more, name)) for name in ("points_px", "score", "right"))
-    return Candidates(*(np.concatenate(both) for both in arrays))
-
-
-def _some(found: Candidates, index: Sequence[int]) -> Candidates:
-    rows = np.asarray(index, int)
-    return Candidates(found.points_px[rows], found.score[rows], found.right[rows])
+    more = more.take(new)
+    sigma = None
+    if kept.sigma_px is not None and more.sigma_px is not None:
+        sigma = np.concatenate([kept.sigma_px, more.sigma_px])
+    return Candidates(
+        np.concatenate([kept.points_px, more.points_px]),
+        np.concatenate([kept.score, more.score]),
+        np.concatenate([kept.right, more.right]),
+        sigma,
+    )

@@ -66,6 +66,17 @@ DETECTIONS: Columns = {
     "right": ("view frame candidate", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
 }
 
+UNCERTAINTY: Columns = {
+    "sigma": (
+        "view frame candidate joint",
+        "float32",
+        NAN,
+        "pixel",
+        "standard error of a landmark, by the detector",
+    )
+}
+"""Beside the columns of `DETECTIONS`, of a detector that says it; `LOOK_UNCERTAINTY` beside those of `SECOND_LOOK`."""
+
 LOOKS: Columns = {
     "look": ("view frame hand", "bool", False, "1", "whether the hand is looked for again in this image"),
 }
@@ -74,6 +85,10 @@ SECOND_LOOK: Columns = {
     "points": ("view frame hand joint xy", "float32", NAN, "pixel", "landmarks of the expected hand; NaN: none"),
     "score": ("view frame hand", "float32", NAN, "1", "confidence; 0 if nothing was found, NaN if not searched"),
     "right": ("view frame hand", "float32", NAN, "1", "the detector's own probability that it is a right hand"),
+}
+
+LOOK_UNCERTAINTY: Columns = {
+    "sigma": ("view frame hand joint", "float32", NAN, "pixel", "standard error of a landmark, by the detector")
 }
 
 PLACES: Columns = {
@@ -300,7 +315,8 @@ def detections_group(store: Store) -> str:
 
 
 def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str, ndarray]:
-    """`points`, `score` and `right` of every candidate, as `assignment` counts them: (view, frame, candidate, ...).
+    """`points`, `score`, `right` and `sigma` of every candidate, as `assignment` counts them: (view, frame, candidate,
+    ...). `sigma` is NaN where the detector does not say it.
 
     Args:
         store: where `detections` is, and `aligned` if they had to be moved.
@@ -309,8 +325,19 @@ def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str,
     """
     detected = detections_group(store)
     groups = (detected, "second_look") if second_look else (detected,)
-    found = [store.read_each(group, tuple(DETECTIONS), (slice(None), frames)) for group in groups]
-    return {name: np.concatenate([each[name] for each in found], axis=2) for name in DETECTIONS}
+    found = [_candidates(store, group, (slice(None), frames)) for group in groups]
+    return {name: np.concatenate([each[name] for each in found], axis=2) for name in (*DETECTIONS, *UNCERTAINTY)}
+
+
+def uncertainty_of(store: Store, group: str = "detections") -> Columns:
+    """The columns of a detector's uncertainty, if the group has them."""
+    return UNCERTAINTY if store.has(group, "sigma") else {}
+
+
+def _candidates(store: Store, group: str, region: tuple[slice, ...]) -> dict[str, ndarray]:
+    sigma = uncertainty_of(store, group)
+    found = store.read_each(group, (*DETECTIONS, *sigma), region)
+    return found if sigma else found | {"sigma": np.full(found["points"].shape[:-1], np.nan, np.float32)}
 
 
 def read_taken_px(store: Store, frames: slice) -> ndarray:

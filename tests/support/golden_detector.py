@@ -27,7 +27,14 @@ def training(work: Path) -> dict[str, ndarray]:
     crops = [store(draw(hands), hands[side], hands[1 - side], side == 1) for hands in uv for side in (0, 1)]
     losses: list[list[float]] = []
     trainer = Trainer.start(0, torch.device("cpu"))
-    train(trainer, lambda step: batch(crops, 0, step, 4), 3, 1e-3, 0, lambda _, terms: losses.append([*terms.values()]))
+    train(
+        trainer,
+        lambda step: batch(crops, 0, step, 4),
+        range(3),
+        1e-3,
+        0,
+        lambda _, terms: losses.append([*terms.values()]),
+    )
     return {"losses": np.array(losses, np.float32), "xy": batch(crops, 0, 2, 4).xy.numpy()}
 
 

@@ -145,7 +145,8 @@ class FindsSpots:
         count, _, _, middle = cv2.connectedComponentsWithStats((image_bgr[..., 0] > 180).astype(np.uint8))
         points = np.repeat(middle[1:, None], 21, axis=1).astype(np.float32)
         score = np.linspace(0.9, 0.6, count - 1).astype(np.float32)
-        return Candidates(points, score, np.ones(count - 1, np.float32))
+        sigma = np.full((count - 1, 21), 2.0, np.float32)
+        return Candidates(points, score, np.ones(count - 1, np.float32), sigma)
 
 
 def test_what_a_crop_shows_is_told_in_pixels_of_the_image_and_the_nearest_counts():
@@ -153,15 +154,17 @@ def test_what_a_crop_shows_is_told_in_pixels_of_the_image_and_the_nearest_counts
     middle = px[LEFT].mean(0)
     image = np.zeros((480, 640, 3), np.uint8)
     unknown = np.stack([px[LEFT], np.full((21, 2), np.nan)])
-    points, score, right = detect_in_crop(FindsSpots(), image, unknown, LEFT, OPTIONS.crop_scale, OPTIONS.crop_px)
-    assert np.isnan([*points.ravel(), right]).all()
-    assert score == 0
+    assert not len(detect_in_crop(FindsSpots(), image, unknown, LEFT, OPTIONS.crop_scale, OPTIONS.crop_px).score)
     far = middle + 0.9 * np.ptp(px[LEFT], axis=0).max() * np.array([-1, 0])
     for at in (middle, far):
         cv2.circle(image, tuple(np.round(at).astype(int).tolist()), 6, (255, 255, 255), -1)
-    points, score, right = detect_in_crop(FindsSpots(), image, unknown, LEFT, OPTIONS.crop_scale, OPTIONS.crop_px)
-    np.testing.assert_allclose(points, np.tile(np.round(middle), (21, 1)), atol=0.5)
-    assert (score > 0, right) == (True, 1)
+    found = detect_in_crop(FindsSpots(), image, unknown, LEFT, OPTIONS.crop_scale, OPTIONS.crop_px)
+    np.testing.assert_allclose(found.points_px[0], np.tile(np.round(middle), (21, 1)), atol=0.5)
+    assert found.score.shape == (1,)
+    assert (found.score[0] > 0, found.right[0]) == (True, 1)
+    zoom = OPTIONS.crop_px / (OPTIONS.crop_scale * np.ptp(px[LEFT], axis=0).max())
+    assert found.sigma_px is not None
+    np.testing.assert_allclose(found.sigma_px, 2.0 / zoom, rtol=0.3)
 
 
 # ---- what is made of it ------------------------------------------------------------------------------------------

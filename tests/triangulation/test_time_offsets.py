@@ -10,6 +10,8 @@ from hand_scenes import FPS, detect, dome, error_m, interaction
 from stored_detections import fill
 from toy_stage import Quiet
 
+from handpipe.capture.crop_detection import CropDetector
+from handpipe.capture.settings import DetectionSettings
 from handpipe.core.engine import Engine
 from handpipe.core.hands import NUM_JOINTS
 from handpipe.core.recording import Clip, ViewFrames
@@ -217,7 +219,7 @@ def test_a_second_look_sees_the_hands_when_the_image_was_taken(tmp_path):
     store.write("tracks", (0,), blocks)
     clip = Clip(tmp_path / "c.mp4", FRAMES, FPS, (640, 480))
     frames = ViewFrames(clip, 2, store.read("clock", "source_frame")[2], 16, no_images)
-    look = LookAgain(store, store, frames, no_images)
+    look = LookAgain(store, store, frames, CropDetector(DetectionSettings(), 2.0, 256))
     lag = store.read("clock", "lag")[2] * FPS
     assert np.allclose(lag, -0.2, atol=0.05)
     for unit in look.units:

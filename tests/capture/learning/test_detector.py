@@ -143,9 +143,10 @@ def test_the_second_look_tells_the_detector_where_and_which(monkeypatch):
     hands = dome(1).project(interaction(1))[0, 0]
     monkeypatch.setattr(crop_detection, "make_detector", lambda options: Near())
     look = crop_detection.CropDetector(DetectionSettings(), 2.25, 256)
-    points, score, _ = look(draw(hands), hands, 1)
-    np.testing.assert_allclose(points, hands[1], atol=1e-3)
-    assert (score, asked[0][1]) == (1.0, True)
+    assert not look.gives_sigma
+    found = look(draw(hands), hands, 1)
+    np.testing.assert_allclose(found.points_px[0], hands[1], atol=1e-3)
+    assert (found.score.tolist(), asked[0][1]) == ([1.0], True)
 
 
 def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 from drawn_session import draw
 from hand_scenes import dome, interaction
-from torch import nn
 
 from handpipe.capture.learning.crops import Crop, batch, region, store, store_empty, to_pixels, to_sides
-from handpipe.capture.learning.network import CELLS, CROP_PX, FEATURES, HandNetwork, Prediction
+from handpipe.capture.learning.network import CROP_PX, HandNetwork, Prediction
 from handpipe.capture.learning.training import Trainer, Truth, learning_rate, loss_of, train
 
 CPU = torch.device("cpu")
-OFFSET = nn.Linear(FEATURES, 42).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,9 @@ def crops() -> list[Crop]:
 def trained(crops: list[Crop], steps: int, done: int = 0, trainer: Trainer | None = None) -> tuple[Trainer, list[dict]]:
     trainer = trainer or Trainer.start(0, CPU)
     losses: list[dict] = []
-    train(trainer, lambda step: batch(crops, 0, step, 6), steps, 3e-3, done, lambda _, terms: losses.append(terms))
+    train(
+        trainer, lambda step: batch(crops, 0, step, 6), range(steps), 3e-3, done, lambda _, terms: losses.append(terms)
+    )
     return trainer, losses
 
 
@@ -99,40 +101,31 @@ def test_the_network_reads_a_heatmap_as_a_place():
 def test_the_loss_ignores_what_is_unknown_and_prefers_an_honest_uncertainty():
     def said(xy: torch.Tensor, scale: float) -> Prediction:
         flat = torch.full((2, 21, 32 * 32), -np.log(1024.0))
-        return Prediction(
-            xy, torch.full((2, 21), float(np.log(scale))), flat, torch.zeros(2), torch.zeros(2), torch.ones(2, FEATURES)
-        )
+        return Prediction(xy, torch.full((2, 21), float(np.log(scale))), flat, torch.zeros(2), torch.zeros(2))
 
     xy = torch.zeros(2, 21, 2)
     xy[0, :, 0] = 0.1
     true = torch.zeros(2, 21, 2)
     true[1] = torch.nan
-    truth = Truth(true, torch.ones(2), torch.tensor([1.0, 0.0]), torch.zeros(2))
-    at = {scale: float(loss_of(said(xy, scale), truth, OFFSET)["joints"]) for scale in (0.02, 0.05, 0.2)}
+    truth = Truth(true, torch.ones(2), torch.tensor([1.0, 0.0]))
+    at = {scale: float(loss_of(said(xy, scale), truth)["joints"]) for scale in (0.02, 0.05, 0.2)}
     assert at[0.05] < min(at[0.02], at[0.2]), "half the distance is the best scale of a Laplace distribution"
-    truth_only = Truth(true[:1], torch.ones(1), torch.ones(1), torch.zeros(1))
+    truth_only = Truth(true[:1], torch.ones(1), torch.ones(1))
     one = Prediction(*(getattr(said(xy, 0.05), name)[:1] for name in Prediction.__dataclass_fields__))
-    assert float(loss_of(one, truth_only, OFFSET)["joints"]) == pytest.approx(at[0.05])
+    assert float(loss_of(one, truth_only)["joints"]) == pytest.approx(at[0.05])
 
 
-def test_foreign_labels_are_met_through_their_own_offset():
-    def loss(foreign: float, moved: float, label: float) -> dict[str, float]:
-        offset = nn.Linear(FEATURES, 42)
-        nn.init.zeros_(offset.weight)
-        nn.init.constant_(offset.bias, moved)
-        flat = torch.full((1, 21, CELLS**2), -np.log(CELLS**2))
-        said = Prediction(
-            torch.zeros(1, 21, 2),
-            torch.full((1, 21), -3.0),
-            flat,
-            torch.zeros(1),
-            torch.zeros(1),
-            torch.ones(1, FEATURES),
-        )
-        truth = Truth(torch.full((1, 21, 2), label), torch.ones(1), torch.ones(1), torch.full((1,), foreign))
-        return {name: float(term.detach()) for name, term in loss_of(said, truth, offset).items()}
+def test_the_rate_rises_and_falls_once_in_each_part_of_a_training(crops):
+    """The second half starts as the whole does, from the weights of the first."""
+    rates: list[float] = []
 
-    met, own = loss(1.0, 0.1, 0.1), loss(0.0, 0.1, 0.0)
-    assert met["joints"] == pytest.approx(own["joints"]), "the offset explains the difference"
-    assert loss(0.0, 0.1, 0.1)["joints"] > met["joints"], "and is used for foreign labels only"
-    assert met["heat"] == 0 < own["heat"]
+    class Listens:
+        def step(self, batch, rate, step):
+            rates.append(rate)
+            return {}
+
+    trainer = cast("Trainer", Listens())
+    for steps in (range(100), range(100, 200)):
+        train(trainer, lambda step: batch(crops, 0, step, 2), steps, 1.0, 0, lambda *_: None)
+    assert rates[:100] == rates[100:]
+    assert max(rates) > 0.5 > 0.02 > rates[99]
