@@ -111,13 +111,13 @@ def main() -> None:
     parser.add_argument("detector", type=Path, help="a file of `handpipe train-detector`")
     parser.add_argument("--bare", action="store_true", help="2D figures of the first detection only, without crops")
     parser.add_argument("--json", type=Path, help="write the figures there")
-    parser.add_argument("--regions", action="store_true", help="only the rows of regions from space")
+    parser.add_argument("--regions", action="store_true", help="the rows of regions from space, and no others")
     parser.add_argument("--views", type=int, help="number of views in these rows; default: all")
     parser.add_argument("--frames", type=int, help="number of frames in these rows; default: all")
     options = parser.parse_args()
-    regions = region_rows(options.session, options.detector.resolve(), options.views, options.frames)
     if options.regions:
-        report("regions from space", regions, options.json)
+        rows = region_rows(options.session, options.detector.resolve(), options.views, options.frames)
+        report("regions from space", rows, options.json)
         return
     record = load_detector(options.detector).record
     truth = Store(str(options.session / "truth.zarr"))
@@ -141,7 +141,7 @@ def main() -> None:
         for joint in JOINTS
     }
     grid("landmarks in held-out images, by joint", cells, [f"{n} {w}" for n in joints for w in ("bias", "spread")])
-    report("a detector that learns from the rig", rows + regions, options.json)
+    report("a detector that learns from the rig", rows, options.json)
 
 
 if __name__ == "__main__":
