@@ -50,15 +50,15 @@ class DetectionSettings:
 class DetectorTrainingSettings:
     """Training of a detector on sessions of a rig (`handpipe train-detector`)."""
 
-    steps: Count = 3000
-    """Number of optimizer steps."""
+    steps: Count = 5000
+    """Number of optimizer steps, including those on rendered hands alone, where they come first."""
     batch: Annotated[int, Field(ge=2, le=1024)] = 24
     """Batch size, crops."""
     learning_rate: Positive = 2e-3
     """Peak learning rate, after the warm-up."""
     crops: Annotated[int, Field(ge=16, le=100_000)] = 8000
     """Maximum number of labelled hands to learn from; each takes 110 kB of memory. More are thinned evenly."""
-    renders: Annotated[int, Field(ge=0, le=100_000)] = 8000
+    renders: Annotated[int, Field(ge=0, le=100_000)] = 12_000
     """Number of rendered crops with exact joints to learn from in addition. 0: none."""
     held_out_frames: Annotated[float, Field(ge=0.05, le=0.5)] = 0.15
     """Share of the frames that judge the detector and are not learnt from."""

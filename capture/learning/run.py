@@ -42,8 +42,10 @@ CODE = 2
 """Raised when the same sessions and settings would give another detector."""
 NOT_RESULTS = ("device", "save_every")
 """Settings that may change between two runs of the same training."""
-FIRST_SHARE = 0.5
+FIRST_SHARE = 0.6
 """Of the steps, those in which the detector that labels the sessions again learns from rendered crops alone."""
+AFTERWARDS_RATE = 0.5
+"""Peak learning rate of the other steps after these, relative to that of the settings."""
 TAUGHT = "taught."
 """Prefix of the names of its weights in the state of an unfinished training."""
 BETTER = 0.98
@@ -260,8 +262,9 @@ def _train(
 ) -> dict[str, float]:
     """Those of the steps that are left; returns the means of the last losses."""
     recent: list[dict[str, float]] = []
-    whole = steps.stop == options.steps
-    progress.start("train" if whole else "first", len(steps), max(saved.done - steps.start, 0), "steps")
+    first = steps.stop < options.steps
+    peak = options.learning_rate * (AFTERWARDS_RATE if steps.start else 1.0)
+    progress.start("train on renders" if first else "train", len(steps), max(saved.done - steps.start, 0), "steps")
 
     def after(step: int, terms: dict[str, float]) -> None:
         recent.append(terms)
@@ -274,7 +277,7 @@ def _train(
             saved.write(step, trainer)
 
     batch_of: Callable[[int], Any] = partial(_batch, list(crops), options)
-    train(trainer, batch_of, steps, options.learning_rate, saved.done, after)
+    train(trainer, batch_of, steps, peak, saved.done, after)
     progress.stop()
     last = recent[-100:]
     return {name: float(np.mean([terms[name] for terms in last])) for name in (last[0] if last else {})}
