@@ -87,8 +87,9 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         "frames, and one of how many views, were searched",
     ),
     "detections": (
-        schema.DETECTIONS,
-        "what the detector found; attribute `hands_found`: share of images with 0, 1, 2, ... hands",
+        {**schema.DETECTIONS, **schema.UNCERTAINTY},
+        "what the detector found (`sigma` only of detectors that say it); attribute `hands_found`: share of images with "
+        "0, 1, 2, ... hands",
     ),
     "clock": (
         schema.CLOCK,
@@ -102,7 +103,7 @@ GROUPS: dict[str, tuple[Columns, str]] = {
     "tracks": (schema.TRACKS, "which of those is which hand, over the whole session"),
     "looks": (schema.LOOKS, "in which images a second look is taken; all views of a frame share a budget"),
     "second_look": (
-        schema.SECOND_LOOK,
+        {**schema.SECOND_LOOK, **schema.LOOK_UNCERTAINTY},
         "what the detector found of hands that a view had missed, told where they are; attributes `looks_per_image`, `found`: share of the looks",
     ),
     "keypoints": (schema.KEYPOINTS, "3D joints; attribute `reprojection_px`: median of the used detections"),

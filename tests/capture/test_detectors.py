@@ -199,6 +199,8 @@ BAD = {
     "a score of 12": ({**good(), "score": np.array([0.5, 12])}, "score between 0 and 1, but got 12"),
     "a score of NaN": ({**good(), "score": np.array([0.5, np.nan])}, "score between 0 and 1, but got nan"),
     "a negative label": ({**good(), "right": np.array([-1.0, 1])}, "right between 0 and 1, but got -1"),
+    "an uncertainty of 0": ({**good(), "sigma_px": np.zeros((2, 21))}, "sigma_px above 0 and finite, but got 0"),
+    "an uncertainty for each hand": ({**good(), "sigma_px": np.ones(2)}, r"shape \(2, 21\) in sigma_px"),
     "x without y": (with_points(half_missing), "other NaN"),
     "infinity": (with_points(infinite), "other NaN"),
     "a hand without joints": (with_points(nothing), "other NaN"),
