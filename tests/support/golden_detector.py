@@ -44,7 +44,8 @@ def detection(work: Path) -> dict[str, ndarray]:
     hands = dome(1).project(interaction(1))[0, 0]
     known = KnownDetector(HandNetwork().eval(), {})
     found = candidates(refine(known, draw(hands), hands, np.array([0.1, 0.9])), (480, 640))
-    return {"points": found.points_px, "score": found.score, "right": found.right}
+    assert found.sigma_px is not None
+    return {"points": found.points_px, "score": found.score, "right": found.right, "sigma": found.sigma_px}
 
 
 LEARNING = "handpipe.capture.learning"
