@@ -21,6 +21,7 @@ from ..core.storage.store import Store
 from .detector import Candidates, NearDetector
 from .frames import view_frames
 from .installed import detector_kind, find_detector, make_detector
+from .regions.expected import CODE as EXPECTED_CODE
 from .regions.expected import Expected
 from .settings import DetectionSettings
 
@@ -138,7 +139,8 @@ def plan(
     detector = find_detector(options.detector)
     version, near = detector.version, {}
     if expected is not None:
-        near = {"near": detector.near_version, "places": expected.store.digest_of("places")}
+        places = expected.store.digest_of("places")
+        near = {"near": detector.near_version, "places": places, "regions": str(EXPECTED_CODE)}
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
     tasks = [DetectView(view, options, version, expected) for view in views_of(session.clips, session.timeline, chunk)]

@@ -18,7 +18,7 @@ from ..detector import Candidates, MediaPipeDetector
 from ..settings import DetectionSettings
 from .crops import cut, region, to_pixels
 from .detector_file import VERSION, KnownDetector, load_detector
-from .network import CROP_PX
+from .network import CROP_PX, fused
 
 PASSES = 2
 """Times that the network looks: the second crop is about what it found in the first."""
@@ -120,7 +120,8 @@ class RigDetector:
     def __init__(self, options: DetectionSettings) -> None:
         # Convolutions sum in another order on more threads, and the engine's limit may be older than PyTorch's import.
         torch.set_num_threads(1)
-        self._known = load_detector(self.model(options))
+        known = load_detector(self.model(options))
+        self._known = replace(known, network=fused(known.network))
         self._regions = MediaPipeDetector(replace(options, detector="mediapipe", model=None))
 
     def detect(self, image_bgr: ndarray) -> Candidates:

@@ -41,8 +41,8 @@ class Judged:
         hand, all views agree well.
         """
         return {
-            "before": _away(self.before_px, self.before_agreed_px),
-            "after": _away(self.after_px, self.after_agreed_px),
+            "before": away(self.before_px, self.before_agreed_px),
+            "after": away(self.after_px, self.after_agreed_px),
         }
 
     def take(self, chosen: ndarray) -> Judged:
@@ -50,7 +50,8 @@ class Judged:
         return Judged(*(getattr(self, name)[chosen] for name in Judged.__dataclass_fields__))
 
 
-def _away(seen_px: ndarray, agreed_px: ndarray) -> float:
+def away(seen_px: ndarray, agreed_px: ndarray) -> float:
+    """Median over hands (hand, 21, 2) of the mean distance of their joints from what the views agree on, in sizes."""
     px = np.linalg.norm(seen_px - agreed_px, axis=-1)
     known = np.isfinite(px).sum(-1)
     mean = np.nansum(px, axis=-1) / np.maximum(known, 1)

@@ -81,7 +81,8 @@ def train_detector(
 
     A session that was detected by MediaPipe has MediaPipe's landmarks in its labels, which are not the model's joints.
     Beside rendered crops, such a session is labelled again, by what its views agree on with a detector that has learnt
-    from rendered crops alone: in the first part of the training, or from `start`.
+    from rendered crops alone: in the first part of the training, or from `start`. If they agree less than with
+    MediaPipe, the session is learnt as it is, and without rendered crops: two kinds of joints would contradict.
 
     An interrupted training goes on from the state beside the file. The same sessions and settings give the same
     detector on the same machine.
@@ -130,11 +131,15 @@ def train_detector(
                 first = round(FIRST_SHARE * options.steps)
                 _train(trainer, rendered, options, range(first), saved, progress)
             teacher = saved.teacher(trainer, first)
-            sources = [relabelled(s, teacher, agree, progress) if s.foreign else s for s in sources]
+            again = [relabelled(s, teacher, agree, progress) if s.foreign else s for s in sources]
+            if all(again):
+                sources = [source for source in again if source]
+            else:
+                progress.say("renders are not used any further: their joints are not those of the session's labels")
+                rendered = []
         crops = training_crops(sources, options, progress) if sources else []
         # About as many of one kind as of the other.
-        again = max(1, round(len(rendered) / len(crops))) if crops else 0
-        crops = crops * again + rendered
+        crops = crops * max(1, round(len(rendered) / max(1, len(crops)))) + rendered
         losses = _train(trainer, crops, options, range(first, options.steps), saved, progress)
         known = KnownDetector(trainer.average, {})
         judged = judge(sources, known, agree, progress) if sources else None

@@ -27,7 +27,7 @@ from ..video import DamagedClip, read_frames
 from .crops import Crop, store, store_empty
 from .detector import PASSES, refine
 from .detector_file import KnownDetector
-from .judge import Judged, joined, sizes
+from .judge import Judged, away, joined, sizes
 from .labels import FittedHands, Labels, held_out_frames, held_out_views, moved, projected, trusted_labels
 
 MIN_VIEWS = 3
@@ -270,18 +270,30 @@ def look(
     return points, scale
 
 
-def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Progress) -> Source:
+def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Progress) -> Source | None:
     """The session with new labels: what the views agree on with another detector, in the images that are learnt from.
 
-    The detections of the session only say where the hands are.
+    None if they agree less than with the session's own detector. The detections of the session then say more than where
+    the hands are.
     """
     chosen = source.labels.trusted & ~source.held_out[..., None]
     progress.start("label", int(chosen.sum()), 0, "hands")
     # One look: the fit says where the hands are better than a detection does.
     points, scale = look(source, known, chosen, source.labels.points_px, 1, progress)
     progress.stop()
-    agreed_m = agree(source.cameras, points - source.lag_px, scale)
-    points_px = source.cameras.project(agreed_m) + source.lag_px
+    taken = np.where(chosen[..., None, None], source.taken_px, np.nan)
+    points_px, taken_agreed_px = (
+        source.cameras.project(agree(source.cameras, seen - source.lag_px, said)) + source.lag_px
+        for seen, said in ((points, scale), (taken, None))
+    )
+    both = chosen & np.isfinite(taken).all((-1, -2))
+    now, before = (away(*parts) for parts in ((points[both], points_px[both]), (taken[both], taken_agreed_px[both])))
+    progress.say(
+        f"{source.name}: views agree within {100 * now:.2f} % of a hand's size with what was learnt from renders, and "
+        f"within {100 * before:.2f} % with the session's detector"
+    )
+    if now >= before:
+        return None
     clear = np.isfinite(points_px).all((-1, -2)) | source.held_out[..., None]
     return replace(source, labels=Labels(points_px, source.labels.trusted & clear))
 

@@ -21,6 +21,8 @@ MIN_JOINTS = 10
 """Joints of a hand that must be expected inside an image for it to be looked for."""
 MAX_AWAY = 0.3
 """Median distance from where a hand was expected, in sizes of the hand, beyond which the image is searched."""
+CODE = 2
+"""Version of this code. Increase it when results change for the same image."""
 SAME = 0.15
 """Median distance of two candidates, in sizes of the hand, below which they are one hand found twice."""
 
@@ -70,8 +72,8 @@ def see(detector: NearDetector, image_bgr: ndarray, expected_px: ndarray, search
         detector: finds them.
         image_bgr: (height, width, 3) uint8.
         expected_px: (hand, 21, 2) where they are expected; NaN throughout for a hand that is not.
-        search: whether to search the whole image too. It is done in any case if an expected hand is not found, or not
-            near its place.
+        search: whether to search the whole image too. It is done in any case if hands are expected, and none is found
+            near its place. One of two that is not found is most likely covered.
     """
     none = np.zeros(0, np.float32)
     kept: Candidates | None = None
@@ -80,9 +82,8 @@ def see(detector: NearDetector, image_bgr: ndarray, expected_px: ndarray, search
             continue
         found = detector.detect_near(image_bgr, expected_px[hand], hand == RIGHT)
         near = [i for i in range(len(found.score)) if _away(found.points_px[i], expected_px[hand]) <= MAX_AWAY]
-        search |= not near
         kept = _joined(kept, found.take(near[:1]))
-    if search:
+    if search or (kept is not None and not len(kept.score)):
         kept = _joined(kept, detector.detect(image_bgr))
     if kept is None:
         return Candidates(np.zeros((0, NUM_JOINTS, 2), np.float32), none, none)

@@ -278,6 +278,7 @@ def test_new_labels_are_what_the_views_agree_on(session, monkeypatch):
 
     monkeypatch.setattr(sources_module, "look", looks)
     again = relabelled(source, KnownDetector(HandNetwork(), {}), agreed_joints_m, Quiet())
+    assert again is not None
     assert (again.labels.trusted & ~source.held_out[..., None]).sum() > 0.95 * chosen.sum()
     learnt = again.labels.trusted & ~source.held_out[..., None]
     assert np.abs(again.labels.points_px - true_px)[learnt].max() < 0.5
@@ -286,12 +287,29 @@ def test_new_labels_are_what_the_views_agree_on(session, monkeypatch):
     )
 
 
+def test_a_detector_whose_views_agree_less_gives_no_labels(session, tmp_path, monkeypatch):
+    """The renders do not resemble the session's hands: the session is learnt as it is, without them."""
+    source = open_source(session, CaptureSettings(), None, SETTINGS)
+    rng = np.random.default_rng(0)
+
+    def looks(source, known, chosen, start_px, passes, progress):
+        seen = np.where(chosen[..., None, None], start_px, np.nan)
+        return seen + 40 * rng.normal(size=seen.shape), np.full(seen.shape[:-1], 40.0)
+
+    monkeypatch.setattr(sources_module, "look", looks)
+    assert relabelled(source, KnownDetector(HandNetwork(), {}), agreed_joints_m, Quiet()) is None
+    monkeypatch.setattr(run_module, "BETTER", np.inf)
+    settings, renderer = replace(SETTINGS, renders=400), Renderer(models_of(session), rendered_hands)
+    record = train(session, tmp_path / "rig.safetensors", settings, renderer=renderer)
+    assert record["crops"] < 100, "no renders beside the session's crops"
+
+
 def test_an_interrupted_training_with_renders_labels_as_it_did_before(session, tmp_path, monkeypatch):
-    settings = replace(SETTINGS, steps=6, renders=4, save_every=1)
+    settings = replace(SETTINGS, steps=4, renders=4, save_every=1)
     renderer = Renderer(models_of(session), rendered_hands)
     monkeypatch.setattr(run_module, "BETTER", np.inf)
     train(session, tmp_path / "whole.safetensors", settings, renderer=renderer)
-    for stop_at in (2, 5):
+    for stop_at in (1, 3):
 
         class Interrupted(Quiet):
             trained = 0

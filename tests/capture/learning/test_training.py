@@ -11,7 +11,7 @@ from drawn_session import draw
 from hand_scenes import dome, interaction
 
 from handpipe.capture.learning.crops import Crop, batch, region, store, store_empty, to_pixels, to_sides
-from handpipe.capture.learning.network import CROP_PX, HandNetwork, Prediction
+from handpipe.capture.learning.network import CROP_PX, HandNetwork, Prediction, fused
 from handpipe.capture.learning.training import Trainer, Truth, learning_rate, loss_of, train
 
 CPU = torch.device("cpu")
@@ -96,6 +96,19 @@ def test_the_network_reads_a_heatmap_as_a_place():
     torch.testing.assert_close(heat.sum(-1), torch.ones(2, 21))
     torch.testing.assert_close(said.xy, heat @ network.cells)
     assert 0.7e6 < sum(p.numel() for p in network.parameters()) < 1.5e6
+
+
+def test_normalisation_in_the_weights_gives_the_same_joints():
+    torch.manual_seed(0)
+    network = HandNetwork()
+    images = torch.rand(4, 3, CROP_PX, CROP_PX)
+    network.train()(images)  # Statistics that are not those of the start.
+    network.eval()
+    with torch.inference_mode():
+        plain, quick = network(images), fused(network)(images)
+    torch.testing.assert_close(quick.xy, plain.xy, atol=1e-4, rtol=1e-4)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused(network).modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
 
 
 def test_the_loss_ignores_what_is_unknown_and_prefers_an_honest_uncertainty():

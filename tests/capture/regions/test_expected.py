@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clips import write
@@ -54,6 +56,34 @@ def test_the_image_is_searched_where_an_expected_hand_is_not_found(offset):
     found = see(detector, IMAGE, HANDS_PX, search=False)
     assert detector.asked == ["left", "right", "image"]
     np.testing.assert_allclose(found.points_px, HANDS_PX[[LEFT]] + 3.0, atol=1e-4)
+
+
+def test_one_of_two_hands_that_is_not_found_is_covered_and_not_searched():
+    class Right(Told):
+        def detect_near(self, image_bgr, hand_px, right):
+            return super().detect_near(image_bgr, hand_px, right) if right else candidates()
+
+    detector = Right(candidates(HANDS_PX[LEFT]))
+    found = see(detector, IMAGE, HANDS_PX, search=False)
+    assert detector.asked == ["right"]
+    np.testing.assert_allclose(found.points_px, HANDS_PX[[RIGHT]] + 1.0, atol=1e-4)
+
+
+def test_uncertainties_stay_with_their_hands():
+    def with_sigma(sigma: float, *hands: np.ndarray) -> Candidates:
+        return replace(candidates(*hands), sigma_px=np.full((len(hands), 21), sigma, np.float32))
+
+    class Says(Told):
+        def detect(self, image_bgr):
+            return with_sigma(9.0, HANDS_PX[LEFT])
+
+        def detect_near(self, image_bgr, hand_px, right):
+            return with_sigma(3.0, hand_px) if right else with_sigma(1.0)
+
+    found = see(Says(candidates()), IMAGE, HANDS_PX, search=True)
+    assert found.sigma_px is not None
+    np.testing.assert_allclose(found.points_px[0], HANDS_PX[RIGHT], atol=1e-3)
+    assert found.sigma_px[:, 0].tolist() == [3.0, 9.0]
 
 
 def test_a_hand_that_may_come_is_searched_and_a_known_one_is_not_kept_twice():

@@ -244,6 +244,21 @@ def test_a_checkpoint_without_a_network_of_the_expected_motion_has_the_prior_s(w
     assert all(torch.equal(old.denoiser.state_dict()[name], value) for name, value in of_denoiser.items())
 
 
+def test_a_checkpoint_whose_network_says_nothing_of_the_spread_has_the_prior_s(whole, tmp_path):
+    """Those of code version 6."""
+    checkpoint = checkpoints.load(whole)
+    before = {name: value for name, value in checkpoint.weights.items() if not name.startswith("expectation.scale.")}
+    assert len(before) < len(checkpoint.weights)
+    checkpoints.save(tmp_path / "old", replace(checkpoint, weights=before), None)
+    old, new = (load_model(folder, None, torch.device("cpu")).model for folder in (tmp_path / "old", whole))
+    assert isinstance(old.expectation, torch.nn.Module)
+    assert isinstance(new.expectation, torch.nn.Module)
+    weights = old.expectation.state_dict()
+    kept = {name: value for name, value in before.items() if name.startswith("expectation.")}
+    assert all(torch.equal(weights[name.removeprefix("expectation.")], value) for name, value in kept.items())
+    assert not weights["scale.4.weight"].any()
+
+
 @pytest.mark.parametrize("denoiser", ["handdiffuse", "mdm", "intergen"])
 @pytest.mark.parametrize("representation", ["global", "local"])
 @pytest.mark.parametrize("prior", [True, False])
