@@ -63,6 +63,7 @@ class MotionModel:
         packed: Tensor | None = None,
         level: Tensor | None = None,
         recorded: Tensor | None = None,
+        generated: Tensor | None = None,
     ) -> Conditioning:
         """The conditioning of the denoiser. Its mean is the expected motion: the prior's, moved by the network for it.
 
@@ -72,6 +73,8 @@ class MotionModel:
             packed: the normalised numbers of the controls' motion, where they are known already.
             level: (batch, hand, group) of the liveliness; by default what the controls say.
             recorded: (batch,) whether the controls are of a recording, not generated; see `Prior.condition`.
+            generated: (batch,) whether some observed frames were generated. How far motion is from its mean is then the
+                prior's: it must not be told from motion that was drawn by it.
         """
         mask, inside = self.representation.observed(controls), slice(frames)
         if packed is None or not self.representation.absolute:
@@ -85,7 +88,7 @@ class MotionModel:
             conditional = prior.condition(mask, values, hint, level, recorded)
             log_liveliness = prior.liveliness.of_level(level).log().to(values)
             if self.expectation is not None:
-                conditional = self._moved(prior, conditional, mask, log_liveliness)
+                conditional = self._moved(prior, conditional, mask, log_liveliness, generated)
             conditional = conditional.restrict(inside)
         starts = [group.start for group in self.representation.groups]
         mask, values = mask[:, inside], values[:, inside]
@@ -102,9 +105,18 @@ class MotionModel:
             conditional.base, observed, std, prior.spread.to(std), prior.shares.to(std), prior.sizes
         )
 
-    def _moved(self, prior: Prior, conditional: Conditional, mask: Tensor, log_liveliness: Tensor) -> Conditional:
+    def _moved(
+        self,
+        prior: Prior,
+        conditional: Conditional,
+        mask: Tensor,
+        log_liveliness: Tensor,
+        generated: Tensor | None,
+    ) -> Conditional:
         """The prior with the mean and the deviation that the network expects."""
         correction, log_scale = self.expected(prior, conditional, mask, log_liveliness)
+        if generated is not None:
+            log_scale = torch.where(generated[:, None, None, None], 0.0, log_scale)
         return replace(conditional, base=conditional.base + correction).scaled(log_scale.exp())
 
     def belief(self, controls: Controls, before: Tensor, packed: Tensor | None = None) -> Tensor:

@@ -110,13 +110,22 @@ def sample_motion(
         stop, reach = min(start + window, length), slice(start, start + 2 * window)
         ahead = known.window(reach)
         R, t_m = canonical_frame(ahead, R_home)
-        recorded = controls.window(reach).any()
+        told = controls.window(reach)
+        generated = (ahead.has_wrist & ~told.has_wrist).any(-1).any(-1)
+        recorded = told.any()
         if model.uses_prior:
             uniform = None if options.temperature == 0 else _uniform(seed, samples, LIVELINESS_DRAW - number)
             halves = max(1, round(2 * (window - options.context) / window))
-            level = _liveliness(model, controls.window(reach).moved(R, t_m), level, halves, uniform)
+            level = _liveliness(model, told.moved(R, t_m), level, halves, uniform)
         part = _window(
-            model, ahead.moved(R, t_m), stop - start, options, (level, recorded), (seed, number), samples, on_step
+            model,
+            ahead.moved(R, t_m),
+            stop - start,
+            options,
+            (level, recorded, generated),
+            (seed, number),
+            samples,
+            on_step,
         )
         part = part.moved(R.mT, -(R.mT @ t_m[..., None])[..., 0])
         motion = _joined(motion, part, start)
@@ -149,15 +158,15 @@ def _window(
     controls: Controls,
     frames: int,
     options: SamplingOptions,
-    level_recorded: tuple[Tensor | None, Tensor],
+    level_recorded_generated: tuple[Tensor | None, Tensor, Tensor],
     seed_window: tuple[int, int],
     samples: Sequence[int],
     on_step: Callable[[], None] | None,
 ) -> Motion:
     """One window in its canonical frame."""
     seed, number = seed_window
-    level, recorded = level_recorded
-    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded)
+    level, recorded, generated = level_recorded_generated
+    conditioning = model.conditioning(controls, frames, level=level, recorded=recorded, generated=generated)
     betas = controls.motion.betas
     shape = (frames, *conditioning.values.shape[2:])
     generators = _generators(seed, samples, number)

@@ -13,6 +13,7 @@ from handpipe.core.hands import RIGHT
 from handpipe.generation.model.canonical_frame import home_rotation
 from handpipe.generation.model.controls import Controls
 from handpipe.generation.model.diffusion import SamplerSettings
+from handpipe.generation.model.expectation import LOG_SCALE, Expectation, gaps
 from handpipe.generation.model.motion import Motion
 from handpipe.generation.model.motion_model import MotionModel
 from handpipe.generation.sampling.windows import SamplingOptions, sample_motion, window_starts
@@ -62,6 +63,37 @@ def along_a_path(frames: int) -> Controls:
     return masked(replace(free.motion, wrist_m=wrist), list(range(frames)), path=True, hands=(RIGHT,))
 
 
+@cache
+def greedy(representation: str) -> MotionModel:
+    """A model that expects the more motion the more it has seen, generated motion included."""
+    model = untrained(representation)
+    torch.manual_seed(2)
+    network = Expectation(len(model.representation.groups))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape) / 10)
+
+    def expectation(base, observed, *rest):
+        moved, _ = network(base, observed, *rest)
+        seen = (base.diff(dim=1).abs().amax(dim=(1, 3)) / 0.1).tanh()[:, None, :, None]
+        return moved, LOG_SCALE * seen * gaps(observed)[-1]
+
+    return replace(model, expectation=expectation)
+
+
+def between_far_keyframes(frames: int) -> Controls:
+    """All of both hands in every thirtieth frame of a clip that is shown forwards and backwards: in every other window
+    at most."""
+    clip = some(clips(LONG), *range(SAMPLES))
+    shown = (torch.arange(frames) % (2 * LONG - 2) - (LONG - 1)).abs()
+
+    def turned(x: torch.Tensor) -> torch.Tensor:
+        return x[:, shown]
+
+    motion = Motion(turned(clip.wrist_m), turned(clip.R_world_wrist), turned(clip.R_pose), clip.betas)
+    return masked(motion, list(range(0, frames, 30)))
+
+
 CASES = [*((untrained, sampler) for sampler in SAMPLERS), (rough, SAMPLERS[0])]
 
 
@@ -89,3 +121,18 @@ def test_twenty_windows_move_as_the_first_ones(representation, sampler, steer, m
     apart = (motion.wrist_m[..., 0, :] - motion.wrist_m[..., 1, :]).norm(dim=-1)
     real = clips(LONG)
     assert apart.median() < 3 * (real.wrist_m[..., 0, :] - real.wrist_m[..., 1, :]).norm(dim=-1).max()
+
+
+@BOTH
+def test_a_network_that_expects_ever_more_motion_does_not_get_it(representation):
+    """Between far keyframes, where windows continue generated motion, it moves no more than the prior alone."""
+    model, options = greedy(representation), SamplingOptions(SamplerSettings("dpm", 6), context=CONTEXT)
+    controls, home = between_far_keyframes(LENGTH), home_rotation(clips(WINDOW))
+
+    def speed(model: MotionModel) -> torch.Tensor:
+        motion = sample_motion(model, controls, home, WINDOW, options, 3, range(SAMPLES))
+        joints = model.kinematics.joints(motion) - motion.wrist_m[..., None, :]
+        assert joints.isfinite().all()
+        return torch.stack([part.mean() for part in joints.diff(dim=1).norm(dim=-1).split(LENGTH // 4, 1)[:4]])
+
+    assert (speed(model) < 1.5 * speed(replace(model, expectation=None))).all()
