@@ -11,11 +11,13 @@ from golden import Golden, Tolerance
 from hand_scenes import dome, interaction
 from numpy import ndarray
 
+from handpipe.capture.detector import Candidates
 from handpipe.capture.learning.crops import batch, store
 from handpipe.capture.learning.detector import candidates, refine
 from handpipe.capture.learning.detector_file import KnownDetector
 from handpipe.capture.learning.network import HandNetwork
 from handpipe.capture.learning.training import Trainer, train
+from handpipe.capture.regions.expected import see
 
 CONVOLVED = Tolerance(2e-3, 2e-3)
 """Convolutions sum in an order that depends on the processor, and rounding grows from step to step."""
@@ -48,9 +50,40 @@ def detection(work: Path) -> dict[str, ndarray]:
     return {"points": found.points_px, "score": found.score, "right": found.right, "sigma": found.sigma_px}
 
 
+class Told:
+    """Finds the hands of some sides where it is told to look, one pixel away, and both hands in whole images."""
+
+    def __init__(self, hands_px: ndarray, sides: tuple[int, ...]) -> None:
+        self.hands_px, self.sides = hands_px, sides
+
+    def detect(self, image_bgr: ndarray) -> Candidates:
+        return self._found(self.hands_px + 3.0)
+
+    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
+        return self._found(hand_px[None] + 1.0 if int(right) in self.sides else np.zeros((0, 21, 2)))
+
+    def _found(self, points_px: ndarray) -> Candidates:
+        score = np.linspace(0.9, 0.8, len(points_px), dtype=np.float32)
+        return Candidates(points_px.astype(np.float32), score, score / 2, np.full(points_px.shape[:2], 2.0, np.float32))
+
+
+def regions(work: Path) -> dict[str, ndarray]:
+    """What is kept of one image where both, one or none of the expected hands are found, and where it is searched."""
+    hands, image = dome(1).project(interaction(1))[0, 0], np.zeros((480, 640, 3), np.uint8)
+    cases = [((0, 1), False), ((1,), False), ((), False), ((0, 1), True)]
+    found = [see(Told(hands, sides), image, hands, search) for sides, search in cases]
+    assert all(each.sigma_px is not None for each in found)
+    return {
+        "counts": np.array([len(each.score) for each in found]),
+        "points": np.concatenate([each.points_px for each in found]),
+        "score": np.concatenate([each.score for each in found]),
+    }
+
+
 LEARNING = "handpipe.capture.learning"
 
 GOLDENS = (
     Golden("detector_training", f"{LEARNING}.run", training, {"losses": Tolerance(0.05), "xy": CONVOLVED}),
+    Golden("expected_regions", "handpipe.capture.regions.expected", regions, {"*": Tolerance(1e-3)}),
     Golden("rig_detector", f"{LEARNING}.detector", detection, {"points": Tolerance(0.2), "*": CONVOLVED}),
 )
