@@ -7,6 +7,7 @@ import pytest
 from hand_scenes import detect, dome, error_m, interaction
 from stored_detections import triangulated
 
+from handpipe.core.cameras import Cameras
 from handpipe.core.storage.schema import read_candidates, uncertainty_of
 from handpipe.triangulation.assignment import agreed_joints_m, triangulate_assigned
 from handpipe.triangulation.candidates import joint_weight
@@ -15,7 +16,7 @@ from handpipe.triangulation.robust import NOISE_PX
 VIEWS, FRAMES = 8, 6
 
 
-def noisy(seed: int = 0) -> tuple[np.ndarray, ...]:
+def noisy(seed: int = 0) -> tuple[Cameras, np.ndarray, np.ndarray, np.ndarray]:
     """Detections of known hands, half of the joints of each view much worse than the others, and their true errors."""
     rng = np.random.default_rng(seed)
     cameras, motion = dome(VIEWS), interaction(FRAMES, seed)
