@@ -25,7 +25,8 @@ from .core.engine import Engine, Plan, Progress
 from .core.errors import SessionError, StoreError
 from .core.quality import as_attributes, from_attributes
 from .core.recording import Clip, Session, regular
-from .core.storage.schema import detections_group, imported
+from .core.storage.candidates import detections_group
+from .core.storage.schema import imported
 from .core.storage.store import Store
 from .exchange.keypoints2d import session as import2d
 from .fitting import stage as fitting_stage

@@ -9,7 +9,8 @@ from numpy import ndarray
 from handpipe.core.cameras import Cameras
 from handpipe.core.geometry import align
 from handpipe.core.hands import JOINTS, TIPS
-from handpipe.core.storage.schema import read_cameras, read_candidates
+from handpipe.core.storage.candidates import read_candidates
+from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import Store
 
 PALM = ("wrist", "index_mcp", "middle_mcp", "pinky_mcp")

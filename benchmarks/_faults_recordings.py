@@ -18,7 +18,8 @@ from numpy import ndarray
 from handpipe.cli import main
 from handpipe.core.cameras import Cameras
 from handpipe.core.cameras_file import write_cameras
-from handpipe.core.storage.schema import detections_group, read_cameras
+from handpipe.core.storage.candidates import detections_group
+from handpipe.core.storage.schema import read_cameras
 from handpipe.core.storage.store import Store
 from handpipe.rendering.rig import dome_rig
 

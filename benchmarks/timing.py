@@ -28,7 +28,8 @@ from rich.console import Console
 from handpipe.core.cameras import Cameras
 from handpipe.core.engine import Engine
 from handpipe.core.settings import EngineSettings
-from handpipe.core.storage.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, detections_group, group_spec
+from handpipe.core.storage.candidates import detections_group
+from handpipe.core.storage.schema import CAMERAS, DETECTIONS, TIMELINE, camera_blocks, group_spec
 from handpipe.core.storage.store import Store
 from handpipe.rendering.rig import dome_rig
 from handpipe.screen import Screen

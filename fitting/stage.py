@@ -13,7 +13,8 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
-from ..core.storage.schema import MANO, SHAPE, group_spec, imported, read_cameras, read_taken_px
+from ..core.storage.candidates import read_taken_px
+from ..core.storage.schema import MANO, SHAPE, group_spec, imported, read_cameras
 from ..core.storage.store import Store
 from ..hand.loading import hand_models
 from ..hand.model import HandModel

@@ -16,8 +16,9 @@ from ..core.cameras import Cameras
 from ..core.errors import ModelError, SessionError
 from ..core.hands import HANDS, MANO_JOINT, NUM_JOINTS, PARENT
 from ..core.quality import Check, from_attributes
+from ..core.storage.candidates import read_taken_px
 from ..core.storage.opened_arrays import METADATA
-from ..core.storage.schema import read_cameras, read_taken_px
+from ..core.storage.schema import read_cameras
 from ..core.storage.store import Store
 from ..hand.loading import hand_models
 from ..hand.model import HandModel, forward_kinematics, local_rotations

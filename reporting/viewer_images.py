@@ -15,7 +15,7 @@ from numpy import ndarray
 from ..core.cameras import Cameras
 from ..core.errors import VideoError
 from ..core.hands import BONES
-from ..core.storage.schema import read_candidates
+from ..core.storage.candidates import read_candidates
 from ..rendering.moving_hands import HAND_BGR, MovingHands
 from ..rendering.over_image import through
 from .measures import project

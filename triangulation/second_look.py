@@ -21,15 +21,8 @@ from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS, NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.schema import (
-    LOOK_UNCERTAINTY,
-    LOOKS,
-    SECOND_LOOK,
-    candidates_at,
-    detections_group,
-    group_spec,
-    read_cameras,
-)
+from ..core.storage.candidates import candidates_at, detections_group
+from ..core.storage.schema import LOOK_UNCERTAINTY, LOOKS, SECOND_LOOK, group_spec, read_cameras
 from ..core.storage.store import Store
 from .assignment import labelled_members
 from .settings import SecondLookSettings

@@ -14,17 +14,8 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
-from ..core.storage.schema import (
-    GROUPS,
-    KEYPOINTS,
-    TRACKS,
-    Columns,
-    detections_group,
-    group_spec,
-    read_cameras,
-    read_candidates,
-    read_taken_px,
-)
+from ..core.storage.candidates import detections_group, read_candidates, read_taken_px
+from ..core.storage.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec, read_cameras
 from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
 from .assignment import add_second_look, labelled_members, predict_hands, recover_hands, triangulate_assigned

@@ -14,7 +14,8 @@ from numpy import ndarray
 
 from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
-from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras, uncertainty_of
+from ..core.storage.candidates import uncertainty_of
+from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras
 from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
 from .frame_shifts import find_shifts

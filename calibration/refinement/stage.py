@@ -21,7 +21,8 @@ from ...core.cameras_file import match_views
 from ...core.errors import CalibrationError
 from ...core.hands import BONES
 from ...core.settings import Board
-from ...core.storage.schema import read_cameras, read_taken_px
+from ...core.storage.candidates import read_taken_px
+from ...core.storage.schema import read_cameras
 from ...core.storage.store import Store
 from ..cameras_toml import replace_cameras
 from ..quality import BoardDistances, board_distance_errors

@@ -18,7 +18,8 @@ from ...core.engine import Progress
 from ...core.errors import SessionError
 from ...core.hands import NUM_JOINTS, RIGHT, median_over_joints
 from ...core.recording import Session
-from ...core.storage.schema import detections_group, imported, read_cameras, read_taken_px
+from ...core.storage.candidates import detections_group, read_taken_px
+from ...core.storage.schema import imported, read_cameras
 from ...core.storage.store import Store
 from ..installed import TRAINED
 from ..session import read_session

@@ -236,9 +236,11 @@ class Conditional:
     def scaled(self, scale: Tensor) -> Conditional:
         """The same with standard deviations multiplied by `scale` (batch, frame, hand, group)."""
         each = scale.detach().permute(0, 2, 3, 1).flatten(0, 2).double()
-        covariances = self.covariances[self.index.flatten()] * each[:, :, None] * each[:, None]
-        index = torch.arange(len(each), device=self.index.device).view(self.index.shape)
-        return replace(self, covariances=covariances, index=index)
+        # What is not scaled differently keeps its common covariance: without gaps, nothing is.
+        keys, index = torch.cat([self.index.flatten()[:, None], each], -1).unique(dim=0, return_inverse=True)
+        factor = keys[:, 1:]
+        covariances = self.covariances[keys[:, 0].long()] * factor[:, :, None] * factor[:, None]
+        return replace(self, covariances=covariances, index=index.view(self.index.shape))
 
     def restrict(self, frames: slice) -> Conditional:
         """The marginal over some of the frames; what was observed outside them still counts."""

@@ -81,11 +81,10 @@ def load_model(
         weights = {f"denoiser.{key}": value for key, value in weights.items()}
     elif denoiser.uses_prior and any(key.startswith("expectation.") for key in weights):
         networks["expectation"] = Expectation(len(sizes))
-        if not any(
-            key.startswith("expectation.scale.") for key in weights
-        ):  # an earlier one said nothing of the spread
-            untrained = networks.state_dict().items()
-            weights = {key: value for key, value in untrained if key.startswith("expectation.scale.")} | dict(weights)
+        untrained = networks.state_dict().items()
+        scale = {key: value for key, value in untrained if key.startswith("expectation.scale.")}
+        if not scale.keys() & weights.keys():  # before code version 7, nothing was said of the spread
+            weights = scale | dict(weights)
     try:
         networks.load_state_dict(weights)
         liveliness = Liveliness(tensors["levels"].double(), tensors["transition"].double())

@@ -26,16 +26,8 @@ from handpipe.core.engine import Engine
 from handpipe.core.hands import LEFT, RIGHT
 from handpipe.core.recording import Session, Timeline
 from handpipe.core.settings import EngineSettings
-from handpipe.core.storage.schema import (
-    CAMERAS,
-    DETECTIONS,
-    GROUPS,
-    TIMELINE,
-    TRACKS,
-    camera_blocks,
-    group_spec,
-    read_taken_px,
-)
+from handpipe.core.storage.candidates import read_taken_px
+from handpipe.core.storage.schema import CAMERAS, DETECTIONS, GROUPS, TIMELINE, TRACKS, camera_blocks, group_spec
 from handpipe.core.storage.store import Store
 from handpipe.triangulation import second_look
 from handpipe.triangulation.assignment import add_second_look

@@ -16,7 +16,8 @@ from handpipe.core.engine import Engine
 from handpipe.core.hands import NUM_JOINTS
 from handpipe.core.recording import Clip, ViewFrames
 from handpipe.core.settings import EngineSettings
-from handpipe.core.storage.schema import TRACKS, detections_group, group_spec, read_candidates, read_taken_px
+from handpipe.core.storage.candidates import detections_group, read_candidates, read_taken_px
+from handpipe.core.storage.schema import TRACKS, group_spec
 from handpipe.core.storage.store import Store
 from handpipe.triangulation.frame_shifts import find_shifts
 from handpipe.triangulation.grouping import HandGroups

@@ -8,7 +8,7 @@ from hand_scenes import detect, dome, error_m, interaction
 from stored_detections import triangulated
 
 from handpipe.core.cameras import Cameras
-from handpipe.core.storage.schema import read_candidates, uncertainty_of
+from handpipe.core.storage.candidates import read_candidates, uncertainty_of
 from handpipe.triangulation.assignment import agreed_joints_m, triangulate_assigned
 from handpipe.triangulation.candidates import joint_weight
 from handpipe.triangulation.robust import NOISE_PX

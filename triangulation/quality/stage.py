@@ -14,7 +14,8 @@ from numpy import ndarray
 from ...core.cameras import Cameras
 from ...core.engine import Plan, Unit
 from ...core.quality import Check, as_attributes
-from ...core.storage.schema import QUALITY, detections_group, group_spec, read_cameras
+from ...core.storage.candidates import detections_group
+from ...core.storage.schema import QUALITY, group_spec, read_cameras
 from ...core.storage.store import Store
 from .checks import Evidence, checks_of, fast_steps, frames_together
 from .explanations import Explanation
