@@ -42,6 +42,32 @@ def bone_lengths(joints_m: ndarray) -> ndarray:
     return np.sqrt((bones * bones).sum(-1))
 
 
+def bone_variation(joints_m: ndarray, expected: ndarray) -> float:
+    """How much the bones of hands vary in length, relative to their lengths: a real hand's do not.
+
+    Args:
+        joints_m: (frame, hand, 21, 3), NaN where unknown.
+        expected: (frame, hand, 21) bool, joints that should be known; those that are not vary without bound.
+
+    Returns:
+        The median, over the frames and bones of both hands, of the distance from the bone's median length; infinite
+        where half of what is expected is unknown.
+    """
+    length = bone_lengths(joints_m)
+    wanted = expected[..., BONES[:, 0]] & expected[..., BONES[:, 1]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        usual = _median(np.where(wanted, length, np.nan))
+        off = np.abs(length / usual - 1)[wanted]
+    return float(np.median(np.where(np.isfinite(off), off, np.inf))) if len(off) else np.inf
+
+
+def _median(values: ndarray) -> ndarray:
+    """Over the first axis, without NaN; NaN where there is nothing else."""
+    ordered = np.sort(values, axis=0)
+    middle = np.maximum(np.isfinite(values).sum(0) - 1, 0) // 2
+    return np.take_along_axis(ordered, middle[None], axis=0)[0]
+
+
 def hand_scale(joints_m: ndarray) -> ndarray:
     """(...,) median ratio of the known bones to an adult's; NaN with fewer than 8 of them."""
     ratio = bone_lengths(joints_m) / BONE_LENGTH_M

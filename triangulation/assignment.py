@@ -6,6 +6,8 @@ near the prediction are sufficient. Without a prediction, two views are not enou
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy import ndarray
 
@@ -26,6 +28,7 @@ from .candidates import (
 from .grouping import SAME_HAND_M, group_hands
 from .linking import hand_distance
 from .robust import RobustPoints, triangulate_robust
+from .shared_error import without_shared_error
 from .tracking import track_hands
 
 MAX_INTERPOLATION_S = 0.7
@@ -213,11 +216,8 @@ def triangulate_assigned(
     xy = np.take_along_axis(xy, candidate[..., None, None], axis=2)
     xy = np.where((assignment >= 0)[..., None, None], xy, np.nan)
     weight = np.where(assignment >= 0, np.take_along_axis(weight, candidate, axis=2), 0.0)
-    weight = weight[..., None]
-    if sigma_px is not None:
-        sigma = np.take_along_axis(sigma_px.astype(float), candidate[..., None], axis=2)
-        weight = np.where(np.isfinite(sigma) & (weight > 0), joint_weight(sigma), weight)
-    return _triangulate(cameras, xy, weight)
+    sigma = None if sigma_px is None else np.take_along_axis(sigma_px.astype(float), candidate[..., None], axis=2)
+    return _triangulate(cameras, xy, weight[..., None], sigma)
 
 
 def agreed_joints_m(cameras: Cameras, points_px: ndarray, sigma_px: ndarray | None = None) -> ndarray:
@@ -227,14 +227,21 @@ def agreed_joints_m(cameras: Cameras, points_px: ndarray, sigma_px: ndarray | No
     """
     xy = cameras.undistort(points_px)
     known = cameras.calibrated[:, None, None, None] & np.isfinite(xy).all(-1)
-    weight = 1.0 if sigma_px is None else joint_weight(sigma_px)
-    return _triangulate(cameras, np.where(known[..., None], xy, np.nan), np.where(known, weight, 0.0)).points_m
+    return _triangulate(cameras, np.where(known[..., None], xy, np.nan), known.astype(float), sigma_px).points_m
 
 
-def _triangulate(cameras: Cameras, xy: ndarray, weight: ndarray) -> RobustPoints:
-    """Of hands (view, frame, hand, joint, 2); the weight is broadcast."""
+def _triangulate(cameras: Cameras, xy: ndarray, weight: ndarray, sigma_px: ndarray | None) -> RobustPoints:
+    """Of hands (view, frame, hand, joint, 2); the weight is broadcast. Where the uncertainty is known, it weighs."""
     noise_px = detection_noise_px(xy, cameras.focal_px)
     weight = np.broadcast_to(weight, xy.shape[:-1])
-    return triangulate_robust(
-        cameras.P_cam_world, np.moveaxis(xy, 0, -2), np.moveaxis(weight, 0, -1), cameras.focal_px, noise_px
-    )
+    told = np.zeros(weight.shape, bool) if sigma_px is None else np.isfinite(sigma_px) & (weight > 0)
+    if sigma_px is not None:
+        weight = np.where(told, joint_weight(sigma_px), weight)
+    P, focal_px, seen = cameras.P_cam_world, cameras.focal_px, np.moveaxis(xy, 0, -2)
+    robust = triangulate_robust(P, seen, np.moveaxis(weight, 0, -1), focal_px, noise_px)
+    if sigma_px is None or not told.any():
+        return robust
+    sigma = np.where(told, sigma_px, np.where(weight > 0, noise_px, np.nan))
+    points = np.where(np.any(told, axis=0)[..., None], robust.points_m, np.nan)
+    better = without_shared_error(P, seen, np.moveaxis(sigma, 0, -1), focal_px, points)
+    return replace(robust, points_m=np.where(np.isfinite(better), better, robust.points_m))

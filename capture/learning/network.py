@@ -8,6 +8,7 @@ that the network learns right hands only; one of its outputs says whether that c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -79,6 +80,12 @@ class HandNetwork(nn.Module):
         centers = (torch.arange(CELLS) + 0.5) / CELLS - 0.5
         y, x = torch.meshgrid(centers, centers, indexing="ij")
         self.register_buffer("cells", torch.stack([x.flatten(), y.flatten()], dim=-1), persistent=False)
+
+    def hidden(self) -> Iterator[nn.Parameter]:
+        """The weights of all convolutions but the first and the last, for the optimiser."""
+        for name, weight in self.named_parameters():
+            if weight.ndim == 4 and not name.startswith(("stem.", "heat.")):
+                yield weight
 
     def forward(self, crops: Tensor) -> Prediction:
         """Joints in crops.

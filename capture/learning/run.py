@@ -22,6 +22,7 @@ from ...core.errors import ModelError, SessionError
 from ...core.hands import JOINTS
 from ...core.storage.lock import claimed
 from ..settings import CaptureSettings, DetectorTrainingSettings
+from .agreement import Agree, judge, relabelled
 from .crops import Crop, batch
 from .detector_file import (
     ADVICE,
@@ -33,12 +34,12 @@ from .detector_file import (
     write_tensors,
 )
 from .judge import Judged, bias_and_spread
-from .sources import Agree, Source, judge, open_source, relabelled, training_crops
+from .sources import Source, open_source, training_crops
 from .training import Trainer, train
 
 STATE_KEY = "handpipe_detector_training"
 """Key of the JSON record of an unfinished training."""
-CODE = 2
+CODE = 3
 """Raised when the same sessions and settings would give another detector."""
 NOT_RESULTS = ("device", "save_every")
 """Settings that may change between two runs of the same training."""
@@ -81,8 +82,9 @@ def train_detector(
 
     A session that was detected by MediaPipe has MediaPipe's landmarks in its labels, which are not the model's joints.
     Beside rendered crops, such a session is labelled again, by what its views agree on with a detector that has learnt
-    from rendered crops alone: in the first part of the training, or from `start`. If they agree less than with
-    MediaPipe, the session is learnt as it is, and without rendered crops: two kinds of joints would contradict.
+    from rendered crops alone: in the first part of the training, or from `start`. If the
+    bones of what they agree on vary much more than MediaPipe's, the session is learnt as it is, and without rendered
+    crops: two kinds of joints would contradict.
 
     An interrupted training goes on from the state beside the file. The same sessions and settings give the same
     detector on the same machine.

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...core.muon import Muon
 from .network import CELLS, HandNetwork, Prediction
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Trainer:
 
     network: HandNetwork
     average: HandNetwork
-    optimizer: torch.optim.AdamW
+    optimizer: Muon
 
     @classmethod
     def start(cls, seed: int, device: torch.device, weights: dict[str, Tensor] | None = None) -> Trainer:
@@ -88,11 +89,10 @@ class Trainer:
         average.load_state_dict(network.state_dict())
         for each in (network, average):
             each.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        parameters = list(network.parameters())
-        bias = [p for p in parameters if p.ndim < 2]
-        others = [p for p in parameters if p.ndim >= 2]
-        groups = [{"params": others, "weight_decay": WEIGHT_DECAY}, {"params": bias, "weight_decay": 0.0}]
-        return cls(network, average.eval(), torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99)))
+        hidden = list(network.hidden())
+        known = {id(weight) for weight in hidden}
+        others = [weight for weight in network.parameters() if id(weight) not in known]
+        return cls(network, average.eval(), Muon(hidden, others, WEIGHT_DECAY))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes from step to step, by name."""

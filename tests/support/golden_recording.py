@@ -165,10 +165,13 @@ def triangulation(work: Path) -> dict[str, ndarray]:
     lost = (shown == LEFT) & (np.arange(12)[:, None] // 2 == 3)
     points[lost], score[lost], right[lost] = np.nan, np.nan, np.nan
     store = triangulated(work, rig, points, score, right)
+    sigma = np.random.default_rng(2).choice([1.5, 3.0, 9.0], points.shape[:-1]).astype(np.float32)
+    told = triangulated(work, rig, points, score, right, chunk_frames=7, sigma=sigma)
     return (
         arrays(store, "groups", "member", "points", "votes")
         | arrays(store, "tracks", "slot", "points", "predicted")
         | arrays(store, "keypoints", "points", "sigma", "assignment", "inlier")
+        | {"told.points": told.read("keypoints", "points", slice(0, 3))}
     )
 
 
@@ -296,6 +299,7 @@ GOLDENS = (
             **{f"{group}.points": METRES for group in ("groups", "tracks", "keypoints")},
             "tracks.predicted": METRES,
             "keypoints.sigma": METRES,
+            "told.points": METRES,
             "groups.votes": Tolerance(1e-4),
         },
     ),

@@ -15,15 +15,16 @@ from drawn_session import draw, drawn_session
 from hand_scenes import dome, interaction
 from toy_stage import Quiet
 
+from handpipe.capture.learning import agreement as agreement_module
 from handpipe.capture.learning import run as run_module
-from handpipe.capture.learning import sources as sources_module
+from handpipe.capture.learning.agreement import relabelled
 from handpipe.capture.learning.crops import Crop
 from handpipe.capture.learning.crops import store as store_crop
 from handpipe.capture.learning.detector_file import KnownDetector, load_detector
 from handpipe.capture.learning.judge import Judged, bias_and_spread
 from handpipe.capture.learning.network import HandNetwork
 from handpipe.capture.learning.run import Renderer, _refuse_if_worse, rendered_crops, state_file, train_detector
-from handpipe.capture.learning.sources import open_source, relabelled, training_crops
+from handpipe.capture.learning.sources import open_source, training_crops
 from handpipe.capture.settings import CaptureSettings, DetectorTrainingSettings
 from handpipe.cli import main
 from handpipe.core.errors import ModelError, SessionError
@@ -276,7 +277,7 @@ def test_new_labels_are_what_the_views_agree_on(session, monkeypatch):
         scale[view] = 20.0
         return seen, scale
 
-    monkeypatch.setattr(sources_module, "look", looks)
+    monkeypatch.setattr(agreement_module, "look", looks)
     again = relabelled(source, KnownDetector(HandNetwork(), {}), agreed_joints_m, Quiet())
     assert again is not None
     assert (again.labels.trusted & ~source.held_out[..., None]).sum() > 0.95 * chosen.sum()
@@ -287,7 +288,7 @@ def test_new_labels_are_what_the_views_agree_on(session, monkeypatch):
     )
 
 
-def test_a_detector_whose_views_agree_less_gives_no_labels(session, tmp_path, monkeypatch):
+def test_a_detector_whose_bones_vary_more_gives_no_labels(session, tmp_path, monkeypatch):
     """The renders do not resemble the session's hands: the session is learnt as it is, without them."""
     source = open_source(session, CaptureSettings(), None, SETTINGS)
     rng = np.random.default_rng(0)
@@ -296,7 +297,7 @@ def test_a_detector_whose_views_agree_less_gives_no_labels(session, tmp_path, mo
         seen = np.where(chosen[..., None, None], start_px, np.nan)
         return seen + 40 * rng.normal(size=seen.shape), np.full(seen.shape[:-1], 40.0)
 
-    monkeypatch.setattr(sources_module, "look", looks)
+    monkeypatch.setattr(agreement_module, "look", looks)
     assert relabelled(source, KnownDetector(HandNetwork(), {}), agreed_joints_m, Quiet()) is None
     monkeypatch.setattr(run_module, "BETTER", np.inf)
     settings, renderer = replace(SETTINGS, renders=400), Renderer(models_of(session), rendered_hands)
