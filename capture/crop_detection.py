@@ -81,5 +81,6 @@ class CropDetector:
         """The expected hand, or none; arguments and result as of `detect_in_crop`."""
         detector = make_detector(self.detection)
         if isinstance(detector, NearDetector):
-            return nearest(detector.detect_near(image_bgr, hands_px[hand], hand == RIGHT), hands_px[hand])
+            found = detector.detect_near(image_bgr, hands_px[[hand]], np.array([hand == RIGHT]))
+            return nearest(found[0], hands_px[hand])
         return detect_in_crop(detector, image_bgr, hands_px, hand, self.crop_scale, self.crop_px)

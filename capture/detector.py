@@ -66,10 +66,13 @@ class Detector(Protocol):
 
 @runtime_checkable
 class NearDetector(Detector, Protocol):
-    """A detector that can be told where a hand is expected."""
+    """A detector that can be told where hands are expected."""
 
-    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-        """Find the right or left hand that is expected at (21, 2) pixels of the image, NaN where unknown."""
+    def detect_near(self, image_bgr: ndarray, hands_px: ndarray, right: ndarray) -> Sequence[Candidates]:
+        """What is found of each of the hands that are expected at (hand, 21, 2) pixels of the image, NaN where unknown.
+
+        `right` (hand,) bool says which of them are right hands.
+        """
         ...
 
 
@@ -132,9 +135,12 @@ class MediaPipeDetector:
         is_right = np.array([label.category_name == "Right" for label in labels], bool)
         return Candidates(points.astype(np.float32), score, np.where(is_right, score, 1 - score))
 
-    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-        """Find the hand that is expected at (21, 2) pixels, NaN where unknown, with the landmark network alone."""
+    def detect_near(self, image_bgr: ndarray, hands_px: ndarray, right: ndarray) -> list[Candidates]:
+        """Find hands that are expected at (hand, 21, 2) pixels, NaN where unknown, with the landmark network alone."""
         del right  # The network recognises both.
+        return [self._near(image_bgr, hand_px) for hand_px in hands_px]
+
+    def _near(self, image_bgr: ndarray, hand_px: ndarray) -> Candidates:
         points, present, is_right = self._network.find(image_bgr, hand_px)
         found = slice(0, int(present >= self._min_presence))
         score = np.array([max(is_right, 1 - is_right)], np.float32)  # As MediaPipe's.

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -134,10 +134,17 @@ class CheckedDetector:
 
 @dataclass(frozen=True)
 class CheckedNearDetector(CheckedDetector):
-    """The same of one that can be told where a hand is expected."""
+    """The same of one that can be told where hands are expected."""
 
     detector: NearDetector
 
-    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-        """Find the hand that is expected at (21, 2) pixels. Raises ModelError as `detect`."""
-        return self._checked(self.detector.detect_near(image_bgr, hand_px, right), image_bgr)
+    def detect_near(self, image_bgr: ndarray, hands_px: ndarray, right: ndarray) -> list[Candidates]:
+        """Find the hands that are expected at (hand, 21, 2) pixels. Raises ModelError as `detect`."""
+        found = self.detector.detect_near(image_bgr, hands_px, right)
+        if not isinstance(found, Sequence) or len(found) != len(hands_px):
+            got = f"those of {len(found)}" if isinstance(found, Sequence) else type(found).__name__
+            raise ModelError(
+                f"{self.name}: expected candidates for each of {len(hands_px)} expected hands, but got {got}. Fix or "
+                "replace the detector."
+            )
+        return [self._checked(each, image_bgr) for each in found]

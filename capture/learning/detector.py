@@ -28,7 +28,7 @@ MIN_PRESENT = 0.5
 """Probability of a hand in a region that is only expected to show one."""
 SAME_HAND = 0.15
 """Median distance of two candidates' joints, in sizes of the hand, below which they are one hand found twice."""
-CODE = 2
+CODE = 3
 """Version of this code. Increase it when results change for the same file and image."""
 
 
@@ -129,11 +129,12 @@ class RigDetector:
         found = self._regions.detect(image_bgr)
         return candidates(refine(self._known, image_bgr, found.points_px, found.right), image_bgr.shape)
 
-    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-        """Look for a right or left hand that is expected at (21, 2) pixels, NaN where unknown."""
+    def detect_near(self, image_bgr: ndarray, hands_px: ndarray, right: ndarray) -> list[Candidates]:
+        """Look for hands that are expected at (hand, 21, 2) pixels, NaN where unknown, all at once."""
         # One pass: the region is better known than from MediaPipe's landmarks.
-        found = refine(self._known, image_bgr, hand_px[None], np.array([float(right)]), passes=1)
-        return candidates(found.take(np.flatnonzero(found.present >= MIN_PRESENT)), image_bgr.shape)
+        found = refine(self._known, image_bgr, hands_px, right.astype(float), passes=1)
+        each = [found.take(np.flatnonzero([found.present[i] >= MIN_PRESENT]) + i) for i in range(len(hands_px))]
+        return [candidates(hand, image_bgr.shape) for hand in each]
 
 
 def candidates(found: Refined, shape: Sequence[int]) -> Candidates:

@@ -25,8 +25,8 @@ from .network import CROP_PX, HandNetwork
 
 KEY = "handpipe_detector"
 """Key of the JSON record in the file's header."""
-VERSION = 1
-"""Version of the format and of what the network's inputs and outputs mean. Increase it when either changes."""
+VERSION = 2
+"""Version of the format, of the layers, and of what inputs and outputs mean. Increase it when one changes."""
 MAX_BYTES = 64 << 20
 MAX_HEADER_BYTES = 1 << 20
 ADVICE = "Give a file that `handpipe train-detector` wrote."

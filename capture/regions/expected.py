@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.engine import Unit
-from ...core.hands import HANDS, NUM_JOINTS, RIGHT
+from ...core.hands import NUM_JOINTS, RIGHT
 from ...core.recording import ViewFrames
 from ...core.storage.schema import read_cameras
 from ...core.storage.store import Store
@@ -77,10 +77,9 @@ def see(detector: NearDetector, image_bgr: ndarray, expected_px: ndarray, search
     """
     none = np.zeros(0, np.float32)
     kept: Candidates | None = None
-    for hand in range(len(HANDS)):
-        if not np.isfinite(expected_px[hand]).any():
-            continue
-        found = detector.detect_near(image_bgr, expected_px[hand], hand == RIGHT)
+    hands = np.flatnonzero(np.isfinite(expected_px).any((1, 2)))
+    of_each = detector.detect_near(image_bgr, expected_px[hands], hands == RIGHT) if len(hands) else []
+    for hand, found in zip(hands, of_each, strict=True):
         near = [i for i in range(len(found.score)) if _away(found.points_px[i], expected_px[hand]) <= MAX_AWAY]
         kept = _joined(kept, found.take(near[:1]))
     if search or (kept is not None and not len(kept.score)):

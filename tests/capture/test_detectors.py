@@ -15,7 +15,13 @@ from clips import write
 from paths import ROOT
 
 from handpipe.capture.detector import Candidates, complaint_about
-from handpipe.capture.installed import ENTRY_POINTS, CheckedDetector, find_detector, make_detector
+from handpipe.capture.installed import (
+    ENTRY_POINTS,
+    CheckedDetector,
+    CheckedNearDetector,
+    find_detector,
+    make_detector,
+)
 from handpipe.capture.settings import DetectionSettings
 from handpipe.cli import main
 from handpipe.core.errors import ConfigError, ModelError
@@ -234,3 +240,14 @@ def test_wrong_results_end_a_run_with_a_sentence(session, site, capsys):
     status, _, err = detect(capsys, session, "--detection.detector", "spot", "--workers", "0")
     assert status == 2
     assert "handpipe: detector 'spot' (spot 1.2): expected floats of shape (1,) in right, but got float32" in err
+
+
+@pytest.mark.parametrize(("returned", "got"), [([], "those of 0"), (Candidates(**good()), "Candidates")])
+def test_a_detector_that_is_told_where_hands_are_answers_for_each(returned, got):
+    class Near(Always):
+        def detect_near(self, image_bgr, hands_px, right):
+            return returned
+
+    detector = CheckedNearDetector("spot", Near(Candidates(**good())))
+    with pytest.raises(ModelError, match=f"each of 2 expected hands, but got {got}"):
+        detector.detect_near(np.zeros((240, 320, 3), np.uint8), np.zeros((2, 21, 2)), np.array([False, True]))

@@ -59,8 +59,11 @@ class Told:
     def detect(self, image_bgr: ndarray) -> Candidates:
         return self._found(self.hands_px + 3.0)
 
-    def detect_near(self, image_bgr: ndarray, hand_px: ndarray, right: bool) -> Candidates:
-        return self._found(hand_px[None] + 1.0 if int(right) in self.sides else np.zeros((0, 21, 2)))
+    def detect_near(self, image_bgr: ndarray, hands_px: ndarray, right: ndarray) -> list[Candidates]:
+        return [
+            self._found(hand[None] + 1.0 if int(side) in self.sides else np.zeros((0, 21, 2)))
+            for hand, side in zip(hands_px, right, strict=True)
+        ]
 
     def _found(self, points_px: ndarray) -> Candidates:
         score = np.linspace(0.9, 0.8, len(points_px), dtype=np.float32)

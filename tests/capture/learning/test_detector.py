@@ -136,9 +136,9 @@ def test_the_second_look_tells_the_detector_where_and_which(monkeypatch):
         def detect(self, image_bgr):
             raise AssertionError("it was told where")
 
-        def detect_near(self, image_bgr, hand_px, right):
-            asked.append((hand_px, right))
-            return Candidates(hand_px[None].astype(np.float32), np.ones(1, np.float32), np.ones(1, np.float32))
+        def detect_near(self, image_bgr, hands_px, right):
+            asked.append(right.tolist())
+            return [Candidates(hands_px.astype(np.float32), np.ones(1, np.float32), np.ones(1, np.float32))]
 
     hands = dome(1).project(interaction(1))[0, 0]
     monkeypatch.setattr(crop_detection, "make_detector", lambda options: Near())
@@ -146,7 +146,7 @@ def test_the_second_look_tells_the_detector_where_and_which(monkeypatch):
     assert not look.gives_sigma
     found = look(draw(hands), hands, 1)
     np.testing.assert_allclose(found.points_px[0], hands[1], atol=1e-3)
-    assert (found.score.tolist(), asked[0][1]) == ([1.0], True)
+    assert (found.score.tolist(), asked) == ([1.0], [[True]])
 
 
 def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):
@@ -159,6 +159,10 @@ def test_the_detector_of_a_file_gives_valid_candidates(tmp_path, network):
     assert isinstance(detector, CheckedNearDetector)
     assert len(detector.detect(np.full((96, 128, 3), 127, np.uint8)).score) == 0
     hands = dome(1).project(interaction(1))[0, 0]
-    found, again = (detector.detect_near(draw(hands), hands[0], False) for _ in range(2))
-    assert found.points_px.shape == (1, 21, 2)
-    np.testing.assert_array_equal(found.points_px, again.points_px)
+    found, again = (detector.detect_near(draw(hands), hands, np.array([False, True])) for _ in range(2))
+    assert [hand.points_px.shape for hand in found] == [(1, 21, 2)] * 2
+    for hand, twice in zip(found, again, strict=True):
+        np.testing.assert_array_equal(hand.points_px, twice.points_px)
+    for side in (0, 1):  # Both at once are what each is by itself, but for rounding.
+        (alone,) = detector.detect_near(draw(hands), hands[[side]], np.array([side == 1]))
+        np.testing.assert_allclose(found[side].points_px, alone.points_px, atol=1e-2)

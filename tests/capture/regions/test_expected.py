@@ -38,7 +38,10 @@ class Told:
         self.asked.append("image")
         return self.everywhere
 
-    def detect_near(self, image_bgr, hand_px, right):
+    def detect_near(self, image_bgr, hands_px, right):
+        return [self.near(hand_px, side) for hand_px, side in zip(hands_px, right, strict=True)]
+
+    def near(self, hand_px, right):
         self.asked.append("right" if right else "left")
         return candidates() if self.offset is None else candidates(hand_px + self.offset)
 
@@ -60,8 +63,8 @@ def test_the_image_is_searched_where_an_expected_hand_is_not_found(offset):
 
 def test_one_of_two_hands_that_is_not_found_is_covered_and_not_searched():
     class Right(Told):
-        def detect_near(self, image_bgr, hand_px, right):
-            return super().detect_near(image_bgr, hand_px, right) if right else candidates()
+        def near(self, hand_px, right):
+            return super().near(hand_px, right) if right else candidates()
 
     detector = Right(candidates(HANDS_PX[LEFT]))
     found = see(detector, IMAGE, HANDS_PX, search=False)
@@ -77,7 +80,7 @@ def test_uncertainties_stay_with_their_hands():
         def detect(self, image_bgr):
             return with_sigma(9.0, HANDS_PX[LEFT])
 
-        def detect_near(self, image_bgr, hand_px, right):
+        def near(self, hand_px, right):
             return with_sigma(3.0, hand_px) if right else with_sigma(1.0)
 
     found = see(Says(candidates()), IMAGE, HANDS_PX, search=True)
@@ -97,7 +100,7 @@ def test_a_hand_that_may_come_is_searched_and_a_known_one_is_not_kept_twice():
 
 def test_two_regions_that_show_the_same_hand_give_it_once():
     class Left(Told):
-        def detect_near(self, image_bgr, hand_px, right):
+        def near(self, hand_px, right):
             return candidates(HANDS_PX[LEFT])
 
     near = HANDS_PX[LEFT] + 0.02 * np.ptp(HANDS_PX[LEFT], axis=0).max()

@@ -62,16 +62,17 @@ def test_it_finds_the_hands_that_mediapipe_finds_and_none_elsewhere(detector):
         image = next(read_frames(clip, [0]))
         found = detector.detect(image)
         for hand, right in zip(found.points_px, found.right, strict=True):
-            again = detector.detect_near(image, hand, True)
+            (again,) = detector.detect_near(image, hand[None], np.array([True]))
             assert again.points_px.shape == (1, 21, 2)
             size = np.ptp(hand, axis=0).max()
             assert np.median(np.linalg.norm(again.points_px[0] - hand, axis=-1)) < 0.06 * size
             assert abs(float(again.right[0]) - float(right)) < 0.4
-            twice = detector.detect_near(image, hand, False)
+            (twice,) = detector.detect_near(image, hand[None], np.array([False]))
             np.testing.assert_array_equal(again.points_px, twice.points_px)
             seen += 1
     assert seen >= 3
-    assert len(detector.detect_near(np.full((240, 320, 3), 127, np.uint8), hand_px(), True).score) == 0
+    (nothing,) = detector.detect_near(np.full((240, 320, 3), 127, np.uint8), hand_px()[None], np.array([True]))
+    assert len(nothing.score) == 0
 
 
 def test_a_bundle_with_another_network_is_refused(tmp_path):
