@@ -243,5 +243,10 @@ def _triangulate(cameras: Cameras, xy: ndarray, weight: ndarray, sigma_px: ndarr
         return robust
     sigma = np.where(told, sigma_px, np.where(weight > 0, noise_px, np.nan))
     points = np.where(np.any(told, axis=0)[..., None], robust.points_m, np.nan)
-    better = without_shared_error(P, seen, np.moveaxis(sigma, 0, -1), focal_px, points)
-    return replace(robust, points_m=np.where(np.isfinite(better), better, robust.points_m))
+    better, added = without_shared_error(P, seen, np.moveaxis(sigma, 0, -1), focal_px, points)
+    moved = np.isfinite(added)
+    return replace(
+        robust,
+        points_m=np.where(moved[..., None], better, robust.points_m),
+        sigma_m=np.where(moved, np.sqrt(robust.sigma_m**2 + np.where(moved, added, 0.0)), robust.sigma_m),
+    )

@@ -25,7 +25,7 @@ _LOWER = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])  # From the upper triangle 
 
 def without_shared_error(
     P_cam_world: ndarray, xy: ndarray, sigma_px: ndarray, focal_px: ndarray, points_m: ndarray
-) -> ndarray:
+) -> tuple[ndarray, ndarray]:
     """Points without the error that their views share, by Gauss-Newton steps from where they are.
 
     Args:
@@ -36,23 +36,24 @@ def without_shared_error(
         points_m: (*batch, 3) triangulated points; NaN where there is none.
 
     Returns:
-        (*batch, 3). Where all views are equally uncertain nothing changes but the weights of views that are far off.
-        The result of a point does not depend on the other points in the call.
+        Points (*batch, 3), and what not knowing d adds to the variance of each (*batch), m²; NaN where no point is.
+        Where all views are equally uncertain nothing moves but by the weights of views that are far off. The result of
+        a point does not depend on the other points in the call.
     """
     batch = points_m.shape[:-1]
     known = np.isfinite(points_m).all(-1).reshape(-1)
     views = np.isfinite(P_cam_world).all((-1, -2))
-    found = points_m.reshape(-1, 3).copy()
+    found, added = points_m.reshape(-1, 3).copy(), np.full(known.shape, np.nan)
     seen = xy.reshape(-1, *xy.shape[-2:])[known][:, views]
     sigma = np.maximum(sigma_px.reshape(-1, sigma_px.shape[-1])[known][:, views], LEAST_PX)
-    found[known] = _solve(P_cam_world[views], seen, sigma, focal_px[views], found[known])
-    return found.reshape(*batch, 3)
+    found[known], added[known] = _solve(P_cam_world[views], seen, sigma, focal_px[views], found[known])
+    return found.reshape(*batch, 3), added.reshape(batch)
 
 
-def _solve(P: ndarray, xy: ndarray, sigma: ndarray, focal: ndarray, points: ndarray) -> ndarray:
+def _solve(P: ndarray, xy: ndarray, sigma: ndarray, focal: ndarray, points: ndarray) -> tuple[ndarray, ndarray]:
     known = np.isfinite(xy).all(-1) & np.isfinite(sigma)
     sigma = np.where(known, sigma, 1.0)
-    direction = np.zeros_like(points)
+    direction, added = np.zeros_like(points), np.zeros(len(points))
     for _ in range(_STEPS):
         # The products are written out, and sums run over one row each: a fixed order, whatever the batch.
         x, y, z = (sum(points[:, a, None] * P[:, k, a] for a in range(3)) + P[:, k, 3] for k in range(3))
@@ -77,14 +78,18 @@ def _solve(P: ndarray, xy: ndarray, sigma: ndarray, focal: ndarray, points: ndar
             [np.concatenate([blocks[0], blocks[1]], -1), np.concatenate([blocks[1], blocks[2]], -1)], -2
         )
         normal[:, range(3, 6), range(3, 6)] += DIRECTION_SD**-2
-        step = _solutions(normal, np.concatenate(right, -1))
+        step, added = _solutions(normal, np.concatenate(right, -1))
         points, direction = points + step[:, :3], step[:, 3:]
-    return points
+    return points, added
 
 
-def _solutions(normal: ndarray, right: ndarray) -> ndarray:
-    """(n, 6) solutions; 0 where the views do not determine the point, which then stays where it is."""
+def _solutions(normal: ndarray, right: ndarray) -> tuple[ndarray, ndarray]:
+    """(n, 6) solutions, and (n,) how much larger the variance of the first three is than if the others were known; 0
+    where the views do not determine the point, which then stays where it is."""
     spread = np.linalg.eigvalsh(normal[:, :3, :3])
     determined = spread[:, 0] > _DETERMINED * spread[:, 2]
     normal = np.where(determined[:, None, None], normal, np.eye(6))
-    return np.where(determined[:, None], np.linalg.solve(normal, right[..., None])[..., 0], 0.0)
+    covariance = np.linalg.inv(normal)
+    step = (covariance @ np.where(determined[:, None], right, 0.0)[..., None])[..., 0]
+    added = np.trace(covariance[:, :3, :3] - np.linalg.inv(normal[:, :3, :3]), axis1=1, axis2=2)
+    return step, np.where(determined, np.maximum(added, 0.0), 0.0)

@@ -27,6 +27,11 @@ def shrunk(views: int, points: int, seed: int = 0, noise: float = 0.3):
     return P, truth, xy + noise * sigma[..., None] * rng.normal(size=xy.shape) / FOCAL_PX, sigma
 
 
+def removed(*given: np.ndarray) -> np.ndarray:
+    """The points alone."""
+    return without_shared_error(*given)[0]
+
+
 def error_mm(points: np.ndarray, truth: np.ndarray) -> float:
     return 1e3 * float(np.linalg.norm(points - truth, axis=-1).mean())
 
@@ -37,14 +42,14 @@ def test_the_shared_error_is_removed(views, share):
     what they share, but it must do no harm."""
     P, truth, xy, sigma = shrunk(views, 400)
     robust = triangulate_robust(P, xy, sigma**-2, focal(P), 3.0).points_m
-    better = without_shared_error(P, xy, sigma, focal(P), robust)
+    better = removed(P, xy, sigma, focal(P), robust)
     assert error_mm(better, truth) < share * error_mm(robust, truth)
 
 
 def test_it_is_the_least_squares_solution_of_its_model():
     """A naive twin: the rows of all views stacked, one point at a time."""
     P, truth, xy, sigma = shrunk(VIEWS, 20, noise=0.05)
-    exact = without_shared_error(P, xy, sigma, focal(P), truth)
+    exact = removed(P, xy, sigma, focal(P), truth)
     for point, seen, s, found in zip(truth, xy, sigma, exact, strict=True):
         x, d = point.copy(), np.zeros(3)
         for _ in range(2):
@@ -68,22 +73,22 @@ def test_it_is_the_least_squares_solution_of_its_model():
 def test_exact_detections_stay_where_they_are():
     P, truth, xy, sigma = shrunk(VIEWS, 50, noise=0.0)
     xy = project(P, truth)
-    np.testing.assert_allclose(without_shared_error(P, xy, sigma, focal(P), truth), truth, atol=1e-12)
+    np.testing.assert_allclose(removed(P, xy, sigma, focal(P), truth), truth, atol=1e-12)
 
 
 def test_nothing_is_better_than_a_pixel():
     P, truth, xy, sigma = shrunk(VIEWS, 10)
     low = np.where(sigma == 1.0, 1e-6, sigma)
     at_least = np.maximum(low, LEAST_PX)
-    found, wanted = (without_shared_error(P, xy, s, focal(P), truth) for s in (low, at_least))
+    found, wanted = (removed(P, xy, s, focal(P), truth) for s in (low, at_least))
     np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_view_that_is_far_off_hardly_counts_however_certain_it_is():
     P, truth, xy, sigma = shrunk(VIEWS, 100, noise=0.1)
-    before = without_shared_error(P, xy, sigma, focal(P), truth)
+    before = removed(P, xy, sigma, focal(P), truth)
     sigma[:, 0], xy[:, 0] = 1.0, xy[:, 0] + 80 / FOCAL_PX
-    after = without_shared_error(P, xy, sigma, focal(P), truth)
+    after = removed(P, xy, sigma, focal(P), truth)
     assert error_mm(after, before) < 0.5
 
 
@@ -94,9 +99,9 @@ def test_the_result_of_a_point_does_not_depend_on_the_others(seed):
     rng = np.random.default_rng(seed)
     xy[rng.random(xy.shape[:2]) < 0.3] = np.nan
     start = triangulate_robust(P, xy, sigma**-2, focal(P), 3.0).points_m
-    whole = without_shared_error(P, xy, sigma, focal(P), start)
+    whole = removed(P, xy, sigma, focal(P), start)
     parts = np.array_split(np.arange(40), int(rng.integers(1, 9)))
-    each = [without_shared_error(P, xy[i], sigma[i], focal(P), start[i]) for i in parts]
+    each = [removed(P, xy[i], sigma[i], focal(P), start[i]) for i in parts]
     np.testing.assert_array_equal(np.concatenate(each), whole)
     np.testing.assert_array_equal(np.isfinite(whole), np.isfinite(start))
 
@@ -108,9 +113,9 @@ def test_the_world_may_be_moved_and_views_named_in_any_order(seed):
     rng = np.random.default_rng(seed)
     R, t, order = np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.normal(size=3), rng.permutation(8)
     start = triangulate_robust(P, xy, sigma**-2, focal(P), 3.0).points_m
-    here = without_shared_error(P, xy, sigma, focal(P), start)
+    here = removed(P, xy, sigma, focal(P), start)
     moved = np.concatenate([P[:, :, :3] @ R.T, P[:, :, 3:] - (P[:, :, :3] @ R.T @ t)[..., None]], axis=-1)
-    there = without_shared_error(moved[order], xy[:, order], sigma[:, order], focal(P), start @ R.T + t)
+    there = removed(moved[order], xy[:, order], sigma[:, order], focal(P), start @ R.T + t)
     np.testing.assert_allclose(there, here @ R.T + t, atol=1e-9)
 
 
@@ -119,7 +124,30 @@ def test_views_that_do_not_determine_a_point_leave_it():
     P = np.repeat(dome(1), 2, axis=0)
     truth = np.array([[0.01, 0.02, 0.0]])
     xy = project(P, truth)
-    found = without_shared_error(P, xy + 0.01, np.full((1, 2), 2.0), focal(P), truth)
+    found = removed(P, xy + 0.01, np.full((1, 2), 2.0), focal(P), truth)
     np.testing.assert_array_equal(found, truth)
-    nothing = without_shared_error(P, np.full_like(xy, np.nan), np.full((1, 2), np.nan), focal(P), truth)
+    nothing = removed(P, np.full_like(xy, np.nan), np.full((1, 2), np.nan), focal(P), truth)
     np.testing.assert_array_equal(nothing, truth)
+
+
+def test_views_that_are_equally_uncertain_say_nothing_of_the_shared_error():
+    """All of what d may be is added: three components of s times 0.4, at the depth of the dome's middle."""
+    P, truth = dome(VIEWS), np.zeros((1, 3))
+    sigma = np.full((1, VIEWS), 5.0)
+    found, added = without_shared_error(P, project(P, truth), sigma, focal(P), truth)
+    np.testing.assert_allclose(found, truth, atol=1e-12)
+    np.testing.assert_allclose(added, 3 * (5.0 * 0.8 / FOCAL_PX * DIRECTION_SD) ** 2, rtol=1e-6)
+
+
+def test_the_variance_is_that_of_the_errors():
+    """Of the noise, with d known, and what is added. Weights of views that are off make it a little too large."""
+    P, truth, xy, sigma = shrunk(VIEWS, 2000, noise=1.0)
+    found, added = without_shared_error(P, xy, sigma, focal(P), truth)
+    exact = without_shared_error(P, project(P, truth), sigma, focal(P), truth)[1]
+    assert 1 < np.mean(added) / np.mean(exact) < 1.6
+    cam = np.einsum("vij,nj->nvi", P[:, :, :3], truth) + P[:, :, 3]
+    slope = P[:, :2, :3] - cam[..., :2, None] / cam[..., 2:, None] * P[:, 2:, :3]
+    slope *= (FOCAL_PX / cam[..., 2] / sigma)[..., None, None]
+    noise = np.trace(np.linalg.inv(np.einsum("nvka,nvkb->nab", slope, slope)), axis1=1, axis2=2)
+    error2 = ((found - truth) ** 2).sum(-1)
+    assert 0.8 < error2.mean() / (noise + exact).mean() < 1.2
