@@ -41,6 +41,16 @@ class Muon(torch.optim.Optimizer):
         ]
         super().__init__([group for group in groups if group["params"]], {"lr": 1e-3, "weight_decay": weight_decay})
 
+    def slots(self) -> dict[int, dict[str, torch.Size]]:
+        """Names and shapes of what is kept for each weight after a step, by the weight's number in `state_dict`."""
+        found: list[dict[str, torch.Size]] = []
+        for group in self.param_groups:
+            for weight in group["params"]:
+                kept = {"momentum": weight.shape}
+                others = {"step": torch.Size(), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
+                found.append(kept if group["orthogonal"] else others)
+        return dict(enumerate(found))
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         assert closure is None

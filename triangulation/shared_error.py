@@ -16,7 +16,7 @@ DIRECTION_SD = 0.4
 LEAST_PX = 1.0
 """Standard error per axis that no detection is below."""
 
-_GATE = 3.0  # Geman-McClure scale, in standard errors.
+_GATE = 1.75  # Geman-McClure scale, in standard errors: errors of networks have long tails.
 _STEPS = 2
 _DETERMINED = 1e-9  # Smallest over largest eigenvalue of a point's normal matrix.
 _UPPER = np.triu_indices(3)

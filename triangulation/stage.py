@@ -23,7 +23,7 @@ from .grouping import SLOTS, HandGroups, group_hands
 from .settings import TriangulationSettings
 from .tracking import track_hands
 
-CODE = 6
+CODE = 7
 """Version of this code. Increase it when results change for the same input."""
 
 RUN_FRAMES, MOST_RUNS = 256, 32

@@ -47,15 +47,15 @@ def look(
         progress: advances by each hand.
 
     Returns:
-        (view, frame, hand, 21, 2) joints and (view, frame, hand, 21) their uncertainty, pixels; NaN elsewhere.
+        (view, frame, hand, 21, 2) joints and (view, frame, hand, 21) their standard errors, pixels; NaN elsewhere.
     """
-    points, scale = np.full((*chosen.shape, NUM_JOINTS, 2), np.nan), np.full((*chosen.shape, NUM_JOINTS), np.nan)
+    points, sigma = np.full((*chosen.shape, NUM_JOINTS, 2), np.nan), np.full((*chosen.shape, NUM_JOINTS), np.nan)
     for view, frame, image in images(source, np.any(chosen, axis=-1)):
         hands = np.flatnonzero(chosen[view, frame])
         found = refine(known, image, start_px[view, frame, hands], (hands == RIGHT).astype(float), passes)
-        points[view, frame, hands], scale[view, frame, hands] = found.points_px, found.scale_px
+        points[view, frame, hands], sigma[view, frame, hands] = found.points_px, found.sigma_px
         progress.advance(len(hands))
-    return points, scale
+    return points, sigma
 
 
 def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Progress) -> Source | None:
@@ -67,11 +67,11 @@ def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Pro
     chosen = source.labels.trusted & ~source.held_out[..., None]
     progress.start("label", int(chosen.sum()), 0, "hands")
     # One look: the fit says where the hands are better than a detection does.
-    points, scale = look(source, known, chosen, source.labels.points_px, 1, progress)
+    points, sigma = look(source, known, chosen, source.labels.points_px, 1, progress)
     progress.stop()
     taken = np.where(chosen[..., None, None], source.taken_px, np.nan)
     joints_m, before_m = (
-        agree(source.cameras, seen - source.lag_px, said) for seen, said in ((points, scale), (taken, None))
+        agree(source.cameras, seen - source.lag_px, said) for seen, said in ((points, sigma), (taken, None))
     )
     expected = np.asarray(np.isfinite(before_m).all(-1))
     now, before = (bone_variation(joints, expected) for joints in (joints_m, before_m))
@@ -79,7 +79,7 @@ def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Pro
         f"{source.name}: in what the views agree on, bones vary in length by {100 * now:.2f} % with what was learnt "
         f"from renders, and by {100 * before:.2f} % with the session's detector"
     )
-    if now > np.hypot(before, CONSTANT):
+    if not (np.isfinite(now) and now <= np.hypot(before, CONSTANT)):
         return None
     points_px = source.cameras.project(joints_m) + source.lag_px
     clear = np.isfinite(points_px).all((-1, -2)) | source.held_out[..., None]
@@ -122,15 +122,15 @@ def _judged(source: Source) -> ndarray:
 
 def _judge(source: Source, chosen: ndarray, known: KnownDetector, agree: Agree, progress: Progress) -> Judged:
     before = np.where(chosen[..., None, None], source.taken_px, np.nan)
-    after, scale = look(source, known, chosen, source.taken_px, PASSES, progress)
+    after, sigma = look(source, known, chosen, source.taken_px, PASSES, progress)
     frames = np.flatnonzero(chosen.any((0, 2)))
 
-    def agreed_px(seen_px: ndarray, scale_px: ndarray | None) -> ndarray:
+    def agreed_px(seen_px: ndarray, sigma_px: ndarray | None) -> ndarray:
         lag_px = source.lag_px[:, frames]
-        return source.cameras.project(agree(source.cameras, seen_px[:, frames] - lag_px, scale_px)) + lag_px
+        return source.cameras.project(agree(source.cameras, seen_px[:, frames] - lag_px, sigma_px)) + lag_px
 
     there = chosen[:, frames] & np.isfinite(after[:, frames]).all((-1, -2))
     right = np.broadcast_to(np.arange(there.shape[2]) == RIGHT, there.shape)
     new_view = np.broadcast_to(source.new_view[:, None, None], there.shape)
-    seen = (before[:, frames], agreed_px(before, None), after[:, frames], agreed_px(after, scale[:, frames]))
+    seen = (before[:, frames], agreed_px(before, None), after[:, frames], agreed_px(after, sigma[:, frames]))
     return Judged(*(part[there] for part in (*seen, right, new_view)))

@@ -22,13 +22,15 @@ from .network import CROP_PX, fused
 
 PASSES = 2
 """Times that the network looks: the second crop is about what it found in the first."""
+SIGMA_OF_SCALE = 3**0.5
+"""Standard deviation per axis, in s, of a point at a distance r with the density exp(-r / s) / (2 pi s^2)."""
 BEST_SCALE = 0.012
 """Uncertainty, in sides of the crop, from which on a hand has the full score."""
 MIN_PRESENT = 0.5
 """Probability of a hand in a region that is only expected to show one."""
 SAME_HAND = 0.15
 """Median distance of two candidates' joints, in sizes of the hand, below which they are one hand found twice."""
-CODE = 3
+CODE = 4
 """Version of this code. Increase it when results change for the same file and image."""
 
 
@@ -39,9 +41,9 @@ class Refined:
     points_px: ndarray
     """(hand, 21, 2) pixels of the image."""
     scale: ndarray
-    """(hand, 21) uncertainty of each joint, in sides of the crop."""
-    scale_px: ndarray
-    """(hand, 21) the same in pixels of the image."""
+    """(hand, 21) scale of the Laplace distribution of each joint, in sides of the crop."""
+    sigma_px: ndarray
+    """(hand, 21) standard error of each joint, per axis, in pixels of the image."""
     right: ndarray
     """(hand,) probability of a right hand."""
     present: ndarray
@@ -56,7 +58,7 @@ class Refined:
     def take(self, index: Sequence[int] | ndarray) -> Refined:
         """Some of the hands."""
         rows = np.asarray(index, int)
-        return Refined(*(a[rows] for a in (self.points_px, self.scale, self.scale_px, self.right, self.present)))
+        return Refined(*(a[rows] for a in (self.points_px, self.scale, self.sigma_px, self.right, self.present)))
 
 
 def refine(
@@ -91,7 +93,7 @@ def refine(
         seen_right = 1 / (1 + np.exp(-odds))
         is_right = np.where(mirror, 1 - seen_right, seen_right)
         side_px = CROP_PX / np.sqrt(np.abs(np.linalg.det(matrices[:, :, :2])))
-        found = Refined(points, scale, scale * side_px[:, None], is_right, 1 / (1 + np.exp(-present)))
+        found = Refined(points, scale, SIGMA_OF_SCALE * scale * side_px[:, None], is_right, 1 / (1 + np.exp(-present)))
     return found
 
 
@@ -147,7 +149,7 @@ def candidates(found: Refined, shape: Sequence[int]) -> Candidates:
         if inside[i] and not any(_same(found, int(i), other) for other in kept):
             kept.append(int(i))
     best = found.take(kept)
-    numbers = (best.points_px, best.score, best.right, best.scale_px)
+    numbers = (best.points_px, best.score, best.right, best.sigma_px)
     return Candidates(*(part.astype(np.float32) for part in numbers))
 
 

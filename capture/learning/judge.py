@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,9 +89,16 @@ def bias_and_spread(found_px: ndarray, true_px: ndarray, right: ndarray) -> tupl
         right: (hand,) bool
 
     Returns:
-        (21,) length of the mean error, and (21,) median distance from it; shares of the hand's size.
+        (21,) length of the mean error, and (21,) median distance from it; shares of the hand's size. NaN without a hand
+        of which most joints are known.
     """
+    known = np.isfinite(true_px).all(-1).sum(-1) >= MIN_KNOWN
+    if not known.any():
+        return np.full(true_px.shape[1], np.nan), np.full(true_px.shape[1], np.nan)
+    found_px, true_px, right = found_px[known], true_px[known], right[known]
     error = np.einsum("hab,hjb->hja", to_hand(true_px, right), found_px - true_px)
-    bias = np.nanmedian(error, axis=0)
-    spread = np.nanmedian(np.linalg.norm(error - bias, axis=-1), axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Of joints that are unknown everywhere.
+        bias = np.nanmedian(error, axis=0)
+        spread = np.nanmedian(np.linalg.norm(error - bias, axis=-1), axis=0)
     return np.linalg.norm(bias, axis=-1), spread

@@ -39,7 +39,7 @@ from .training import Trainer, train
 
 STATE_KEY = "handpipe_detector_training"
 """Key of the JSON record of an unfinished training."""
-CODE = 4
+CODE = 5
 """Raised when the same sessions and settings would give another detector."""
 NOT_RESULTS = ("device", "save_every")
 """Settings that may change between two runs of the same training."""
@@ -126,7 +126,7 @@ def train_detector(
         models = _hand_model(sources, renderer)
         rendered = rendered_crops(renderer, options, progress) if renderer else []
         trainer = Trainer.start(options.seed, device, weights)
-        saved = _Saved.open(out, _identity(options, sources, start), trainer, progress, force=force)
+        saved = _Saved.open(out, _identity(options, sources, models, start), trainer, progress, force=force)
         first = 0
         if renderer and any(source.foreign for source in sources):
             if weights is None:
@@ -145,6 +145,8 @@ def train_detector(
         losses = _train(trainer, crops, options, range(first, options.steps), saved, progress)
         known = KnownDetector(trainer.average, {})
         judged = judge(sources, known, agree, progress) if sources else None
+        if judged:
+            _refuse_if_worse(out, judged)
         record = {
             "sessions": [source.record() for source in sources],
             "settings": asdict(options),
@@ -153,8 +155,6 @@ def train_detector(
             "loss": losses,
             "judged": figures(judged) if judged else {},
         }
-        if judged:
-            _refuse_if_worse(out, judged)
         save_detector(out, trainer.average.state_dict(), record)
         state_file(out).unlink(missing_ok=True)
     return record
@@ -197,11 +197,14 @@ def state_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.training.safetensors")
 
 
-def _identity(options: DetectorTrainingSettings, sources: Sequence[Source], start: Path | None) -> dict[str, Any]:
+def _identity(
+    options: DetectorTrainingSettings, sources: Sequence[Source], models: list[str], start: Path | None
+) -> dict[str, Any]:
     """What a training is identified by: an unfinished one goes on only where all of it is the same."""
     known = {k: v for k, v in asdict(options).items() if k not in NOT_RESULTS}
     begun = None if start is None else hashlib.sha256(start.read_bytes()).hexdigest()
-    identity = {"code": CODE, "settings": known, "sources": [s.identity for s in sources], "start": begun}
+    identities = [source.identity for source in sources]
+    identity = {"code": CODE, "settings": known, "sources": identities, "hand_model": models, "start": begun}
     return json.loads(json.dumps(identity))
 
 
@@ -303,17 +306,23 @@ def figures(judged: Judged) -> dict[str, Any]:
     for name, points in (("before", judged.before_px), ("after", judged.after_px)):
         bias, spread = bias_and_spread(points, judged.after_agreed_px, judged.right)
         found[f"joints_{name}"] = {
-            joint: {"bias": round(float(b), 5), "spread": round(float(s), 5)}
+            joint: {"bias": _rounded(b), "spread": _rounded(s)}
             for joint, b, s in zip(JOINTS, bias, spread, strict=True)
         }
     return found
 
 
+def _rounded(share: float) -> float | None:
+    """None for a joint that the views agree on nowhere."""
+    return round(float(share), 5) if np.isfinite(share) else None
+
+
 def _refuse_if_worse(out: Path, judged: Judged) -> None:
     errors = judged.errors()
-    if errors["after"] > BETTER * errors["before"]:
+    if not errors["after"] <= BETTER * errors["before"]:
         raise ModelError(
             f"{out}: expected a detector that agrees better with the other views than the present one in held-out "
             f"images, but its error is {100 * errors['after']:.2f} % of the hand's size and the present one's "
-            f"{100 * errors['before']:.2f} %. No file was written: train longer (--steps) or on more sessions."
+            f"{100 * errors['before']:.2f} %. No file was written: train longer (--steps, with --force to start "
+            "over) or on more sessions."
         )

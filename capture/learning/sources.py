@@ -35,8 +35,6 @@ MIN_FRAMES = 20
 """Frames of a session with trusted labels."""
 EMPTY = 0.1
 """Crops without a hand, per image with both hands known."""
-JUDGED = 1500
-"""Hands to be judged by, at most, per session."""
 MAX_OFF = 0.25
 """Median distance of the session's own detections from its labels, in sizes of the hand; more is another rig."""
 _CHAIN = ("mano", "shape", "keypoints", "second_look", "tracks", "groups", "quality", "aligned")

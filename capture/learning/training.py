@@ -111,6 +111,9 @@ class Trainer:
             if name.startswith("optimizer."):
                 _, index, slot = name.split(".")
                 slots.setdefault(int(index), {})[slot] = value
+        shapes = {int(index): {slot: value.shape for slot, value in kept.items()} for index, kept in slots.items()}
+        if shapes != self.optimizer.slots():
+            raise KeyError("optimizer")
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
 
     def step(self, batch: Batch, rate: float, step: int) -> dict[str, float]:

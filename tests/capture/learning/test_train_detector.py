@@ -310,7 +310,7 @@ def test_an_interrupted_training_with_renders_labels_as_it_did_before(session, t
     renderer = Renderer(models_of(session), rendered_hands)
     monkeypatch.setattr(run_module, "BETTER", np.inf)
     train(session, tmp_path / "whole.safetensors", settings, renderer=renderer)
-    for stop_at in (1, 3):
+    for stop_at in (2, 3, 4):  # In the first part; at its end; in the second, where the labels were made before.
 
         class Interrupted(Quiet):
             trained = 0
@@ -325,6 +325,7 @@ def test_an_interrupted_training_with_renders_labels_as_it_did_before(session, t
         given = {"agree": agreed_joints_m, "renderer": renderer}
         with pytest.raises(KeyboardInterrupt):
             train_detector([session], settings, CaptureSettings(), None, out, Interrupted(), **given)
+        assert state_file(out).exists()
         train(session, out, settings, renderer=renderer)
         a, b = (load_detector(path).network.state_dict() for path in (tmp_path / "whole.safetensors", out))
         assert all(torch.equal(a[name], b[name]) for name in a), stop_at
@@ -373,3 +374,12 @@ def test_hands_that_the_views_do_not_agree_on_count_against_a_detector():
     good = judged(3.0, 2.0)
     lost = replace(good, after_agreed_px=np.full_like(good.after_agreed_px, np.nan))
     assert lost.errors() == good.errors() | {"after": 1.0}
+    with pytest.raises(ModelError, match=r"its error is 100\.00 %"):
+        _refuse_if_worse(Path("x"), lost)
+    some = np.arange(len(good.right)) == 0
+    agreed = np.where(some[:, None, None], np.nan, good.after_agreed_px)
+    told = run_module.figures(replace(good, after_agreed_px=agreed))
+    assert told["joints_after"] == run_module.figures(good.take(~some))["joints_after"]
+    agreed[:, 3] = np.nan
+    joints = list(run_module.figures(replace(good, after_agreed_px=agreed))["joints_after"].values())
+    assert (joints[3]["bias"], joints[4]["bias"]) == (None, told["joints_after"]["thumb_tip"]["bias"])
