@@ -56,7 +56,7 @@ class Detector(Protocol):
     may say what else the results depend on: `version() -> str` where the version of the package that registers it does
     not, `near_version() -> str` the same of `detect_near`, and `model(options) -> Path` where the detector has a model
     file even if `detection.model` names none. The class attribute `gives_sigma = True` says that all its candidates
-    have `sigma_px`, which weighs their joints in the triangulation.
+    have `sigma_px`, which weighs their joints in the triangulation and says how large an error is that all views share.
     """
 
     def detect(self, image_bgr: ndarray) -> Candidates:

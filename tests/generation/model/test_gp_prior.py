@@ -389,6 +389,27 @@ def test_a_part_of_the_frames_keeps_what_was_observed_elsewhere(generator):
     assert std.shape == mean.shape == (2, 7, HANDS, CHANNELS)
 
 
+def test_deviations_are_scaled_frame_by_frame(generator):
+    """Correlations and observed frames stay as they are."""
+    mask, values = observations(2, generator)
+    before = prior().condition(mask, values)
+    scale = 0.5 + torch.rand(2, FRAMES, HANDS, len(SIZES), generator=generator)
+    after = before.scaled(scale)
+    torch.testing.assert_close(after.std, before.std * scale.repeat_interleave(torch.tensor(SIZES), dim=-1))
+    each = scale.double().permute(0, 2, 3, 1)
+    torch.testing.assert_close(after.covariance, before.covariance * each[..., :, None] * each[..., None, :])
+    assert torch.equal(after.base, before.base)
+
+
+def test_what_is_scaled_alike_keeps_a_common_covariance():
+    """Without anything observed, a batch has as many covariances as one motion."""
+    mask = torch.zeros(6, FRAMES, HANDS, CHANNELS, dtype=torch.bool)
+    before = prior().condition(mask, torch.zeros(mask.shape))
+    after = before.scaled(torch.ones(6, FRAMES, HANDS, len(SIZES)))
+    assert len(after.covariances) == len(before.covariances) == len(SIZES)
+    torch.testing.assert_close(after.covariance, before.covariance)
+
+
 def test_gradients_are_smoothed_by_the_covariance(generator):
     mask, values = observations(2, generator)
     given_values = prior().condition(mask, values)
