@@ -50,7 +50,7 @@ MANO_TIP_VERTEX = np.array([744, 320, 443, 554, 671])
 """Vertex of each fingertip (thumb, index, middle, ring, pinky): `smplx.vertex_ids['mano']`."""
 
 
-def median_over_joints(values: np.ndarray) -> np.ndarray:
+def median_of_known(values: np.ndarray) -> np.ndarray:
     """Lower median over the last axis of what is known; NaN where nothing is. Unlike nanmedian it warns of nothing."""
     ordered = np.sort(values, axis=-1)  # NaN last.
     middle = np.maximum(np.isfinite(values).sum(-1) - 1, 0) // 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from ..core.hands import BONES, JOINTS, NUM_JOINTS
+from ..core.hands import BONES, JOINTS, NUM_JOINTS, median_of_known
 
 BONE_LENGTH_M = np.array(
     [
@@ -56,27 +56,15 @@ def bone_variation(joints_m: ndarray, expected: ndarray) -> float:
     length = bone_lengths(joints_m)
     wanted = expected[..., BONES[:, 0]] & expected[..., BONES[:, 1]]
     with np.errstate(divide="ignore", invalid="ignore"):
-        usual = _median(np.where(wanted, length, np.nan))
+        usual = median_of_known(np.moveaxis(np.where(wanted, length, np.nan), 0, -1))
         off = np.abs(length / usual - 1)[wanted]
     return float(np.median(np.where(np.isfinite(off), off, np.inf))) if len(off) else np.inf
-
-
-def _median(values: ndarray) -> ndarray:
-    """Over the first axis, without NaN; NaN where there is nothing else."""
-    ordered = np.sort(values, axis=0)
-    middle = np.maximum(np.isfinite(values).sum(0) - 1, 0) // 2
-    return np.take_along_axis(ordered, middle[None], axis=0)[0]
 
 
 def hand_scale(joints_m: ndarray) -> ndarray:
     """(...,) median ratio of the known bones to an adult's; NaN with fewer than 8 of them."""
     ratio = bone_lengths(joints_m) / BONE_LENGTH_M
-    known = np.isfinite(ratio)
-    # A sort instead of nanmedian: no warning, and NaN sort last.
-    ratio = np.sort(ratio, axis=-1)
-    count = known.sum(-1)
-    middle = np.take_along_axis(ratio, np.maximum(count - 1, 0)[..., None] // 2, axis=-1)[..., 0]
-    return np.where(count >= 8, middle, np.nan)
+    return np.where(np.isfinite(ratio).sum(-1) >= 8, median_of_known(ratio), np.nan)
 
 
 def plausible_hand(joints_m: ndarray, share: float = 0.7) -> ndarray:

@@ -241,12 +241,7 @@ def _triangulate(cameras: Cameras, xy: ndarray, weight: ndarray, sigma_px: ndarr
     robust = triangulate_robust(P, seen, np.moveaxis(weight, 0, -1), focal_px, noise_px)
     if sigma_px is None or not told.any():
         return robust
-    sigma = np.where(told, sigma_px, np.where(weight > 0, noise_px, np.nan))
-    points = np.where(np.any(told, axis=0)[..., None], robust.points_m, np.nan)
-    better, added = without_shared_error(P, seen, np.moveaxis(sigma, 0, -1), focal_px, points)
-    moved = np.isfinite(added)
-    return replace(
-        robust,
-        points_m=np.where(moved[..., None], better, robust.points_m),
-        sigma_m=np.where(moved, np.sqrt(robust.sigma_m**2 + np.where(moved, added, 0.0)), robust.sigma_m),
-    )
+    # A view that does not say it has the usual noise; a joint of which no view says it stays as it is.
+    sigma = np.where(np.any(told, axis=0), np.where(told, sigma_px, noise_px), np.nan)
+    points, added = without_shared_error(P, seen, np.moveaxis(sigma, 0, -1), focal_px, robust.points_m)
+    return replace(robust, points_m=points, sigma_m=np.sqrt(robust.sigma_m**2 + added))

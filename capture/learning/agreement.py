@@ -24,8 +24,8 @@ from .sources import Source, images
 JUDGED = 1500
 """Hands to be judged by, at most, per session."""
 CONSTANT = 0.05
-"""Share of their lengths by which bones between MediaPipe's landmarks are constantly off, as a median (3 to 5 % on
-synthetic sessions). Lengths that are off by a constant share do not vary, so it is added to what they vary by."""
+"""Share of their lengths by which bones between MediaPipe's landmarks are constantly off: the median of the small
+synthetic session. Lengths that are off by a constant share do not vary, so it is added to what they vary by."""
 
 Agree = Callable[[Cameras, ndarray, ndarray | None], ndarray]
 """The joints (frame, hand, 21, 3) in metres that detections (view, frame, hand, 21, 2) agree on, NaN where they do not;

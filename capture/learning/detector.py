@@ -135,8 +135,8 @@ class RigDetector:
         """Look for hands that are expected at (hand, 21, 2) pixels, NaN where unknown, all at once."""
         # One pass: the region is better known than from MediaPipe's landmarks.
         found = refine(self._known, image_bgr, hands_px, right.astype(float), passes=1)
-        each = [found.take(np.flatnonzero([found.present[i] >= MIN_PRESENT]) + i) for i in range(len(hands_px))]
-        return [candidates(hand, image_bgr.shape) for hand in each]
+        present = [[hand] if found.present[hand] >= MIN_PRESENT else [] for hand in range(len(hands_px))]
+        return [candidates(found.take(hand), image_bgr.shape) for hand in present]
 
 
 def candidates(found: Refined, shape: Sequence[int]) -> Candidates:

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy import ndarray
 
+from ...core.hands import median_of_known
 from ..crop_images import crop_matrix
 
 MIN_KNOWN = 11
@@ -97,8 +97,6 @@ def bias_and_spread(found_px: ndarray, true_px: ndarray, right: ndarray) -> tupl
         return np.full(true_px.shape[1], np.nan), np.full(true_px.shape[1], np.nan)
     found_px, true_px, right = found_px[known], true_px[known], right[known]
     error = np.einsum("hab,hjb->hja", to_hand(true_px, right), found_px - true_px)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # Of joints that are unknown everywhere.
-        bias = np.nanmedian(error, axis=0)
-        spread = np.nanmedian(np.linalg.norm(error - bias, axis=-1), axis=0)
+    bias = median_of_known(np.moveaxis(error, 0, -1))
+    spread = median_of_known(np.linalg.norm(error - bias, axis=-1).T)
     return np.linalg.norm(bias, axis=-1), spread

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.cameras import Cameras
-from ...core.hands import BONES, median_over_joints
+from ...core.hands import BONES, median_of_known
 
 MAX_RESIDUAL_M = 0.015
 """Largest distance of a fitted hand from its keypoints, RMS, metres."""
@@ -70,7 +70,7 @@ def trusted_labels(cameras: Cameras, hands: FittedHands, lag_frames: ndarray | N
         inside = ((points >= -0.5) & (points <= size - 0.5)).all(-1).sum(-1) >= MIN_INSIDE
         known = np.isfinite(points).all((-1, -2))
         sure = hands.valid & (hands.residual_m <= MAX_RESIDUAL_M)
-        sure &= median_over_joints(hands.sigma_m) <= MAX_SIGMA_M
+        sure &= median_of_known(hands.sigma_m) <= MAX_SIGMA_M
     views = hands.taken.sum(0)
     agreed = hands.taken | (views >= MIN_OTHERS)
     trusted = known & inside & sure & agreed & cameras.calibrated[:, None, None]

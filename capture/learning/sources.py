@@ -16,7 +16,7 @@ from numpy import ndarray
 from ...core.cameras import Cameras
 from ...core.engine import Progress
 from ...core.errors import SessionError
-from ...core.hands import RIGHT, median_over_joints
+from ...core.hands import RIGHT, median_of_known
 from ...core.recording import Session
 from ...core.storage.candidates import detections_group, read_taken_px
 from ...core.storage.schema import imported, read_cameras
@@ -183,7 +183,7 @@ def _check_rig(root: Path, session: Session, cameras: Cameras) -> None:
 def _check_labels(source: Source) -> None:
     trusted = source.labels.trusted
     away = np.linalg.norm(source.taken_px[trusted] - source.labels.points_px[trusted], axis=-1)
-    off = median_over_joints(away / sizes(source.labels.points_px[trusted])[:, None])
+    off = median_of_known(away / sizes(source.labels.points_px[trusted])[:, None])
     off = off[np.isfinite(off)]
     if not len(off) or np.median(off) > MAX_OFF:
         found = "no detections at all" if not len(off) else f"them {np.median(off):.2f} of its size away"

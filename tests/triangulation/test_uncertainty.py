@@ -51,6 +51,14 @@ def test_where_the_detector_does_not_say_it_the_score_weighs():
     np.testing.assert_array_equal(unknown.points_m, triangulate_assigned(cameras, seen, score, assignment).points_m)
 
 
+def test_a_joint_of_which_no_view_says_it_stays_as_it_is():
+    cameras, _, seen, sigma = noisy()
+    sigma[..., 3] = np.nan
+    some, none = agreed_joints_m(cameras, seen, sigma), agreed_joints_m(cameras, seen)
+    np.testing.assert_array_equal(some[..., 3, :], none[..., 3, :])
+    assert (some[..., 4, :] != none[..., 4, :]).any()
+
+
 @pytest.mark.parametrize("chunk", [4, 50])
 def test_it_is_read_from_the_store_and_absent_where_no_detector_said_it(tmp_path, chunk):
     cameras, motion = dome(VIEWS), interaction(FRAMES)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from ...core.cameras import Cameras
-from ...core.hands import median_over_joints
+from ...core.hands import median_of_known
 from ..candidates import MIN_JOINTS, TOLERANCE_M
 
 SUSPECT = 0.8
@@ -96,10 +96,10 @@ def _distances(cameras: Cameras, hands_m: ndarray, points_px: ndarray) -> tuple[
     expected = cameras.project(hands_m)
     R, t = cameras.T_cam_world[:, 2, :3], cameras.T_cam_world[:, 2, 3]
     depth = np.einsum("vi,fhji->vfhj", R, hands_m) + t[:, None, None, None]
-    scale = median_over_joints(np.where(depth > 0, depth, np.nan)) / cameras.focal_px[:, None, None]
+    scale = median_of_known(np.where(depth > 0, depth, np.nan)) / cameras.focal_px[:, None, None]
     distance = np.linalg.norm(points_px[:, :, :, None] - expected[:, :, None], axis=-1)
     enough = np.isfinite(distance).sum(-1) >= MIN_JOINTS
-    off_px = np.where(enough, median_over_joints(distance), np.nan)  # (view, frame, candidate, hand)
+    off_px = np.where(enough, median_of_known(distance), np.nan)  # (view, frame, candidate, hand)
     off_m = off_px * scale[:, :, None]
     extent = np.fmax.reduce(expected, axis=-2) - np.fmin.reduce(expected, axis=-2)  # They pass over NaN.
     size = np.linalg.norm(extent, axis=-1)[:, :, None]

@@ -142,3 +142,18 @@ def test_the_rate_rises_and_falls_once_in_each_part_of_a_training(crops):
         train(trainer, lambda step: batch(crops, 0, step, 2), steps, 1.0, 0, lambda *_: None)
     assert rates[:100] == rates[100:]
     assert max(rates) > 0.5 > 0.02 > rates[99]
+
+
+@pytest.mark.parametrize("slot", ["momentum", "exp_avg"])
+def test_a_state_without_all_of_the_optimiser_is_not_gone_on_from(slot):
+    trainer = Trainer.start(0, torch.device("cpu"))
+    for weight in trainer.network.parameters():
+        weight.grad = torch.ones_like(weight)
+    trainer.optimizer.step()
+    whole = {name: value.clone() for name, value in trainer.tensors().items()}
+    Trainer.start(1, torch.device("cpu")).restore(whole)
+    lost = next(name for name in whole if name.endswith(f".{slot}"))
+    with pytest.raises(KeyError):
+        Trainer.start(1, torch.device("cpu")).restore({k: v for k, v in whole.items() if k != lost})
+    with pytest.raises(KeyError):
+        Trainer.start(1, torch.device("cpu")).restore(whole | {lost: torch.zeros(3)})
