@@ -1,15 +1,18 @@
 """The default session, run from scratch and then repeated: accuracy compared with ground truth, and time.
 
-    python benchmarks/default_session.py [--folder DIR] [--ablation] [--json FILE]
+    python benchmarks/default_session.py [--folder DIR] [--ablation] [--detector FILE] [--json FILE]
 
 Renders 50 views, calibrates, detects, triangulates and fits in fresh processes, as `handpipe run capture-session` does.
-With --ablation also without the second look, the landmark offsets, the 2D term of the fit, and all three.
+With --ablation also with regions from space, and without the second look, the landmark offsets, the 2D term of the fit,
+and all three. With --detector, a file of `handpipe train-detector`, the ablation is repeated with this detector, in
+a store of its own beside the session.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,25 +34,39 @@ def run(folder: Path, *flags: str) -> tuple[dict, float]:
     return json.loads(result.stdout), time.perf_counter() - start
 
 
-ABLATION = {
+WITHOUT = {
     "second look": "--second-look.no-enabled",
     "landmark offsets": "--fitting.landmark-offsets=False",
     "2D term": "--fitting.no-reprojection",
 }
 """Parts that can be disabled, and the flag for each."""
+ABLATION = {
+    "as it is": [],
+    "regions from space": ["--detection.regions", "space"],
+    **{f"without {name}": [flag] for name, flag in WITHOUT.items()},
+    "without all three": list(WITHOUT.values()),
+}
+"""Changes of the pipeline, and the flags for each."""
 
 
-def ablation(folder: Path) -> list[Figure]:
-    """Accuracy with parts of the pipeline left out, one by one and all."""
+def ablation(folder: Path, detector: Path | None = None) -> list[Figure]:
+    """Accuracy with changes of the pipeline, by MediaPipe or another detector."""
+    own, name = [], "MediaPipe"
+    if detector:
+        own, name = ["--detection.detector", str(detector.resolve()), "--store", "detector.zarr"], detector.name
+        if not (folder / "detector.zarr").exists():
+            shutil.copytree(folder / "capture-session" / "session.zarr", folder / "detector.zarr")
     rows = []
-    for name, flags in [*((name, [flag]) for name, flag in ABLATION.items()), ("all three", list(ABLATION.values()))]:
-        figures, _ = run(folder, *flags)
+    for change, flags in ABLATION.items():
+        figures, _ = run(folder, *own, *flags)
         truth, valid = figures["truth"], min(figures["frames_valid"].values())
         rows += [
-            Figure(f"without {name}: error of triangulated joints, mean", truth["triangulated_joint_mm"]["mean"], "mm"),
-            Figure(f"without {name}: error of fitted joints, mean", truth["fitted_joint_mm"]["mean"], "mm"),
-            Figure(f"without {name}: error of fitted joints, p95", truth["fitted_joint_mm"]["p95"], "mm"),
-            Figure(f"without {name}: valid frames, worse hand", 100 * valid, "% of frames"),
+            Figure(
+                f"{name}, {change}: error of triangulated joints, mean", truth["triangulated_joint_mm"]["mean"], "mm"
+            ),
+            Figure(f"{name}, {change}: error of fitted joints, mean", truth["fitted_joint_mm"]["mean"], "mm"),
+            Figure(f"{name}, {change}: error of fitted joints, p95", truth["fitted_joint_mm"]["p95"], "mm"),
+            Figure(f"{name}, {change}: valid frames, worse hand", 100 * valid, "% of frames"),
         ]
     return rows
 
@@ -72,8 +89,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="folder of the session; a temporary folder by default")
     parser.add_argument("--ablation", action="store_true", help="also measure with parts of the pipeline disabled")
+    parser.add_argument("--detector", type=Path, help="a trained detector, for the ablation")
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args()
+    if options.detector and not options.detector.is_file():
+        sys.exit(f"{options.detector}: expected a file of `handpipe train-detector`. Correct --detector.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +126,7 @@ def main() -> None:
         rows.append(Figure("second run", second_s, "s", 10))
         if options.ablation:
             rows += ablation(folder)
+            rows += ablation(folder, options.detector) if options.detector else []
         report("default session: 50 views, 60 frames", rows, options.json)
 
 

@@ -13,8 +13,9 @@ from numpy import ndarray
 from ...core.cameras import Cameras
 from ...core.engine import Progress
 from ...core.errors import SessionError
-from ...core.hands import NUM_JOINTS, RIGHT
+from ...core.hands import MANO_JOINT, NUM_JOINTS, NUM_MANO_JOINTS, RIGHT
 from ...hand.anatomy import bone_variation
+from ...hand.model import forward_kinematics, local_rotations
 from .detector import PASSES, refine
 from .detector_file import KnownDetector
 from .judge import Judged, joined
@@ -26,6 +27,9 @@ JUDGED = 1500
 CONSTANT = 0.05
 """Share of their lengths by which bones between MediaPipe's landmarks are constantly off: the median of the small
 synthetic session. Lengths that are off by a constant share do not vary, so it is added to what they vary by."""
+
+CARRIER = np.where(MANO_JOINT >= 0, MANO_JOINT, np.roll(MANO_JOINT, 1))
+"""(21,) MANO's joint with which each joint moves: a fingertip with the one before it."""
 
 Agree = Callable[[Cameras, ndarray, ndarray | None], ndarray]
 """The joints (frame, hand, 21, 3) in metres that detections (view, frame, hand, 21, 2) agree on, NaN where they do not;
@@ -81,6 +85,22 @@ def relabelled(source: Source, known: KnownDetector, agree: Agree, progress: Pro
     )
     if not (np.isfinite(now) and now <= np.hypot(before, CONSTANT)):
         return None
+    return _labelled(source, joints_m)
+
+
+def as_detected(source: Source) -> Source:
+    """The session with the joints of its own detector as labels, in place of the hand model's, as the fit knows them:
+    each at a constant place (`shape/offsets`) on a hand whose bones do not change their length."""
+    store = source.store
+    orient, pose = (store.read("mano", name).astype(float) for name in ("global_orient", "hand_pose"))
+    # Where the joints rest does not matter to how they are turned.
+    R_world, _ = forward_kinematics(local_rotations(orient, pose), np.zeros((NUM_MANO_JOINTS, 3)))
+    offsets_m = store.read("shape", "offsets").astype(float)
+    moved_m = np.einsum("fhjab,hjb->fhja", R_world[..., CARRIER, :, :], offsets_m)
+    return _labelled(source, source.hands.joints_m + moved_m)
+
+
+def _labelled(source: Source, joints_m: ndarray) -> Source:
     points_px = source.cameras.project(joints_m) + source.lag_px
     clear = np.isfinite(points_px).all((-1, -2)) | source.held_out[..., None]
     return replace(source, labels=Labels(points_px, source.labels.trusted & clear))

@@ -16,7 +16,7 @@ from ...core.errors import ConfigError
 from ...core.hands import NUM_JOINTS
 from ..detector import Candidates, MediaPipeDetector
 from ..settings import DetectionSettings
-from .crops import cut, region, to_pixels
+from .crops import SCALE, cut, region, to_pixels
 from .detector_file import VERSION, KnownDetector, load_detector
 from .network import CROP_PX, fused
 
@@ -26,11 +26,19 @@ SIGMA_OF_SCALE = 3**0.5
 """Standard deviation per axis, in s, of a point at a distance r with the density exp(-r / s) / (2 pi s^2)."""
 BEST_SCALE = 0.012
 """Uncertainty, in sides of the crop, from which on a hand has the full score."""
+UNSURE = 0.03
+"""Median standard error of a hand's joints, in its size, above which the network may have taken it for something else.
+In the small session, hands of which detectors of other rigs said more than this, farther than AWAY from MediaPipe's
+landmarks, were off by 0.16 to 0.25, and the landmarks by 0.09."""
+AWAY = 0.1
+"""Distance from MediaPipe's landmarks, mean over the joints, in sizes of the hand; theirs is usually 0.05."""
+LANDMARK_ERROR = 0.07
+"""Standard error per axis of MediaPipe's landmarks in such images, in sizes of the hand."""
 MIN_PRESENT = 0.5
 """Probability of a hand in a region that is only expected to show one."""
 SAME_HAND = 0.15
 """Median distance of two candidates' joints, in sizes of the hand, below which they are one hand found twice."""
-CODE = 4
+CODE = 5
 """Version of this code. Increase it when results change for the same file and image."""
 
 
@@ -129,7 +137,8 @@ class RigDetector:
     def detect(self, image_bgr: ndarray) -> Candidates:
         """Find hands in a (height, width, 3) uint8 image."""
         found = self._regions.detect(image_bgr)
-        return candidates(refine(self._known, image_bgr, found.points_px, found.right), image_bgr.shape)
+        refined = refine(self._known, image_bgr, found.points_px, found.right)
+        return candidates(surer(refined, found), image_bgr.shape)
 
     def detect_near(self, image_bgr: ndarray, hands_px: ndarray, right: ndarray) -> list[Candidates]:
         """Look for hands that are expected at (hand, 21, 2) pixels, NaN where unknown, all at once."""
@@ -137,6 +146,25 @@ class RigDetector:
         found = refine(self._known, image_bgr, hands_px, right.astype(float), passes=1)
         present = [[hand] if found.present[hand] >= MIN_PRESENT else [] for hand in range(len(hands_px))]
         return [candidates(found.take(hand), image_bgr.shape) for hand in present]
+
+
+def surer(said: Refined, landmarks: Candidates) -> Refined:
+    """The hands, but as MediaPipe's landmarks where the network is unsure and far away from them.
+
+    The network has only learnt the images of its sessions. A hand unlike these, it takes at times for the other hand.
+    """
+    size_px = np.ptp(landmarks.points_px.astype(float), axis=1).max(-1, initial=0.0)
+    away_px = np.linalg.norm(said.points_px - landmarks.points_px, axis=-1).mean(-1)
+    lost = (np.median(said.sigma_px, axis=-1) > UNSURE * size_px) & (away_px > AWAY * size_px)
+    scale = np.full(said.scale.shape, LANDMARK_ERROR / (SCALE * SIGMA_OF_SCALE))
+    sigma_px = np.broadcast_to(LANDMARK_ERROR * size_px[:, None], said.sigma_px.shape)
+    other = Refined(landmarks.points_px, scale, sigma_px, landmarks.right, np.ones(len(lost)))
+
+    def chosen(name: str) -> ndarray:
+        own = getattr(said, name)
+        return np.where(lost.reshape(-1, *[1] * (own.ndim - 1)), getattr(other, name), own)
+
+    return Refined(*(chosen(name) for name in Refined.__dataclass_fields__))
 
 
 def candidates(found: Refined, shape: Sequence[int]) -> Candidates:

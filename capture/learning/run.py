@@ -22,7 +22,7 @@ from ...core.errors import ModelError, SessionError
 from ...core.hands import JOINTS
 from ...core.storage.lock import claimed
 from ..settings import CaptureSettings, DetectorTrainingSettings
-from .agreement import Agree, judge, relabelled
+from .agreement import Agree, as_detected, judge, relabelled
 from .crops import Crop, batch
 from .detector_file import (
     ADVICE,
@@ -39,7 +39,7 @@ from .training import Trainer, train
 
 STATE_KEY = "handpipe_detector_training"
 """Key of the JSON record of an unfinished training."""
-CODE = 5
+CODE = 6
 """Raised when the same sessions and settings would give another detector."""
 NOT_RESULTS = ("device", "save_every")
 """Settings that may change between two runs of the same training."""
@@ -83,8 +83,8 @@ def train_detector(
     A session that was detected by MediaPipe has MediaPipe's landmarks in its labels, which are not the model's joints.
     Beside rendered crops, such a session is labelled again, by what its views agree on with a detector that has learnt
     from rendered crops alone: in the first part of the training, or from `start`. If the
-    bones of what they agree on vary much more than MediaPipe's, the session is learnt as it is, and without rendered
-    crops: two kinds of joints would contradict.
+    bones of what they agree on vary much more than MediaPipe's, the session is learnt with MediaPipe's joints, and
+    without rendered crops: two kinds of joints would contradict.
 
     An interrupted training goes on from the state beside the file. The same sessions and settings give the same
     detector on the same machine.
@@ -127,7 +127,7 @@ def train_detector(
         rendered = rendered_crops(renderer, options, progress) if renderer else []
         trainer = Trainer.start(options.seed, device, weights)
         saved = _Saved.open(out, _identity(options, sources, models, start), trainer, progress, force=force)
-        first = 0
+        first, labelled = 0, [as_detected(source) if source.foreign else source for source in sources]
         if renderer and any(source.foreign for source in sources):
             if weights is None:
                 first = round(FIRST_SHARE * options.steps)
@@ -135,10 +135,11 @@ def train_detector(
             teacher = saved.teacher(trainer, first)
             again = [relabelled(s, teacher, agree, progress) if s.foreign else s for s in sources]
             if all(again):
-                sources = [source for source in again if source]
+                labelled = [source for source in again if source]
             else:
                 progress.say("renders are not used any further: their joints are not those of the session's labels")
                 rendered = []
+        sources = labelled
         crops = training_crops(sources, options, progress) if sources else []
         # About as many of one kind as of the other.
         crops = crops * max(1, round(len(rendered) / max(1, len(crops)))) + rendered

@@ -12,7 +12,7 @@ from stored_detections import fill
 from handpipe.capture.video import clip_writer
 from handpipe.core.cameras import Cameras
 from handpipe.core.hands import BONES
-from handpipe.core.storage.schema import KEYPOINTS, MANO, group_spec
+from handpipe.core.storage.schema import KEYPOINTS, MANO, SHAPE, group_spec
 from handpipe.core.storage.store import Store
 
 COLOURS = ((60, 60, 250), (60, 250, 60), (250, 60, 60), (250, 250, 60), (250, 60, 250))
@@ -59,7 +59,10 @@ def drawn_session(
         "residual": np.full((frames, 2), 1e-3),
         "valid": np.full((frames, 2), valid),
     }
-    for name, columns, blocks in (("keypoints", KEYPOINTS, keypoints), ("mano", MANO, mano)):
+    shape = {"betas": np.zeros((2, 10)), "offsets": np.zeros((2, 21, 3))}
+    of_shape = {name: SHAPE[name] for name in shape}
+    groups = (("keypoints", KEYPOINTS, keypoints), ("shape", of_shape, shape), ("mano", MANO, mano))
+    for name, columns, blocks in groups:
         sizes = {"view": views, "frame": frames, "session": 1}
         attrs = {"fps": FPS, "hand_model": ["drawn", "drawn"]}
         coords = names if name == "keypoints" else {}

@@ -14,7 +14,17 @@ from hand_scenes import dome, interaction
 from handpipe.capture import crop_detection
 from handpipe.capture.detector import Candidates
 from handpipe.capture.installed import CheckedNearDetector, detector_kind, find_detector, make_detector
-from handpipe.capture.learning.detector import BEST_SCALE, Refined, RigDetector, candidates, refine
+from handpipe.capture.learning.detector import (
+    AWAY,
+    BEST_SCALE,
+    LANDMARK_ERROR,
+    UNSURE,
+    Refined,
+    RigDetector,
+    candidates,
+    refine,
+    surer,
+)
 from handpipe.capture.learning.detector_file import CONVENTIONS, KEY, KnownDetector, load_detector, save_detector
 from handpipe.capture.learning.network import HandNetwork
 from handpipe.capture.settings import DetectionSettings
@@ -127,6 +137,20 @@ def test_sure_hands_come_first_and_none_comes_twice():
     assert found.right.tolist() == [1, 0]
     assert len(candidates(refined(three + 5000), (480, 640)).score) == 0
     assert len(candidates(refined(three[:0]), (480, 640)).score) == 0
+
+
+def test_an_unsure_hand_far_from_the_landmarks_is_as_mediapipe_says():
+    hand = dome(1).project(interaction(1))[0, 0, :1]
+    size = np.ptp(hand[0], axis=0).max()
+    for share, away, lost in ((1.1, 1.1, True), (0.9, 1.1, False), (1.1, 0.9, False)):
+        said = refined(hand, UNSURE * share * size / 100, 0.0)
+        at = (hand + [AWAY * away * size, 0]).astype(np.float32)
+        found = surer(said, Candidates(at, np.ones(1, np.float32), np.ones(1, np.float32)))
+        np.testing.assert_allclose(found.points_px, at if lost else hand, rtol=1e-5)
+        np.testing.assert_allclose(found.sigma_px, LANDMARK_ERROR * size if lost else said.sigma_px, rtol=1e-6)
+        assert (found.right.tolist(), found.present.tolist()) == (([1], [1]) if lost else ([0], [0.9]))
+    nothing = surer(refined(hand[:0]), Candidates(hand[:0].astype(np.float32), np.ones(0), np.ones(0)))
+    assert nothing.points_px.shape == (0, 21, 2)
 
 
 def test_the_second_look_tells_the_detector_where_and_which(monkeypatch):

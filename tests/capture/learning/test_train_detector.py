@@ -17,7 +17,7 @@ from toy_stage import Quiet
 
 from handpipe.capture.learning import agreement as agreement_module
 from handpipe.capture.learning import run as run_module
-from handpipe.capture.learning.agreement import relabelled
+from handpipe.capture.learning.agreement import as_detected, relabelled
 from handpipe.capture.learning.crops import Crop
 from handpipe.capture.learning.crops import store as store_crop
 from handpipe.capture.learning.detector_file import KnownDetector, load_detector
@@ -28,7 +28,11 @@ from handpipe.capture.learning.sources import open_source, training_crops
 from handpipe.capture.settings import CaptureSettings, DetectorTrainingSettings
 from handpipe.cli import main
 from handpipe.core.errors import ModelError, SessionError
+from handpipe.core.geometry import rotation_from_axis_angle
+from handpipe.core.hands import HANDS
 from handpipe.core.storage.store import Store
+from handpipe.fitting.kinematics import Landmarks, anatomical_frames, pose_landmarks
+from handpipe.hand.model import HandModel
 from handpipe.triangulation.assignment import agreed_joints_m
 
 SETTINGS = DetectorTrainingSettings(steps=2, batch=2, crops=16, renders=0, device="cpu")
@@ -261,6 +265,37 @@ def test_a_session_of_mediapipe_is_labelled_again_beside_renders(session, tmp_pa
     Store(str(root / "session.zarr")).set_attrs("detections", fingerprint=known)
     train(root, tmp_path / "d.safetensors", settings, renderer=renderer)
     assert len(asked) == 2, "neither without renders, nor for a detector whose joints are the model's"
+
+
+def test_without_renders_a_session_is_learnt_with_the_joints_of_its_detector(session, tmp_path, monkeypatch):
+    """They are where the fit's landmarks are, which only the solver knows otherwise."""
+    root = copied(session, tmp_path)
+    stored = Store(str(root / "session.zarr"))
+    rng = np.random.default_rng(0)
+    offsets_m = rng.normal(0, 0.005, (2, 21, 3)).astype(np.float32)
+    _rewrite(stored, "shape", "offsets", offsets_m)
+    frames = len(stored.read("mano", "valid"))
+    for name, width in (("global_orient", 3), ("hand_pose", 45)):
+        _rewrite(stored, "mano", name, rng.normal(0, 0.5, (frames, 2, width)).astype(np.float32))
+    source = open_source(root, CaptureSettings(), None, SETTINGS)
+    found, wanted_m = as_detected(source).labels, stored.read("mano", "joints").astype(float)
+    orient, pose = (stored.read("mano", name).astype(float) for name in ("global_orient", "hand_pose"))
+    for hand, side in enumerate(HANDS):
+        model = HandModel.procedural(side)
+        bones = Landmarks(model, anatomical_frames(model), np.zeros(10), offsets_m[hand].astype(float))
+        angles = np.einsum("jab,fjb->fja", bones.frames, pose[:, hand].reshape(-1, 15, 3))
+        R_root, nowhere = rotation_from_axis_angle(orient[:, hand]), np.zeros((frames, 3))
+        there, bare = (pose_landmarks(each, R_root, angles, nowhere).points_m for each in (bones, bones.bare))
+        wanted_m[:, hand] += there - bare
+    trusted = source.labels.trusted
+    assert trusted.any()
+    np.testing.assert_array_equal(found.trusted, trusted)
+    np.testing.assert_allclose(found.points_px[trusted], source.cameras.project(wanted_m)[trusted], atol=0.01)
+    asked: list[str] = []
+    monkeypatch.setattr(run_module, "BETTER", np.inf)
+    monkeypatch.setattr(run_module, "as_detected", lambda source: asked.append(source.name) or as_detected(source))
+    train(root, tmp_path / "rig.safetensors")
+    assert asked == [str(root)]
 
 
 def test_new_labels_are_what_the_views_agree_on(session, monkeypatch):
