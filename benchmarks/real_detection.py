@@ -113,8 +113,8 @@ def left_out(camera: str, stores: dict[str, Store], whole: Store) -> list[Figure
     fitted = away_px(stores["MediaPipe"], "mano", "joints")
     return [
         *pair(what, {name: away_px(store, "keypoints", "points") for name, store in stores.items()}, 20),
-        Figure(f"MediaPipe, fitted, which is what is learnt: {what}", float(fitted.mean()), "px mean"),
-        Figure(f"MediaPipe, fitted, which is what is learnt: {what}, median", float(np.median(fitted)), "px"),
+        Figure(f"MediaPipe, fitted joints: {what}", float(fitted.mean()), "px mean"),
+        Figure(f"MediaPipe, fitted joints: {what}, median", float(np.median(fitted)), "px"),
     ]
 
 

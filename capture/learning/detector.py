@@ -16,7 +16,7 @@ from ...core.errors import ConfigError
 from ...core.hands import NUM_JOINTS
 from ..detector import Candidates, MediaPipeDetector
 from ..settings import DetectionSettings
-from .crops import SCALE, cut, region, to_pixels
+from .crops import cut, region, to_pixels
 from .detector_file import VERSION, KnownDetector, load_detector
 from .network import CROP_PX, fused
 
@@ -32,8 +32,6 @@ In the small session, hands of which detectors of other rigs said more than this
 landmarks, were off by 0.16 to 0.25, and the landmarks by 0.09."""
 AWAY = 0.1
 """Distance from MediaPipe's landmarks, mean over the joints, in sizes of the hand; theirs is usually 0.05."""
-LANDMARK_ERROR = 0.07
-"""Standard error per axis of MediaPipe's landmarks in such images, in sizes of the hand."""
 MIN_PRESENT = 0.5
 """Probability of a hand in a region that is only expected to show one."""
 SAME_HAND = 0.15
@@ -51,7 +49,7 @@ class Refined:
     scale: ndarray
     """(hand, 21) scale of the Laplace distribution of each joint, in sides of the crop."""
     sigma_px: ndarray
-    """(hand, 21) standard error of each joint, per axis, in pixels of the image."""
+    """(hand, 21) standard error of each joint, per axis, in pixels of the image; NaN where it is not known."""
     right: ndarray
     """(hand,) probability of a right hand."""
     present: ndarray
@@ -156,9 +154,9 @@ def surer(said: Refined, landmarks: Candidates) -> Refined:
     size_px = np.ptp(landmarks.points_px.astype(float), axis=1).max(-1, initial=0.0)
     away_px = np.linalg.norm(said.points_px - landmarks.points_px, axis=-1).mean(-1)
     lost = (np.median(said.sigma_px, axis=-1) > UNSURE * size_px) & (away_px > AWAY * size_px)
-    scale = np.full(said.scale.shape, LANDMARK_ERROR / (SCALE * SIGMA_OF_SCALE))
-    sigma_px = np.broadcast_to(LANDMARK_ERROR * size_px[:, None], said.sigma_px.shape)
-    other = Refined(landmarks.points_px, scale, sigma_px, landmarks.right, np.ones(len(lost)))
+    scale = np.full(said.scale.shape, BEST_SCALE)  # The score is MediaPipe's.
+    untold = np.full(said.sigma_px.shape, np.nan)
+    other = Refined(landmarks.points_px, scale, untold, landmarks.right, landmarks.score)
 
     def chosen(name: str) -> ndarray:
         own = getattr(said, name)

@@ -17,7 +17,6 @@ from handpipe.capture.installed import CheckedNearDetector, detector_kind, find_
 from handpipe.capture.learning.detector import (
     AWAY,
     BEST_SCALE,
-    LANDMARK_ERROR,
     UNSURE,
     Refined,
     RigDetector,
@@ -145,10 +144,11 @@ def test_an_unsure_hand_far_from_the_landmarks_is_as_mediapipe_says():
     for share, away, lost in ((1.1, 1.1, True), (0.9, 1.1, False), (1.1, 0.9, False)):
         said = refined(hand, UNSURE * share * size / 100, 0.0)
         at = (hand + [AWAY * away * size, 0]).astype(np.float32)
-        found = surer(said, Candidates(at, np.ones(1, np.float32), np.ones(1, np.float32)))
+        found = surer(said, Candidates(at, np.full(1, 0.7), np.ones(1, np.float32)))
         np.testing.assert_allclose(found.points_px, at if lost else hand, rtol=1e-5)
-        np.testing.assert_allclose(found.sigma_px, LANDMARK_ERROR * size if lost else said.sigma_px, rtol=1e-6)
-        assert (found.right.tolist(), found.present.tolist()) == (([1], [1]) if lost else ([0], [0.9]))
+        np.testing.assert_allclose(found.sigma_px, np.nan if lost else said.sigma_px)
+        assert (found.right.tolist(), found.present.tolist()) == (([1], [0.7]) if lost else ([0], [0.9]))
+        assert found.score == pytest.approx(0.7 if lost else 0.9 * (BEST_SCALE / said.scale[0, 0]) ** 2)
     nothing = surer(refined(hand[:0]), Candidates(hand[:0].astype(np.float32), np.ones(0), np.ones(0)))
     assert nothing.points_px.shape == (0, 21, 2)
 
