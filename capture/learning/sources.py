@@ -109,10 +109,10 @@ def open_source(root: Path, capture: CaptureSettings, fps: float | None, options
         VideoError: as `read_session` raises it.
     """
     stored = Store(str(root / "session.zarr"))
-    if not stored.exists() or not all(stored.complete(g) for g in ("cameras", "keypoints", "mano")):
+    if not stored.exists() or not all(stored.complete(g) for g in ("cameras", "keypoints", "shape", "mano")):
         raise SessionError(
             f"{root}: expected a fitted session, whose views agree on where the hands are, but its store has no "
-            f"complete `mano`. Run `handpipe run {root}`."
+            f"complete `shape` and `mano`. Run `handpipe run {root}`."
         )
     if imported(stored):
         raise SessionError(
