@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -58,10 +59,20 @@ def address_from(leader):
     raise AssertionError(f"the leader ended with {leader.wait()}")
 
 
-def ended(process):
-    out, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    return json.loads(out)
+def ended(*processes):
+    """The figures of each. Where one fails, what all have said is shown."""
+
+    def wait(process):
+        try:
+            return process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.communicate()
+
+    with ThreadPoolExecutor(len(processes)) as pool:
+        out, said = zip(*pool.map(wait, processes), strict=True)
+    assert not any(process.returncode for process in processes), "\n".join(said)
+    return [json.loads(each) for each in out]
 
 
 def merged(tmp_path, capsys, *words):
@@ -103,7 +114,7 @@ def test_two_processes_record_one_session(tmp_path, capsys):
     hosts = {name: rig_of_host(tmp_path / name, views) for name, views in (("one", "ab"), ("two", "cd"))}
     leader = recording(tmp_path / "one", hosts["one"], "--leader", "127.0.0.1:0", "--duration-s", FRAMES / RATE)
     follower = recording(tmp_path / "two", hosts["two"], "--join", address_from(leader))
-    first, second = ended(leader), ended(follower)
+    first, second = ended(leader, follower)
     assert first["together"]["id"] == second["together"]["id"]
     assert first["instants"] == second["instants"] == FRAMES
     assert second["together"]["error_s"] < 0.05
@@ -126,8 +137,7 @@ def test_the_board_is_recorded_and_merged_with_the_takes(tmp_path, capsys):
     for kind in (("--calibration",), ()):
         leader = recording(tmp_path / "one", hosts["one"], "--leader", "127.0.0.1:0", "--duration-s", 0.5, *kind)
         follower = recording(tmp_path / "two", hosts["two"], "--join", address_from(leader), *kind)
-        for process in (leader, follower):
-            ended(process)
+        ended(leader, follower)
     lens = Record(session=tmp_path / "two" / "day", rig=hosts["two"], intrinsics="b", duration_s=0.2)
     lens.execute(Config(), Screen())
     out = tmp_path / "day"
@@ -148,7 +158,7 @@ def test_a_host_that_ends_the_take_ends_it_for_all(tmp_path):
         assert follower.poll() is None
         time.sleep(0.02)
     follower.terminate()
-    first, second = ended(leader), ended(follower)
+    first, second = ended(leader, follower)
     assert first["instants"] == second["instants"]
     assert not first["notes"]
 
@@ -261,8 +271,7 @@ def test_two_network_namespaces_record_one_session(tmp_path, capsys, namespaces,
     assert "expected the token that the leader printed" in " ".join(refused.communicate(timeout=60)[1].split())
     assert refused.returncode == 2
     follower = recording(tmp_path / "two", hosts["two"], "--join", address, inside=second)
-    ended(leader)
-    clock = ended(follower)["together"]["clock"]
+    clock = ended(leader, follower)[1]["together"]["clock"]
     for _, offset_s, error_s in clock:
         assert abs(offset_s + ahead_s) <= error_s < 0.05
     out = tmp_path / "take"

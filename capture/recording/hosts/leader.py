@@ -54,7 +54,10 @@ class Leader:
             RecordingError: the address cannot be used.
         """
         host, port = address
-        self.token = "" if host in LOOPBACK else os.environ.get(TOKEN) or secrets.token_urlsafe(16)
+        # Not `token_urlsafe`: a value that begins with a dash would be taken for a flag of the command line.
+        self.token = "" if host in LOOPBACK else os.environ.get(TOKEN) or secrets.token_hex(16)
+        if self.token.startswith("-"):
+            raise RecordingError(f"{TOKEN}: expected a token that does not begin with a dash. Use another one.")
         self.notes: list[str] = []
         self.id = secrets.token_hex(8)
         self._others, self._terms, self._say, self._host = others, terms, say, host
@@ -138,8 +141,9 @@ class Leader:
         while not self._closed:
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError:  # It was closed, or who came is gone already.
+                time.sleep(LOOK_S)
+                continue
             threading.Thread(target=self._serve, args=(Link(connection),), daemon=True).start()
 
     def _serve(self, link: Link) -> None:

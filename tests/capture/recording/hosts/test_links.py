@@ -38,6 +38,16 @@ def started(leader, *followers):
     return [found[at] for at in sorted(found)], stops
 
 
+def test_what_the_leader_prints_is_no_flag(monkeypatch):
+    """The shell's user copies it behind --join; one of 64 tokens of `token_urlsafe` begins with a dash."""
+    for _ in range(300):
+        with leader_of("127.0.0.2") as leader:
+            assert leader.address.partition("@")[0].isalnum()
+    monkeypatch.setenv(TOKEN, "-secret")
+    with pytest.raises(RecordingError, match=f"{TOKEN}: expected a token that does not begin with a dash"):
+        leader_of("127.0.0.2")
+
+
 def test_all_start_and_end_at_one_time():
     said = []
     with leader_of(others=2, said=said) as leader:
