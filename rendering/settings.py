@@ -62,4 +62,11 @@ class SynthesisSettings:
     height: Annotated[int, Field(ge=64)] = 512
     """Image height, pixels."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Random seed of rig, motion and noise."""
+    """Random seed of rig, hands, motion and noise."""
+    rig_seed: Annotated[int, Field(ge=0)] | None = None
+    """Random seed of the cameras and of the room, so that sessions of other hands have the same. None: `seed`."""
+
+    @property
+    def seed_of_rig(self) -> int:
+        """The seed of what stays where it is from session to session."""
+        return self.seed if self.rig_seed is None else self.rig_seed

@@ -189,22 +189,27 @@ class FilmView:
             yield unit, {"bytes": np.array([[path.stat().st_size]])}
 
     def _hands(self, camera: Cameras) -> Iterator[ndarray]:
-        background = room((self.options.width, self.options.height), self._seed(0))
+        background = self._room()
         for frame in range(self.options.frames):
-            yield render_hands(camera, _lit_hands(self.options, frame), background, self._seed(1 + frame))
+            yield render_hands(camera, _lit_hands(self.options, frame), background, self._noise(1 + frame))
 
     def _board(self, camera: Cameras) -> Iterator[ndarray]:
-        background = room((self.options.width, self.options.height), self._seed(0))
+        background = self._room()
         texture = board_texture(BOARD.columns, BOARD.rows, BOARD.square_m, BOARD.marker_m, BOARD.dictionary)
         rays = pixel_rays(camera)
         poses = board_motion(self.options.board_frames, texture.size_m, self.options.seed)
         for frame, T_world_board in enumerate(poses):
-            yield render_board(camera, rays, T_world_board, texture, background, self._seed(-1 - frame))
+            yield render_board(camera, rays, T_world_board, texture, background, self._noise(-1 - frame))
 
-    def _seed(self, picture: int) -> int:
-        """One seed for each picture of each view."""
-        sequence = np.random.SeedSequence([self.options.seed, self.view, picture + 2**31])
-        return int(sequence.generate_state(1)[0])
+    def _room(self) -> ndarray:
+        return room((self.options.width, self.options.height), self._seed(self.options.seed_of_rig, 0))
+
+    def _noise(self, picture: int) -> int:
+        """One seed for each picture of each view, hands from 1 on, the board from -1 down."""
+        return self._seed(self.options.seed, picture)
+
+    def _seed(self, seed: int, picture: int) -> int:
+        return int(np.random.SeedSequence([seed, self.view, picture + 2**31]).generate_state(1)[0])
 
 
 def clips_plan(root: Path, options: SynthesisSettings) -> Plan:
@@ -225,12 +230,15 @@ def clips_plan(root: Path, options: SynthesisSettings) -> Plan:
 
 def _fingerprint(options: SynthesisSettings) -> dict[str, object]:
     hands = [HandModel.procedural(side).model_id for side in HANDS]
-    return {"settings": asdict(options), "inputs": {"hand_model": hands, "board": described(BOARD)}, "code": CODE}
+    settings = asdict(options)
+    if options.rig_seed is None:  # As before there was this setting.
+        del settings["rig_seed"]
+    return {"settings": settings, "inputs": {"hand_model": hands, "board": described(BOARD)}, "code": CODE}
 
 
 @lru_cache(1)
 def _rig(options: SynthesisSettings) -> Cameras:
-    return dome_rig(options.views, (options.width, options.height), options.seed)
+    return dome_rig(options.views, (options.width, options.height), options.seed_of_rig)
 
 
 @lru_cache(1)
