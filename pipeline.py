@@ -16,7 +16,7 @@ from .capture import detect as detect_stage
 from .capture.crop_detection import CropDetector
 from .capture.damage import UntilDamage
 from .capture.ignored import FOLDERS
-from .capture.installed import find_detector
+from .capture.installed import chosen_detectors
 from .capture.regions.expected import Expected
 from .capture.session import content_hashes, judge, read_session
 from .core.cameras_file import read_cameras, unlike_views
@@ -114,7 +114,7 @@ def run(job: Job, progress: Progress, cluster: Cluster | None = None) -> Done:
             if import2d.imported(rig) and "detect" not in job.force:
                 import2d.check_session(session, rig)
             else:
-                find_detector(config.detection.detector)
+                chosen_detectors(config.detection)
         computed: list[str] = []
         for stage in STAGES:
             if stage in wanted:
@@ -254,11 +254,10 @@ class _Work:
             return done
         options = self.config.detection
         files, hashes, reader = _readable(self.store, self.session.clips)
-        model = find_detector(options.detector).model(options)
-        if model is not None:
-            if options.model is not None:
-                self.engine.watch([model])
-            hashes |= content_hashes(self.store, {"model": model})
+        models = chosen_detectors(options).models()
+        if options.model is not None:
+            self.engine.watch(models.values())
+        hashes |= content_hashes(self.store, models)
         done = ["timeline"] * self.engine.execute(self.store, lambda _: timeline)
         expected, first = self._expected(hashes, reader, force)
         done += first
@@ -274,7 +273,7 @@ class _Work:
     ) -> tuple[Expected | None, list[str]]:
         """Where the hands are expected, and the groups that were computed for it; None to search every image."""
         options, session = self.config.detection, self.session
-        can = options.regions == "space" and find_detector(options.detector).near_version is not None
+        can = options.regions == "space" and chosen_detectors(options).near_version is not None
         if not can or not self.rig.complete("cameras"):
             return None, []
         which = searched(session.fps, len(session.views), options.search_s, options.search_views)

@@ -26,7 +26,7 @@ from _report import Figure, report
 from _scale_stages import fill, plans
 
 from handpipe.capture import detect
-from handpipe.capture.mediapipe_model import resolve
+from handpipe.capture.mediapipe.bundle import resolve
 from handpipe.capture.session import content_hashes, read_session
 from handpipe.capture.settings import CaptureSettings, DetectionSettings
 from handpipe.core.engine import Engine, Plan, Task, limit_threads

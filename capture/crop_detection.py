@@ -13,7 +13,7 @@ from numpy import ndarray
 from ..core.hands import RIGHT
 from .crop_images import crop_matrix, paint_over
 from .detector import Candidates, Detector, NearDetector
-from .installed import find_detector, make_detector
+from .installed import chosen_detectors, make_detector
 from .settings import DetectionSettings
 
 
@@ -70,12 +70,12 @@ class CropDetector:
     @property
     def gives_sigma(self) -> bool:
         """Whether its results say how uncertain the joints are."""
-        return find_detector(self.detection.detector).gives_sigma
+        return chosen_detectors(self.detection).gives_sigma
 
     @property
     def version(self) -> str | None:
-        """What its results depend on besides the detector's version."""
-        return find_detector(self.detection.detector).near_version
+        """What its results depend on besides the detectors' version."""
+        return chosen_detectors(self.detection).near_version
 
     def __call__(self, image_bgr: ndarray, hands_px: ndarray, hand: int) -> Candidates:
         """The expected hand, or none; arguments and result as of `detect_in_crop`."""

@@ -16,19 +16,22 @@ from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.schema import DETECTIONS, TIMELINE, UNCERTAINTY, group_spec
+from ..core.storage.candidates import read_found_by
+from ..core.storage.schema import DETECTIONS, FOUND_BY, TIMELINE, UNCERTAINTY, group_spec
 from ..core.storage.store import Store
 from .detector import Candidates, NearDetector
 from .frames import view_frames
-from .installed import detector_kind, find_detector, make_detector
+from .installed import chosen_detectors, make_detector
 from .regions.expected import CODE as EXPECTED_CODE
 from .regions.expected import Expected
 from .settings import DetectionSettings
+from .voting import count_hands
 
 GROUP = "detections"
 CODE = 1
 """Version of this code. Increase it when results change for the same clip."""
-_OF_REGIONS = ("regions", "search_s", "search_views")  # Settings that `places` depends on; its digest says the rest.
+# `detector` says what those of `detectors` are; what `places` depends on, its digest says.
+_NOT_RESULTS = ("detectors", "regions", "search_s", "search_views")
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,12 @@ class DetectView:
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
         detector = make_detector(self.options)
-        here = find_detector(self.options.detector).version
+        here = chosen_detectors(self.options).version
         if here != self.version:
+            names = ", ".join(each.detector for each in self.options.each)
             raise ConfigError(
-                f"detector '{self.options.detector}': expected {self.version} on every worker, but found {here}. "
-                "Install the same version on every worker."
+                f"detector '{names}': expected {self.version} on every worker, but found {here}. Install the same "
+                "version on every worker."
             )
         if self.expected is None:
             looked = self.frames.look(todo, detector.detect)
@@ -97,20 +101,19 @@ class DetectView:
             yield unit, self._blocks(found)
 
     def _blocks(self, found: Sequence[Candidates | None]) -> dict[str, ndarray]:
-        limit = self.options.candidates
+        limit = len(self.options.each) * self.options.candidates
         shape = (1, len(found), limit)
-        points = np.full((*shape, NUM_JOINTS, 2), np.nan, np.float32)
-        sigma = np.full((*shape, NUM_JOINTS), np.nan, np.float32)
-        score, right = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        fields = {"points": "points_px", "score": "score", "right": "right"}
+        fields |= {"sigma": "sigma_px"} if chosen_detectors(self.options).gives_sigma else {}
+        fields |= {"found_by": "found_by"} if self.options.detectors else {}
+        tails = {"points": (NUM_JOINTS, 2), "sigma": (NUM_JOINTS,)}
+        blocks = {name: np.full((*shape, *tails.get(name, ())), np.nan, np.float32) for name in fields}
         for i, candidates in enumerate(found):
-            if candidates is not None:
-                n = min(limit, len(candidates.score))
-                points[0, i, :n], score[0, i, :n] = candidates.points_px[:n], candidates.score[:n]
-                right[0, i, :n] = candidates.right[:n]
-                if candidates.sigma_px is not None:
-                    sigma[0, i, :n] = candidates.sigma_px[:n]
-        blocks = {"points": points, "score": score, "right": right}
-        return blocks | ({"sigma": sigma} if find_detector(self.options.detector).gives_sigma else {})
+            for name, field in fields.items():
+                said = None if candidates is None else getattr(candidates, field)
+                if said is not None:
+                    blocks[name][0, i, : len(said[:limit])] = said[:limit]
+        return blocks
 
 
 def plan(
@@ -136,23 +139,23 @@ def plan(
     Raises:
         ConfigError, ModelError: as `find_detector` raises them.
     """
-    detector = find_detector(options.detector)
-    version, near = detector.version, {}
+    detectors = chosen_detectors(options)
+    version, near = detectors.version, {}
     if expected is not None:
         places = expected.store.digest_of("places")
-        near = {"near": detector.near_version, "places": places, "regions": str(EXPECTED_CODE)}
+        near = {"near": detectors.near_version, "places": places, "regions": str(EXPECTED_CODE)}
     views, frames = session.timeline.source_frame.shape
     chunk = min(chunk_frames, frames)
     tasks = [DetectView(view, options, version, expected) for view in views_of(session.clips, session.timeline, chunk)]
-    settings = {key: value for key, value in asdict(options).items() if key not in _OF_REGIONS}
+    settings = {key: value for key, value in asdict(options).items() if key not in _NOT_RESULTS}
     group = group_spec(
         name,
-        {**DETECTIONS, **(UNCERTAINTY if detector.gives_sigma else {})},
-        sizes={"view": views, "frame": frames, "candidate": options.candidates},
+        {**DETECTIONS, **(UNCERTAINTY if detectors.gives_sigma else {}), **(FOUND_BY if options.detectors else {})},
+        sizes={"view": views, "frame": frames, "candidate": len(detectors.each) * options.candidates},
         unit={"view": 1, "frame": chunk},
         fingerprint={
             # The model is identified by its content, not by its path.
-            "settings": {**settings, "model": None, "detector": detector_kind(options.detector)},
+            "settings": {**settings, "model": None, "detector": detectors.kind},
             "inputs": {**hashes, "detector": version, "timeline": session.timeline.digest(), **near},
             "code": CODE,
         },
@@ -165,5 +168,6 @@ def plan(
 
 def summarize(store: Store) -> dict[str, Any]:
     """Share of images in which no, one, two, ... hands were found."""
-    count = np.isfinite(store.read(GROUP, "score")).sum(axis=-1)
+    everything = (slice(None), slice(None))
+    count = count_hands(store.read(GROUP, "points"), read_found_by(store, GROUP, everything))
     return {"hands_found": (np.bincount(count.ravel(), minlength=3) / count.size).tolist()}

@@ -20,9 +20,9 @@ from numpy import ndarray
 
 from ..core.errors import ModelError
 from ..core.hands import NUM_JOINTS
-from .mediapipe_model import resolve
-from .regions.landmarks import LandmarkNetwork
-from .regions.landmarks import version as runtime_version
+from .mediapipe.bundle import resolve
+from .mediapipe.landmarks import LandmarkNetwork
+from .mediapipe.landmarks import version as runtime_version
 from .settings import DetectionSettings
 
 
@@ -39,12 +39,32 @@ class Candidates:
     sigma_px: ndarray | None = None
     """(candidate, joint) float32, the detector's own standard error of each joint, pixels; NaN for a missing joint.
     Only of detectors with `gives_sigma`."""
+    found_by: ndarray | None = None
+    """(candidate,) float32 index of the detector that found it, where several vote; a detector leaves it out."""
 
     def take(self, index: Sequence[int] | ndarray) -> Candidates:
         """Some of the candidates."""
         rows = np.asarray(index, int)
         sigma = None if self.sigma_px is None else self.sigma_px[rows]
-        return Candidates(self.points_px[rows], self.score[rows], self.right[rows], sigma)
+        by = None if self.found_by is None else self.found_by[rows]
+        return Candidates(self.points_px[rows], self.score[rows], self.right[rows], sigma, by)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates]) -> Candidates:
+        """Those of all, in order; what some of them do not say is NaN there."""
+
+        def of_all(name: str, axes: tuple[int, ...]) -> ndarray | None:
+            each = [getattr(part, name) for part in parts]
+            if all(values is None for values in each):
+                return None
+            lengths = [(len(part.score), *axes) for part in parts]
+            filled = [np.full(n, np.nan, np.float32) if v is None else v for v, n in zip(each, lengths, strict=True)]
+            return np.concatenate(filled)
+
+        points, score, right = (
+            np.concatenate([getattr(part, k) for part in parts]) for k in ("points_px", "score", "right")
+        )
+        return cls(points, score, right, of_all("sigma_px", (NUM_JOINTS,)), of_all("found_by", ()))
 
 
 class Detector(Protocol):

@@ -15,12 +15,11 @@ from numpy import ndarray
 
 from ..core.errors import ConfigError, ModelError
 from .detector import Candidates, Detector, NearDetector, complaint_about
-from .settings import DetectionSettings
+from .settings import TRAINED, DetectionSettings
+from .voting import vote_of
 
 ENTRY_POINTS = "handpipe.detectors"
 """Entry-point group in which a package registers its detectors: `name = "module:Class"`."""
-TRAINED = ".safetensors"
-"""Ending of a detector's file, by which it is told from a name."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,47 @@ class InstalledDetector:
         return path
 
 
+@dataclass(frozen=True)
+class ChosenDetectors:
+    """The detectors of the settings: one, or several that vote."""
+
+    options: Sequence[DetectionSettings]
+    """Of each."""
+    each: Sequence[InstalledDetector]
+
+    @property
+    def version(self) -> str:
+        """Packages and versions."""
+        return "; ".join(detector.version for detector in self.each)
+
+    @property
+    def gives_sigma(self) -> bool:
+        """Whether candidates say how uncertain their joints are, of one detector or more."""
+        return any(detector.gives_sigma for detector in self.each)
+
+    @property
+    def near_version(self) -> str | None:
+        """What results for expected hands depend on besides; None if none can be told where a hand is expected."""
+        said = [detector.near_version for detector in self.each]
+        return "; ".join(filter(None, said)) if any(each is not None for each in said) else None
+
+    @property
+    def kind(self) -> str:
+        """What the settings say of them without paths."""
+        return "+".join(f"trained{TRAINED}" if d.name.endswith(TRAINED) else d.name for d in self.each)
+
+    def models(self) -> dict[str, Path]:
+        """The model files, by a name of each. Raises ModelError if one does not exist."""
+        both = zip(self.each, self.options, strict=True)
+        paths = [path for detector, options in both if (path := detector.model(options)) is not None]
+        return {"model" if at == 0 else f"model {at + 1}": path for at, path in enumerate(paths)}
+
+
+def chosen_detectors(options: DetectionSettings) -> ChosenDetectors:
+    """The installed detectors that the settings name. Raises as `find_detector` does."""
+    return ChosenDetectors(options.each, [find_detector(each.detector) for each in options.each])
+
+
 def find_detector(name: str) -> InstalledDetector:
     """Return the installed detector with this name.
 
@@ -93,11 +133,6 @@ def find_detector(name: str) -> InstalledDetector:
     return InstalledDetector(name, _package(found[0]) if say is None else str(say()), made_by)
 
 
-def detector_kind(name: str) -> str:
-    """What the settings say of a detector without its path."""
-    return f"trained{TRAINED}" if name.endswith(TRAINED) else name
-
-
 def _package(offer: EntryPoint) -> str:
     return "an unknown package" if offer.dist is None else f"{offer.dist.name} {offer.dist.version}"
 
@@ -105,6 +140,8 @@ def _package(offer: EntryPoint) -> str:
 @cache
 def make_detector(options: DetectionSettings) -> Detector:
     """The detector of these settings, with checked results; one per process. Raises as `find_detector` does."""
+    if options.detectors:
+        return vote_of([make_detector(each) for each in options.each])
     installed = find_detector(options.detector)
     name, detector = f"detector '{installed.name}' ({installed.version})", installed.make(options)
     if isinstance(detector, NearDetector):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass as settings
 
 from ..core.settings import STRICT, Confidence, Count, Positive
+
+TRAINED = ".safetensors"
+"""Ending of a detector's file, by which it is told from a name."""
+MOST_CANDIDATES = 8
+"""Candidates of all detectors in an image: the views are searched for the best of all ways to assign them."""
 
 
 @settings(frozen=True, config=STRICT)
@@ -29,10 +35,13 @@ class DetectionSettings:
     detector: str = "mediapipe"
     """Detector: its name in the entry-point group `handpipe.detectors` of an installed package, or the path of a
     .safetensors file that `handpipe train-detector` wrote."""
+    detectors: tuple[str, ...] = ()
+    """Several detectors, named as in `detector`, that vote in its place: all look at each image, and the views decide
+    which candidate shows a hand. Empty: `detector` alone."""
     model: str | None = None
     """Path of the detector's model file; for MediaPipe a .task bundle. None: the detector's default model."""
     candidates: Annotated[int, Field(ge=1, le=8)] = 2
-    """Maximum number of hands per image."""
+    """Maximum number of hands per image that each detector finds."""
     min_detection: Confidence = 0.3
     """Minimum confidence of the palm detector (0 to 1). Low, because triangulation rejects false detections."""
     min_presence: Confidence = 0.5
@@ -44,6 +53,33 @@ class DetectionSettings:
     """With `regions: space`: longest time between two frames that are searched, seconds."""
     search_views: Annotated[int, Field(ge=3)] = 16
     """With `regions: space`: number of views, approximately, that are searched in such a frame, in turn."""
+
+    @property
+    def each(self) -> tuple[DetectionSettings, ...]:
+        """The settings of each detector that looks at an image."""
+        if not self.detectors:
+            return (self,)
+        # A trained detector is a model file itself.
+        models = [None if name.endswith(TRAINED) else self.model for name in self.detectors]
+        both = zip(self.detectors, models, strict=True)
+        return tuple(replace(self, detector=name, detectors=(), model=model) for name, model in both)
+
+    @model_validator(mode="after")
+    def _check_detectors(self) -> DetectionSettings:
+        # ValueError, because pydantic turns it into the message that names the setting.
+        if self.detectors and self.detector != "mediapipe":
+            raise ValueError(
+                f"expected `detector` or `detectors`, but found both ({self.detector}; {', '.join(self.detectors)}); "
+                "name all in `detectors`"
+            )
+        if len(set(self.detectors)) < len(self.detectors):
+            raise ValueError(f"`detectors` names one twice ({', '.join(self.detectors)}); remove one")
+        if self.candidates * len(self.detectors) > MOST_CANDIDATES:
+            raise ValueError(
+                f"expected at most {MOST_CANDIDATES} candidates per image, but {len(self.detectors)} detectors with "
+                f"`candidates` {self.candidates} find more; lower one of them"
+            )
+        return self
 
 
 @settings(frozen=True, config=STRICT)

@@ -55,3 +55,32 @@ def median_of_known(values: np.ndarray) -> np.ndarray:
     ordered = np.sort(values, axis=-1)  # NaN last.
     middle = np.maximum(np.isfinite(values).sum(-1) - 1, 0) // 2
     return np.take_along_axis(ordered, middle[..., None], axis=-1)[..., 0]
+
+
+SAME_HAND = 0.5
+"""Median distance of the joints of two candidates in an image, in sizes of the hand, below which they lie on each
+other: two detections of one hand do, and those of two hands that are close."""
+
+
+def found_again(points_px: np.ndarray, found_by: np.ndarray) -> np.ndarray:
+    """Candidates of different detectors that lie on each other, which are most likely one hand that both found.
+
+    Args:
+        points_px: (..., candidate, joint, 2) of an image, pixels or normalised coordinates; NaN where a joint is
+            missing, and throughout where there is no candidate.
+        found_by: (..., candidate) index of the detector.
+
+    Returns:
+        (..., candidate, candidate) bool.
+    """
+    known = np.asarray(np.isfinite(points_px).all(axis=-1))
+    others = found_by[..., :, None] != found_by[..., None, :]
+    if not others.any():
+        return others
+    extent = np.fmax.reduce(points_px, axis=-2) - np.fmin.reduce(points_px, axis=-2)
+    away = np.linalg.norm(points_px[..., :, None, :, :] - points_px[..., None, :, :, :], axis=-1)
+    with np.errstate(invalid="ignore"):
+        near = away < SAME_HAND * extent.max(-1)[..., :, None, None]
+    both = (known[..., :, None, :] & known[..., None, :, :]).sum(-1)
+    # Half of the joints or more are near: their median is.
+    return others & (both > 0) & (2 * near.sum(-1) >= both)

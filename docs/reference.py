@@ -87,8 +87,8 @@ GROUPS: dict[str, tuple[Columns, str]] = {
         "frames, and one of how many views, were searched",
     ),
     "detections": (
-        {**schema.DETECTIONS, **schema.UNCERTAINTY},
-        "what the detector found (`sigma` only of detectors that say it); attribute `hands_found`: share of images with "
+        {**schema.DETECTIONS, **schema.UNCERTAINTY, **schema.FOUND_BY},
+        "what the detector found (`sigma` only of detectors that say it, `found_by` where several vote); attribute `hands_found`: share of images with "
         "0, 1, 2, ... hands",
     ),
     "clock": (

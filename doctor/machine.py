@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from ..capture import mediapipe_model
-from ..capture.installed import InstalledDetector, find_detector
+from ..capture.installed import ChosenDetectors, chosen_detectors
+from ..capture.mediapipe import bundle
 from ..core.cluster.local import cpu_count
 from ..core.errors import ConfigError, ModelError
 from ..core.quality import Check
@@ -44,22 +44,23 @@ class Speed:
     hands_ms: float
 
 
-def detector_checks(config: Config) -> tuple[InstalledDetector | None, tuple[Check, ...]]:
-    """The detector of the settings if it can be used now without fetching anything, and findings about it."""
+def detector_checks(config: Config) -> tuple[ChosenDetectors | None, tuple[Check, ...]]:
+    """The detectors of the settings if they can be used now without fetching anything, and findings about them."""
     options = config.detection
     try:
-        found = find_detector(options.detector)
-        if options.detector == "mediapipe" and options.model is None and not mediapipe_model.standard_path().is_file():
+        found = chosen_detectors(options)
+        standard = any(each.detector in bundle.DETECTORS and each.model is None for each in options.each)
+        if standard and not bundle.standard_path().is_file():
             reason = (
-                f"expected the hand model in {mediapipe_model.standard_path()}, but it is not there; hands were not "
-                f"looked for. The first run downloads the wheel {mediapipe_model.WHEEL} and takes it from there."
+                f"expected the hand model in {bundle.standard_path()}, but it is not there; hands were not "
+                f"looked for. The first run downloads the wheel {bundle.WHEEL} and takes it from there."
             )
             remedy = "Connect to a package index for the first run, or set `detection.model`."
             return None, (Check("detector", "warning", None, None, "", reason, remedy),)
-        model = found.model(options)
+        models = found.models()
     except (ConfigError, ModelError) as error:
         return None, (told("detector", "error", str(error)),)
-    return found, (fine("detector", found.version + (f", {model}" if model is not None else "")),)
+    return found, (fine("detector", ", ".join([found.version, *map(str, models.values())])),)
 
 
 def model_checks(config: Config) -> Iterator[Check]:

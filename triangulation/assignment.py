@@ -40,7 +40,9 @@ _CONTRADICTION = 1.5  # Log-odds of a shape that is the other hand's.
 _SECOND_LOOK_FIT = 0.5  # Stricter than elsewhere: in a crop around an expected hand, detectors tend to find one.
 
 
-def assign(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray, fps: float) -> ndarray:
+def assign(
+    cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray, fps: float, found_by: ndarray | None = None
+) -> ndarray:
     """Assign the candidates of each view to the left and the right hand.
 
     The three steps are public for processing in chunks of frames: `group_hands` and `recover_hands` treat frames
@@ -52,11 +54,12 @@ def assign(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray,
         score: (view, frame, candidate) confidence.
         right: (view, frame, candidate) the detector's probability of a right hand.
         fps: frames per second.
+        found_by: (view, frame, candidate) index of the detector, where several vote.
 
     Returns:
         (view, frame, hand) candidate, -1 none.
     """
-    groups = group_hands(cameras, points_px, score, right)
+    groups = group_hands(cameras, points_px, score, right, found_by)
     tracks = track_hands(groups, fps)
     member = labelled_members(groups.member, tracks.slot)
     predicted = predict_hands(tracks.points_m, fps)

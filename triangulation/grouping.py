@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.cameras import Cameras
-from ..core.hands import NUM_JOINTS
+from ..core.hands import NUM_JOINTS, found_again
 from ..hand.anatomy import plausible_hand
 from .candidates import (
     MEMBER_SHARE,
@@ -59,7 +59,9 @@ class HandGroups:
     """(frame, slot) sum of the members' log-odds for a right hand, each clipped."""
 
 
-def group_hands(cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray) -> HandGroups:
+def group_hands(
+    cameras: Cameras, points_px: ndarray, score: ndarray, right: ndarray, found_by: ndarray | None = None
+) -> HandGroups:
     """Group the candidates of every frame; frames are independent of one another.
 
     Args:
@@ -67,6 +69,7 @@ def group_hands(cameras: Cameras, points_px: ndarray, score: ndarray, right: nda
         points_px: (view, frame, candidate, joint, 2) detections, NaN where none.
         score: (view, frame, candidate) confidence.
         right: (view, frame, candidate) the detector's probability of a right hand.
+        found_by: (view, frame, candidate) index of the detector, where several vote.
     """
     views, frames, _, joints, _ = points_px.shape
     assert (joints, len(cameras)) == (NUM_JOINTS, views)
@@ -74,9 +77,10 @@ def group_hands(cameras: Cameras, points_px: ndarray, score: ndarray, right: nda
     points_m = np.full((frames, SLOTS, NUM_JOINTS, 3), np.nan)
     xy, weight = normalised(cameras, points_px, score)
     rig = pair_geometry(cameras)
+    by = np.zeros(weight.shape) if found_by is None else found_by
     for f in range(frames):
         frame = FrameCandidates.of(cameras, xy[:, f], weight[:, f])
-        member[f], points_m[f] = _group_frame(frame, rig)
+        member[f], points_m[f] = _group_frame(frame, rig, by[:, f])
     return HandGroups(member, points_m, label_votes(member, right))
 
 
@@ -104,9 +108,10 @@ def pair_geometry(cameras: Cameras) -> ndarray:
 # ---- one frame ---------------------------------------------------------------------------------------------------
 
 
-def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, ndarray]:
+def _group_frame(frame: FrameCandidates, essential: ndarray, found_by: ndarray) -> tuple[ndarray, ndarray]:
     """(slot, view) members and (slot, joint, 3) points of one frame."""
     views = len(frame.P)
+    again = found_again(frame.xy, found_by)
     member = np.full((SLOTS, views), -1, int)
     points = np.full((SLOTS, NUM_JOINTS, 3), np.nan)
     free = frame.weight > 0
@@ -123,6 +128,7 @@ def _group_frame(frame: FrameCandidates, essential: ndarray) -> tuple[ndarray, n
         points[slot], member[slot] = found, chosen
         # A second detection of this hand in a view must not found a hand of its own.
         free &= candidate_fit(frame, found[None])[0] < MEMBER_SHARE
+        free &= (chosen < 0)[:, None] | ~again[np.arange(views), np.maximum(chosen, 0)]
     return _settle(frame, member, points)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy import ndarray
 
 from ..core.engine import Plan, Unit
+from ..core.storage.candidates import read_found_by
 from ..core.storage.schema import DETECTIONS, GROUPS, PLACES, group_spec, read_cameras
 from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
@@ -102,7 +103,8 @@ class GroupSearched:
         count = self.frames.stop - self.frames.start
         rows = self.key[(self.key >= self.frames.start) & (self.key < self.frames.stop)] - self.frames.start
         points, score, right = (self.store.read(FIRST_LOOK, name, region)[:, rows] for name in DETECTIONS)
-        groups = group_hands(read_cameras(self.rig), points, score, right)
+        found_by = read_found_by(self.store, FIRST_LOOK, region)[:, rows]
+        groups = group_hands(read_cameras(self.rig), points, score, right, found_by)
         blocks = {"member": groups.member.transpose(2, 0, 1), "points": groups.points_m, "votes": groups.votes}
         axis = {"member": 1, "points": 0, "votes": 0}
         yield self.unit, {name: _spread(block, rows, count, axis[name]) for name, block in blocks.items()}

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from ..core.engine import Plan, Unit
 from ..core.hands import HANDS
-from ..core.storage.candidates import detections_group, read_candidates, read_taken_px
+from ..core.storage.candidates import detections_group, read_candidates, read_found_by, read_taken_px
 from ..core.storage.schema import GROUPS, KEYPOINTS, TRACKS, Columns, group_spec, read_cameras
 from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
@@ -51,8 +51,11 @@ class GroupFrames:
         return [self.unit]
 
     def run(self, todo: Sequence[Unit]) -> Iterator[tuple[Unit, Mapping[str, ndarray]]]:
-        found = read_candidates(self.inputs.store, self.frames, second_look=False)
-        groups = group_hands(read_cameras(self.inputs.rig), found["points"], found["score"], found["right"])
+        store = self.inputs.store
+        found = read_candidates(store, self.frames, second_look=False)
+        found_by = read_found_by(store, detections_group(store), (slice(None), self.frames))
+        candidates = found["points"], found["score"], found["right"], found_by
+        groups = group_hands(read_cameras(self.inputs.rig), *candidates)
         yield (
             self.unit,
             {"member": groups.member.transpose(2, 0, 1), "points": groups.points_m, "votes": groups.votes},

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from ..core.cameras import Cameras
 from ..core.engine import Plan, Unit
-from ..core.storage.candidates import uncertainty_of
+from ..core.storage.candidates import further_columns
 from ..core.storage.schema import CLOCK, DETECTIONS, group_spec, read_cameras
 from ..core.storage.spec import PART_FRAMES
 from ..core.storage.store import Store
@@ -85,6 +85,9 @@ class SetClocks:
         reach = 0 if self.timestamps else int(np.ceil(options.max_offset_s / step_s))
         frames, looked = sample(len(instant_s), options.instants, 2 * reach + 4)
         points, score, right = (self._read(name, frames) for name in DETECTIONS)
+        if self.store.has("detections", "found_by"):
+            # What another detector finds of the same hands says nothing new of time.
+            points = np.where((self._read("found_by", frames) == 0)[..., None, None], points, np.nan)
         shift = np.zeros(views)
         if reach:
             shift = step_s * find_shifts(cameras, points, score, frames, looked, reach)
@@ -151,7 +154,7 @@ class AlignFrames:
         used = np.concatenate([images.base, images.other])
         used = used[used >= 0]
         first, stop = (int(used.min()), int(used.max()) + 1) if used.size else (0, 1)
-        said = ("score", "right", *uncertainty_of(self.store))
+        said = ("score", "right", *further_columns(self.store))
         region = (slice(None), slice(first, stop))
         found = {name: self.store.read("detections", name, region) for name in ("points", *said)}
         images = images.counted_from(first)
@@ -217,7 +220,7 @@ def aligned_plan(store: Store, chunk_frames: int) -> Plan:
     slices = {(i,): slice(start, min(start + chunk, frames)) for i, start in enumerate(range(0, frames, chunk))}
     group = group_spec(
         "aligned",
-        {**DETECTIONS, **uncertainty_of(store)},
+        {**DETECTIONS, **further_columns(store)},
         sizes={"view": views, "frame": frames, "candidate": store.shape("detections", "score")[2]},
         unit={"frame": chunk},
         fingerprint={

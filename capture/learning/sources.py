@@ -21,9 +21,8 @@ from ...core.recording import Session
 from ...core.storage.candidates import detections_group, read_taken_px
 from ...core.storage.schema import imported, read_cameras
 from ...core.storage.store import Store
-from ..installed import TRAINED
 from ..session import read_session
-from ..settings import CaptureSettings, DetectorTrainingSettings
+from ..settings import TRAINED, CaptureSettings, DetectorTrainingSettings
 from ..video import DamagedClip, read_frames
 from .crops import Crop, store, store_empty
 from .judge import sizes
@@ -69,9 +68,10 @@ class Source:
 
     @property
     def foreign(self) -> bool:
-        """Whether the fit follows a detector whose landmarks are not the model's joints."""
+        """Whether the fit follows a detector, alone or among others, whose landmarks are not the model's joints."""
         known = self.store.fingerprint("detections") or {"settings": {}}
-        return not str(known["settings"].get("detector", "")).endswith(TRAINED)
+        kinds = str(known["settings"].get("detector", "")).split("+")
+        return not all(kind.endswith(TRAINED) for kind in kinds)
 
     @cached_property
     def lag_px(self) -> ndarray:

@@ -1,1 +1,1 @@
-"""Regions of images in which hands are expected: what is looked at in them, and how."""
+"""Regions of images in which hands are expected."""

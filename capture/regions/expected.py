@@ -80,7 +80,8 @@ def see(detector: NearDetector, image_bgr: ndarray, expected_px: ndarray, search
     hands = np.flatnonzero(np.isfinite(expected_px).any((1, 2)))
     of_each = detector.detect_near(image_bgr, expected_px[hands], hands == RIGHT) if len(hands) else []
     for hand, found in zip(hands, of_each, strict=True):
-        near = [i for i in range(len(found.score)) if _away(found.points_px[i], expected_px[hand]) <= MAX_AWAY]
+        away = [_away(hand_px, expected_px[hand]) for hand_px in found.points_px]
+        near = [i for i in np.argsort(away, kind="stable") if away[i] <= MAX_AWAY]
         kept = _joined(kept, found.take(near[:1]))
     if search or (kept is not None and not len(kept.score)):
         kept = _joined(kept, detector.detect(image_bgr))
@@ -102,13 +103,4 @@ def _joined(kept: Candidates | None, more: Candidates) -> Candidates:
     if kept is None:
         return more
     new = [i for i, hand in enumerate(more.points_px) if all(_away(hand, known) > SAME for known in kept.points_px)]
-    more = more.take(new)
-    sigma = None
-    if kept.sigma_px is not None and more.sigma_px is not None:
-        sigma = np.concatenate([kept.sigma_px, more.sigma_px])
-    return Candidates(
-        np.concatenate([kept.points_px, more.points_px]),
-        np.concatenate([kept.score, more.score]),
-        np.concatenate([kept.right, more.right]),
-        sigma,
-    )
+    return Candidates.joined([kept, more.take(new)])

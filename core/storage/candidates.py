@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
-from .schema import DETECTIONS, UNCERTAINTY, Columns
+from .schema import DETECTIONS, FOUND_BY, UNCERTAINTY, Columns
 from .store import Store
 
 
@@ -31,15 +31,23 @@ def read_candidates(store: Store, frames: slice, second_look: bool) -> dict[str,
     return {name: np.concatenate([each[name] for each in found], axis=2) for name in (*DETECTIONS, *UNCERTAINTY)}
 
 
-def uncertainty_of(store: Store, group: str = "detections") -> Columns:
-    """The columns of a detector's uncertainty, if the group has them."""
-    return UNCERTAINTY if store.has(group, "sigma") else {}
+def further_columns(store: Store, group: str = "detections") -> Columns:
+    """The columns that a group of candidates has besides those of `DETECTIONS`."""
+    return {name: column for name, column in {**UNCERTAINTY, **FOUND_BY}.items() if store.has(group, name)}
+
+
+def read_found_by(store: Store, group: str, region: tuple[slice, ...]) -> ndarray:
+    """(view, frame, candidate) index of the detector that found each candidate; 0 where there is one detector."""
+    if store.has(group, "found_by"):
+        return store.read(group, "found_by", region)
+    score = store.read(group, "score", region)
+    return np.where(np.isfinite(score), np.zeros_like(score), np.nan)
 
 
 def _candidates(store: Store, group: str, region: tuple[slice, ...]) -> dict[str, ndarray]:
-    sigma = uncertainty_of(store, group)
-    found = store.read_each(group, (*DETECTIONS, *sigma), region)
-    return found if sigma else found | {"sigma": np.full(found["points"].shape[:-1], np.nan, np.float32)}
+    further = [name for name in further_columns(store, group) if name in UNCERTAINTY]
+    found = store.read_each(group, (*DETECTIONS, *further), region)
+    return found if further else found | {"sigma": np.full(found["points"].shape[:-1], np.nan, np.float32)}
 
 
 def read_taken_px(store: Store, frames: slice) -> ndarray:

@@ -77,6 +77,11 @@ UNCERTAINTY: Columns = {
 }
 """Beside the columns of `DETECTIONS`, of a detector that says it; `LOOK_UNCERTAINTY` beside those of `SECOND_LOOK`."""
 
+FOUND_BY: Columns = {
+    "found_by": ("view frame candidate", "float32", NAN, "1", "index of the detector that found it, where several vote")
+}
+"""Beside the columns of `DETECTIONS`, where several detectors vote."""
+
 LOOKS: Columns = {
     "look": ("view frame hand", "bool", False, "1", "whether the hand is looked for again in this image"),
 }

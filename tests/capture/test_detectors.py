@@ -130,7 +130,8 @@ def test_an_unknown_name_lists_what_is_installed(session, site, capsys):
     status, _, err = detect(capsys, session, "--detection.detector", "spott")
     assert status == 2
     assert (
-        "expected the name of one installed detector (mediapipe, spot), but 'spott' is registered by no package" in err
+        "expected the name of one installed detector (mediapipe, mediapipe-torch, spot), but 'spott' is registered "
+        "by no package" in err
     )
     assert "Traceback" not in err
 

@@ -26,7 +26,7 @@ FOREIGN = {
 }
 """Flags of other tools that messages name."""
 
-PIP = "capture/mediapipe_model.py"
+PIP = "capture/mediapipe/bundle.py"
 """Its flags are arguments of pip."""
 
 ON_SESSION = {"run", "calibrate", "detect", "triangulate", "fit"}

@@ -8,7 +8,7 @@ from hand_scenes import detect, dome, error_m, interaction
 from stored_detections import triangulated
 
 from handpipe.core.cameras import Cameras
-from handpipe.core.storage.candidates import read_candidates, uncertainty_of
+from handpipe.core.storage.candidates import further_columns, read_candidates
 from handpipe.triangulation.assignment import agreed_joints_m, triangulate_assigned
 from handpipe.triangulation.candidates import joint_weight
 from handpipe.triangulation.robust import NOISE_PX
@@ -74,6 +74,6 @@ def test_it_is_read_from_the_store_and_absent_where_no_detector_said_it(tmp_path
         store = triangulated(folder, cameras, points, score, right, chunk, said)
         found = read_candidates(store, slice(None), False)["sigma"]
         np.testing.assert_array_equal(found, sigma if name == "told" else np.full_like(sigma, np.nan))
-        assert bool(uncertainty_of(store)) == (name == "told")
+        assert bool(further_columns(store)) == (name == "told")
         error[name] = np.nanmean(error_m(store.read("keypoints", "points").astype(float), motion))
     assert error["told"] < 0.8 * error["alike"]

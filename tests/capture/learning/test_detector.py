@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from hand_scenes import dome, interaction
 
 from handpipe.capture import crop_detection
 from handpipe.capture.detector import Candidates
-from handpipe.capture.installed import CheckedNearDetector, detector_kind, find_detector, make_detector
+from handpipe.capture.installed import (
+    CheckedNearDetector,
+    ChosenDetectors,
+    chosen_detectors,
+    find_detector,
+    make_detector,
+)
 from handpipe.capture.learning.detector import (
     AWAY,
     BEST_SCALE,
@@ -114,7 +121,11 @@ def test_a_path_in_the_settings_is_a_detector(tmp_path, network):
     assert found.make is RigDetector
     assert "mediapipe" in found.version
     assert found.model(DetectionSettings(detector=str(path))) == path
-    assert detector_kind(str(path)) == detector_kind("other/place.safetensors") != str(path)
+    elsewhere = ChosenDetectors([], [replace(found, name="other/place.safetensors")])
+    assert chosen_detectors(DetectionSettings(detector=str(path))).kind == elsewhere.kind != str(path)
+    voting = DetectionSettings(detectors=("mediapipe", str(path)), model="x.task")
+    assert chosen_detectors(voting).kind == f"mediapipe+{elsewhere.kind}"
+    assert [each.model for each in voting.each] == ["x.task", None], "a trained detector is a model file itself"
     with pytest.raises(ConfigError, match=r"detection\.model"):
         found.model(DetectionSettings(detector=str(path), model="x.task"))
     with pytest.raises(ModelError, match="no such file"):

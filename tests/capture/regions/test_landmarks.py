@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from moving_hands import hands_joints, rig
 
 from handpipe.capture.detector import MediaPipeDetector, NearDetector
-from handpipe.capture.mediapipe_model import resolve
-from handpipe.capture.regions.landmarks import MEMBER, LandmarkNetwork, landmark_region
+from handpipe.capture.mediapipe.bundle import LANDMARKS, PALMS, resolve
+from handpipe.capture.mediapipe.landmarks import LandmarkNetwork, landmark_region
 from handpipe.capture.settings import DetectionSettings
 from handpipe.capture.video import read_frames
 from handpipe.core.errors import ModelError
@@ -78,7 +78,7 @@ def test_it_finds_the_hands_that_mediapipe_finds_and_none_elsewhere(detector):
 def test_a_bundle_with_another_network_is_refused(tmp_path):
     path = tmp_path / "other.task"
     with zipfile.ZipFile(resolve()) as bundle, zipfile.ZipFile(path, "w") as other:
-        other.writestr(MEMBER, bundle.read("hand_detector.tflite"))
+        other.writestr(LANDMARKS, bundle.read(PALMS))
     with pytest.raises(ModelError, match=r"expected a landmark network with one square image .* Remove `detection"):
         LandmarkNetwork(path)
     with zipfile.ZipFile(path, "w") as other:

@@ -17,17 +17,23 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from ..core.errors import ModelError, disk_errors
-from ..core.storage.atomic import appearing
+from ...core.errors import ModelError, disk_errors
+from ...core.storage.atomic import appearing
 
 WHEEL = "mediapipe==0.10.21"
 
+PALMS, LANDMARKS = "hand_detector.tflite", "hand_landmarks_detector.tflite"
+"""The networks in the bundle."""
+
+DETECTORS = ("mediapipe", "mediapipe-torch")
+"""Those that use it if `detection.model` names no other."""
+
 PARTS = {
-    "hand_detector.tflite": (
+    PALMS: (
         "mediapipe/modules/palm_detection/palm_detection_full.tflite",
         "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
     ),
-    "hand_landmarks_detector.tflite": (
+    LANDMARKS: (
         "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
         "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
     ),

@@ -18,9 +18,8 @@ from numpy import ndarray
 
 from ...core.errors import ModelError
 from ...core.hands import JOINTS, NUM_JOINTS
+from .bundle import LANDMARKS
 
-MEMBER = "hand_landmarks_detector.tflite"
-"""The network in the bundle."""
 SCALE = 1.9
 """Side of the region, in sizes of the hand without the outer half of its fingers; MediaPipe's tracker uses 2.0. The
 errors depend on it: in smaller and in larger regions, triangulated joints are worse."""
@@ -28,7 +27,8 @@ _SHIFT = 0.1  # The region's middle is moved towards the fingers by this share o
 _EXTENT = [i for i, name in enumerate(JOINTS) if not name.endswith(("_dip", "_tip"))]
 _WRIST, _INDEX, _MIDDLE, _RING = (JOINTS.index(name) for name in ("wrist", "index_mcp", "middle_mcp", "ring_mcp"))
 _MIN_SIZE_PX = 8.0
-_OUTPUTS = {"Identity": 3 * NUM_JOINTS, "Identity_1": 1, "Identity_2": 1}
+OUTPUTS = {"Identity": 3 * NUM_JOINTS, "Identity_1": 1, "Identity_2": 1}
+"""Of the network, and how many values each has: points in pixels of the input, whether there is a hand, a right one."""
 
 
 def version() -> str:
@@ -65,26 +65,26 @@ class LandmarkNetwork:
 
         try:
             with zipfile.ZipFile(bundle) as parts:
-                content = parts.read(MEMBER)
+                content = parts.read(LANDMARKS)
             self._network = Interpreter(model_content=content, num_threads=1)
             self._network.allocate_tensors()
         except (KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
             raise ModelError(
-                f"{bundle}: expected MediaPipe's hand landmark network in {MEMBER}, but it cannot be loaded ({error}). "
-                "Correct `detection.model`, or remove it to use the standard model."
+                f"{bundle}: expected MediaPipe's hand landmark network in {LANDMARKS}, but it cannot be loaded "
+                f"({error}). Correct `detection.model`, or remove it to use the standard model."
             ) from error
         (entry, *more), outputs = self._network.get_input_details(), self._network.get_output_details()
         sizes = {output["name"]: int(np.prod(output["shape"])) for output in outputs}
         shape = [int(n) for n in entry["shape"]]
         square = len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] and shape[3] == 3
-        if more or not square or any(sizes.get(name) != size for name, size in _OUTPUTS.items()):
+        if more or not square or any(sizes.get(name) != size for name, size in OUTPUTS.items()):
             raise ModelError(
-                f"{bundle}: expected a landmark network with one square image as input and {_OUTPUTS} values as "
+                f"{bundle}: expected a landmark network with one square image as input and {OUTPUTS} values as "
                 f"output, but found {shape} and {sizes}. Remove `detection.model` to use the standard model."
             )
         self._entry, self._size_px = entry["index"], shape[1]
         index = {output["name"]: output["index"] for output in outputs}
-        self._outputs = [index[name] for name in _OUTPUTS]
+        self._outputs = [index[name] for name in OUTPUTS]
 
     def find(self, image_bgr: ndarray, hand_px: ndarray) -> tuple[ndarray, float, float]:
         """Find the joints of a hand that is expected at (21, 2) pixels of a (height, width, 3) uint8 image.
