@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from drawn_session import draw
 from golden import Golden, Tolerance
+from golden_recording import filmed
 from hand_scenes import dome, interaction
 from numpy import ndarray
 
@@ -17,7 +18,10 @@ from handpipe.capture.learning.detector import candidates, refine
 from handpipe.capture.learning.detector_file import KnownDetector
 from handpipe.capture.learning.network import HandNetwork
 from handpipe.capture.learning.training import Trainer, train
+from handpipe.capture.mediapipe.torch_detector import TorchMediaPipe
 from handpipe.capture.regions.expected import see
+from handpipe.capture.settings import DetectionSettings
+from handpipe.capture.video import read_frames
 
 CONVOLVED = Tolerance(2e-3, 2e-3)
 """Convolutions sum in an order that depends on the processor, and rounding grows from step to step."""
@@ -48,6 +52,17 @@ def detection(work: Path) -> dict[str, ndarray]:
     found = candidates(refine(known, draw(hands), hands, np.array([0.1, 0.9])), (480, 640))
     assert found.sigma_px is not None
     return {"points": found.points_px, "score": found.score, "right": found.right, "sigma": found.sigma_px}
+
+
+def torch_mediapipe(work: Path) -> dict[str, ndarray]:
+    """Hands of two rendered images by MediaPipe's networks on PyTorch, in the whole image and where they are."""
+    detector = TorchMediaPipe(DetectionSettings())
+    images = [next(read_frames(clip, [0])) for clip in filmed().clips[:2]]
+    whole = [detector.detect(image) for image in images]
+    near = [each for image, hands in zip(images, whole, strict=True)
+            for each in detector.detect_near(image, hands.points_px, hands.right > 0.5)]  # fmt: skip
+    found = Candidates.joined([*whole, *near])
+    return {"points": found.points_px, "score": found.score, "right": found.right}
 
 
 class Told:
@@ -88,5 +103,11 @@ LEARNING = "handpipe.capture.learning"
 GOLDENS = (
     Golden("detector_training", f"{LEARNING}.run", training, {"losses": Tolerance(0.05), "xy": CONVOLVED}),
     Golden("expected_regions", "handpipe.capture.regions.expected", regions, {"*": Tolerance(1e-3)}),
+    Golden(
+        "mediapipe_torch",
+        "handpipe.capture.mediapipe.torch_detector",
+        torch_mediapipe,
+        {"points": Tolerance(0.2), "*": CONVOLVED},
+    ),
     Golden("rig_detector", f"{LEARNING}.detector", detection, {"points": Tolerance(0.2), "*": CONVOLVED}),
 )
