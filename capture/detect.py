@@ -16,7 +16,6 @@ from ..core.engine import Plan, Unit
 from ..core.errors import ConfigError
 from ..core.hands import NUM_JOINTS
 from ..core.recording import Session, ViewFrames, ViewsOf
-from ..core.storage.candidates import read_found_by
 from ..core.storage.schema import DETECTIONS, FOUND_BY, TIMELINE, UNCERTAINTY, group_spec
 from ..core.storage.store import Store
 from .detector import Candidates, NearDetector
@@ -30,6 +29,8 @@ from .voting import count_hands
 GROUP = "detections"
 CODE = 1
 """Version of this code. Increase it when results change for the same clip."""
+FRAMES_AT_ONCE = 128
+"""Frames whose candidates are compared with each other at a time, to bound memory."""
 # `detector` says what those of `detectors` are; what `places` depends on, its digest says.
 _NOT_RESULTS = ("detectors", "regions", "search_s", "search_views")
 
@@ -168,6 +169,14 @@ def plan(
 
 def summarize(store: Store) -> dict[str, Any]:
     """Share of images in which no, one, two, ... hands were found."""
-    everything = (slice(None), slice(None))
-    count = count_hands(store.read(GROUP, "points"), read_found_by(store, GROUP, everything))
+    if not store.has(GROUP, "found_by"):
+        count = np.isfinite(store.read(GROUP, "score")).sum(axis=-1)
+    else:
+        starts = range(0, store.shape(GROUP, "score")[1], FRAMES_AT_ONCE)
+        parts = [(slice(None), slice(at, at + FRAMES_AT_ONCE)) for at in starts]
+        count = np.concatenate([_count(store, part) for part in parts], axis=1)
     return {"hands_found": (np.bincount(count.ravel(), minlength=3) / count.size).tolist()}
+
+
+def _count(store: Store, part: tuple[slice, slice]) -> ndarray:
+    return count_hands(store.read(GROUP, "points", part), store.read(GROUP, "found_by", part))

@@ -12,8 +12,10 @@ from hand_scenes import FPS, dome, interaction
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
+from handpipe.capture.crop_detection import CropDetector
 from handpipe.capture.detector import Candidates, NearDetector
 from handpipe.capture.installed import ENTRY_POINTS, make_detector
+from handpipe.capture.settings import DetectionSettings
 from handpipe.capture.voting import count_hands, vote_of
 from handpipe.cli import main
 from handpipe.core.storage.store import Store
@@ -152,6 +154,17 @@ def test_only_those_that_can_be_told_look_where_hands_are_expected():
     near = vote.detect_near(image, expected, np.array([False, True]))
     assert [found.points_px[:, 0, 0].tolist() for found in near] == [[50.0], [50.0]]
     assert vote.detect(image).points_px[:, 0, 0].tolist() == [5.0, 50.0]
+
+
+def test_a_second_look_by_those_that_do_not_say_how_uncertain_they_are(installed):
+    options = DetectionSettings(detectors=("left", "again"))
+    look = CropDetector(options, 2.0, 64)
+    assert look.gives_sigma
+    assert look.version == "lines 1.0"
+    found = look(np.zeros((80, 80, 3), np.uint8), np.tile(one_hand(12).points_px, (2, 1, 1)), 1)
+    assert found.sigma_px is not None
+    assert np.isnan(found.sigma_px).all()
+    assert len(found.score) == 1
 
 
 def test_without_any_uncertainty_there_is_none():
