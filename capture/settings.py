@@ -67,11 +67,6 @@ class DetectionSettings:
     @model_validator(mode="after")
     def _check_detectors(self) -> DetectionSettings:
         # ValueError, because pydantic turns it into the message that names the setting.
-        if self.detectors and self.detector != "mediapipe":
-            raise ValueError(
-                f"expected `detector` or `detectors`, but found both ({self.detector}; {', '.join(self.detectors)}); "
-                "name all in `detectors`"
-            )
         if len(set(self.detectors)) < len(self.detectors):
             raise ValueError(f"`detectors` names one twice ({', '.join(self.detectors)}); remove one")
         if self.candidates * len(self.detectors) > MOST_CANDIDATES:

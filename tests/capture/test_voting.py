@@ -82,7 +82,8 @@ def detect(capsys, root, *flags):
 
 @pytest.mark.parametrize("chunk", ["1", "3"])
 def test_the_candidates_of_all_are_stored(installed, capsys, chunk):
-    status, figures, err = detect(capsys, installed, "--detection.detectors", "left", "again", "--chunk-frames", chunk)
+    flags = ["--detection.detector", "unused", "--detection.detectors", "left", "again", "--chunk-frames", chunk]
+    status, figures, err = detect(capsys, installed, *flags)
     assert status == 0, err
     store = Store(str(installed / "session.zarr"))
     assert store.read("detections", "points").shape == (2, 3, 4, 21, 2)
@@ -104,10 +105,6 @@ def test_the_candidates_of_all_are_stored(installed, capsys, chunk):
 
 
 WRONG = {
-    "both settings": (
-        ["--detection.detector", "left", "--detection.detectors", "again"],
-        "but found both (left; again)",
-    ),
     "one twice": (["--detection.detectors", "left", "left"], "`detectors` names one twice (left, left); remove one"),
     "too many": (["--detection.detectors", "left", "again", "--detection.candidates", "5"], "at most 8 candidates"),
     "unknown": (["--detection.detectors", "left", "right"], "'right' is registered by no package"),
