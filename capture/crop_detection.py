@@ -81,11 +81,6 @@ class CropDetector:
         """The expected hand, or none; arguments and result as of `detect_in_crop`."""
         detector = make_detector(self.detection)
         if isinstance(detector, NearDetector):
-            near = detector.detect_near(image_bgr, hands_px[[hand]], np.array([hand == RIGHT]))
-            found = nearest(near[0], hands_px[hand])
-        else:
-            found = detect_in_crop(detector, image_bgr, hands_px, hand, self.crop_scale, self.crop_px)
-        if found.sigma_px is None and self.gives_sigma:
-            # Of several detectors, only others say it.
-            return replace(found, sigma_px=np.full(found.points_px.shape[:2], np.nan, np.float32))
-        return found
+            found = detector.detect_near(image_bgr, hands_px[[hand]], np.array([hand == RIGHT]))
+            return nearest(found[0], hands_px[hand])
+        return detect_in_crop(detector, image_bgr, hands_px, hand, self.crop_scale, self.crop_px)

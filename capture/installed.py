@@ -141,7 +141,7 @@ def _package(offer: EntryPoint) -> str:
 def make_detector(options: DetectionSettings) -> Detector:
     """The detector of these settings, with checked results; one per process. Raises as `find_detector` does."""
     if options.detectors:
-        return vote_of([make_detector(each) for each in options.each])
+        return vote_of([make_detector(each) for each in options.each], chosen_detectors(options).gives_sigma)
     installed = find_detector(options.detector)
     name, detector = f"detector '{installed.name}' ({installed.version})", installed.make(options)
     if isinstance(detector, NearDetector):

@@ -23,10 +23,20 @@ class Vote:
     """Detectors that all look at each image."""
 
     detectors: Sequence[Detector]
+    gives_sigma: bool
+    """Whether one or more say how uncertain their joints are: then every result says it, NaN where it is not known."""
 
     def detect(self, image_bgr: ndarray) -> Candidates:
         """The candidates of all in a (height, width, 3) uint8 image, in the order of the detectors."""
-        return _of_all([(at, detector.detect(image_bgr)) for at, detector in enumerate(self.detectors)])
+        return self._of_all([(at, detector.detect(image_bgr)) for at, detector in enumerate(self.detectors)])
+
+    def _of_all(self, found: Sequence[tuple[int, Candidates]]) -> Candidates:
+        """The candidates of detectors of an index."""
+        told = [replace(each, found_by=np.full(len(each.score), at, np.float32)) for at, each in found]
+        every = Candidates.joined(told)
+        if every.sigma_px is None and self.gives_sigma:
+            return replace(every, sigma_px=np.full(every.points_px.shape[:2], np.nan, np.float32))
+        return every
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,13 @@ class NearVote(Vote):
         """The candidates of all for each of the hands that are expected at (hand, 21, 2) pixels."""
         near = [(at, each) for at, each in enumerate(self.detectors) if isinstance(each, NearDetector)]
         found = [(at, each.detect_near(image_bgr, hands_px, right)) for at, each in near]
-        return [_of_all([(at, hands[k]) for at, hands in found]) for k in range(len(hands_px))]
+        return [self._of_all([(at, hands[k]) for at, hands in found]) for k in range(len(hands_px))]
 
 
-def vote_of(detectors: Sequence[Detector]) -> Vote:
+def vote_of(detectors: Sequence[Detector], gives_sigma: bool) -> Vote:
     """These detectors as one."""
-    return (NearVote if any(isinstance(each, NearDetector) for each in detectors) else Vote)(tuple(detectors))
-
-
-def _of_all(found: Sequence[tuple[int, Candidates]]) -> Candidates:
-    """The candidates of detectors of an index."""
-    told = [replace(each, found_by=np.full(len(each.score), at, np.float32)) for at, each in found]
-    return Candidates.joined(told)
+    kind = NearVote if any(isinstance(each, NearDetector) for each in detectors) else Vote
+    return kind(tuple(detectors), gives_sigma)
 
 
 def count_hands(points_px: ndarray, found_by: ndarray) -> ndarray:

@@ -73,10 +73,10 @@ def found_again(points_px: np.ndarray, found_by: np.ndarray) -> np.ndarray:
     Returns:
         (..., candidate, candidate) bool.
     """
-    known = np.asarray(np.isfinite(points_px).all(axis=-1))
     others = found_by[..., :, None] != found_by[..., None, :]
     if not others.any():
         return others
+    known = np.asarray(np.isfinite(points_px).all(axis=-1))
     extent = np.fmax.reduce(points_px, axis=-2) - np.fmin.reduce(points_px, axis=-2)
     away = np.linalg.norm(points_px[..., :, None, :, :] - points_px[..., None, :, :, :], axis=-1)
     with np.errstate(invalid="ignore"):

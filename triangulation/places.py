@@ -103,7 +103,8 @@ class GroupSearched:
         count = self.frames.stop - self.frames.start
         rows = self.key[(self.key >= self.frames.start) & (self.key < self.frames.stop)] - self.frames.start
         points, score, right = (self.store.read(FIRST_LOOK, name, region)[:, rows] for name in DETECTIONS)
-        found_by = read_found_by(self.store, FIRST_LOOK, region)[:, rows]
+        found_by = read_found_by(self.store, FIRST_LOOK, region)
+        found_by = None if found_by is None else found_by[:, rows]
         groups = group_hands(read_cameras(self.rig), points, score, right, found_by)
         blocks = {"member": groups.member.transpose(2, 0, 1), "points": groups.points_m, "votes": groups.votes}
         axis = {"member": 1, "points": 0, "votes": 0}

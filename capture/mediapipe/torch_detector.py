@@ -1,7 +1,7 @@
 """MediaPipe's two hand networks on PyTorch: the detector `mediapipe-torch`, for machines with a GPU.
 
 It needs no MediaPipe, only its model bundle. The networks say what they say in MediaPipe; the regions between them are
-laid anew, so that landmarks differ by about 2 % of the hand's size.
+laid anew, so that landmarks are not quite MediaPipe's.
 """
 
 # Ring 2: reads and writes.

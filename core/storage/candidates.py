@@ -36,12 +36,9 @@ def further_columns(store: Store, group: str = "detections") -> Columns:
     return {name: column for name, column in {**UNCERTAINTY, **FOUND_BY}.items() if store.has(group, name)}
 
 
-def read_found_by(store: Store, group: str, region: tuple[slice, ...]) -> ndarray:
-    """(view, frame, candidate) index of the detector that found each candidate; 0 where there is one detector."""
-    if store.has(group, "found_by"):
-        return store.read(group, "found_by", region)
-    score = store.read(group, "score", region)
-    return np.where(np.isfinite(score), np.zeros_like(score), np.nan)
+def read_found_by(store: Store, group: str, region: tuple[slice, ...]) -> ndarray | None:
+    """(view, frame, candidate) index of the detector that found each candidate; None where there is one detector."""
+    return store.read(group, "found_by", region) if store.has(group, "found_by") else None
 
 
 def _candidates(store: Store, group: str, region: tuple[slice, ...]) -> dict[str, ndarray]:

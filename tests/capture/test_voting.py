@@ -145,8 +145,8 @@ class FixedNear(Fixed):
 def test_only_those_that_can_be_told_look_where_hands_are_expected():
     image, expected = np.zeros((8, 8, 3), np.uint8), np.zeros((2, 21, 2))
     one, other = Fixed(one_hand(5)), FixedNear(one_hand(50))
-    assert not isinstance(vote_of([one, one]), NearDetector)
-    vote = vote_of([one, other])
+    assert not isinstance(vote_of([one, one], False), NearDetector)
+    vote = vote_of([one, other], False)
     assert isinstance(vote, NearDetector)
     near = vote.detect_near(image, expected, np.array([False, True]))
     assert [found.points_px[:, 0, 0].tolist() for found in near] == [[50.0], [50.0]]
